@@ -1,0 +1,309 @@
+//! Addresses: `scheme:target?option=value`, the whole configuration of one end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::framing::{self, Framing};
+use crate::protocol;
+
+/// What there is to know of a transport: how its addresses look, and the answers of the comparison table.
+///
+/// `wire` knows no transport; the layer that opens links hands its list to [`Address::parse`].
+#[derive(Debug)]
+pub struct Method {
+    /// Its scheme.
+    pub scheme: &'static str,
+    /// How its addresses are written.
+    pub form: &'static str,
+    /// The options of its own, beside those that every address has.
+    pub options: &'static [OptionInfo],
+    /// Says what is wrong with the target, or with it and the options together.
+    pub check: fn(&Address) -> Result<(), String>,
+    /// Whether it reaches other machines.
+    pub reaches: &'static str,
+    /// What to take it for.
+    pub good_for: &'static str,
+    /// What not to take it for.
+    pub not_for: &'static str,
+}
+
+/// An option of an address.
+#[derive(Debug)]
+pub struct OptionInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// What a value looks like, in words that complete "wants".
+    pub value: &'static str,
+    /// What holds when it is left out.
+    pub default: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// Whether a value is one.
+    pub check: fn(&str) -> bool,
+}
+
+/// The options that every address has.
+pub(crate) const COMMON: &[OptionInfo] = &[
+    OptionInfo {
+        name: "framing",
+        value: "a framing",
+        default: framing::DEFAULT,
+        summary: "where a message ends",
+        check: |_| true, // judged by the registry, which can say which there are
+    },
+    OptionInfo {
+        name: "protocol",
+        value: "a protocol",
+        default: "plain",
+        summary: "how a call is written in messages",
+        check: |_| true,
+    },
+    OptionInfo {
+        name: "max",
+        value: "a size of at least 1, in bytes or with KiB, MiB or GiB",
+        default: "16MiB",
+        summary: "size of the largest message, both ways",
+        check: |value| parse_size(value).is_some(),
+    },
+    OptionInfo {
+        name: "timeout",
+        value: "a duration above zero, a whole number with us, ms, s or m",
+        default: "10s",
+        summary: "how long connecting and each call may take",
+        check: |value| parse_duration(value).is_some(),
+    },
+    OptionInfo {
+        name: "text",
+        value: "true or false",
+        default: "false",
+        summary: "messages are strings in both directions",
+        check: is_bool,
+    },
+];
+
+/// One end's whole configuration, parsed and checked.
+#[derive(Clone, Debug)]
+pub struct Address {
+    text: Arc<str>,
+    method: &'static Method,
+    target: String,
+    options: Vec<(String, String)>,
+    /// The framing with its variant, as `length:u32be`.
+    pub framing: &'static str,
+    /// Size of the largest message, in bytes.
+    pub max: usize,
+    /// How long connecting and each call may take.
+    pub timeout: Duration,
+    /// Whether messages are strings.
+    pub text_messages: bool,
+}
+
+impl Address {
+    /// Parses `text`, whose scheme must be one of `methods`.
+    ///
+    /// # Errors
+    /// `unsupported` for an unknown scheme, framing, protocol or option, with the known ones; `invalid-address`
+    /// for everything that is malformed.
+    pub fn parse(text: &str, methods: &'static [&'static Method]) -> Result<Self> {
+        Self::read(text, methods).map_err(|(kind, reason)| {
+            Error::new(kind, format!("reading the address {text:?}")).because(reason).at(&Arc::from(text))
+        })
+    }
+
+    fn read(text: &str, methods: &'static [&'static Method]) -> Result<Self, (ErrorKind, String)> {
+        let invalid = |reason: String| (ErrorKind::InvalidAddress, reason);
+        let (place, options) = match text.split_once('?') {
+            Some((place, options)) => (place, Some(options)),
+            None => (text, None),
+        };
+        let (scheme, target) = match place {
+            "-" => ("stdio", ""),
+            _ => place
+                .split_once(':')
+                .ok_or_else(|| invalid("an address is written scheme:target, as tcp://localhost:9999".into()))?,
+        };
+        if scheme.is_empty() || !scheme.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'+')) {
+            return Err(invalid(format!("{scheme:?} is no scheme: schemes are lower case")));
+        }
+        let method = *methods.iter().find(|method| method.scheme == scheme).ok_or_else(|| {
+            let known: Vec<_> = methods.iter().map(|method| method.scheme).collect();
+            (ErrorKind::Unsupported, format!("no scheme is called {scheme:?}; known: {}", known.join(", ")))
+        })?;
+        let mut address = Address {
+            text: Arc::from(text),
+            method,
+            target: percent_decode(target).map_err(invalid)?,
+            options: Vec::new(),
+            framing: "",
+            max: 16 << 20,
+            timeout: Duration::from_secs(10),
+            text_messages: false,
+        };
+        for option in options.iter().flat_map(|options| options.split('&')) {
+            address.read_option(option)?;
+        }
+        let framing = address.option("framing").unwrap_or(framing::DEFAULT);
+        address.framing = framing::make(framing).map_err(|reason| (ErrorKind::Unsupported, reason))?.name();
+        (method.check)(&address).map_err(invalid)?;
+        Ok(address)
+    }
+
+    fn read_option(&mut self, option: &str) -> Result<(), (ErrorKind, String)> {
+        let invalid = |reason: String| (ErrorKind::InvalidAddress, reason);
+        let Some((name, value)) = option.split_once('=') else {
+            return Err(invalid(format!("the option {option:?} has no value; write name=value")));
+        };
+        let value = percent_decode(value).map_err(invalid)?;
+        let known = || COMMON.iter().chain(self.method.options);
+        let Some(info) = known().find(|info| info.name == name) else {
+            let names: Vec<_> = known().map(|info| info.name).collect();
+            let scheme = self.method.scheme;
+            let reason = format!("{scheme} has no option {name:?}; known: {}", names.join(", "));
+            return Err((ErrorKind::Unsupported, reason));
+        };
+        if self.option(name).is_some() {
+            return Err(invalid(format!("the option {name} is given twice")));
+        }
+        if !(info.check)(&value) {
+            return Err(invalid(format!("{name} wants {}, not {value:?}", info.value)));
+        }
+        match name {
+            "protocol" if protocol::all().iter().all(|info| info.name != value) => {
+                let names: Vec<_> = protocol::all().iter().map(|info| info.name).collect();
+                let reason = format!("no protocol is called {value:?}; known: {}", names.join(", "));
+                return Err((ErrorKind::Unsupported, reason));
+            }
+            "max" => self.max = parse_size(&value).unwrap_or(self.max),
+            "timeout" => self.timeout = parse_duration(&value).unwrap_or(self.timeout),
+            "text" => self.text_messages = value == "true",
+            _ => {}
+        }
+        self.options.push((name.to_owned(), value));
+        Ok(())
+    }
+
+    /// The address as it was written.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// The transport.
+    pub fn method(&self) -> &'static Method {
+        self.method
+    }
+
+    /// What stands between the scheme's `:` and the options, decoded.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The value of an option, where it was given.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A fresh encoder and decoder of this address's framing.
+    pub(crate) fn new_framing(&self) -> Box<dyn Framing> {
+        match framing::make(self.framing) {
+            Ok(framing) => framing,
+            Err(reason) => unreachable!("checked when the address was read: {reason}"),
+        }
+    }
+
+    /// The same address with another target: what a listener that picked a port or a name answers to.
+    #[must_use]
+    pub fn with_target(&self, target: &str) -> Self {
+        let mut text = format!("{}:{}", self.method.scheme, percent_encode(target));
+        if let Some((_, options)) = self.text.split_once('?') {
+            text.push('?');
+            text.push_str(options);
+        }
+        Address { text: Arc::from(text), target: target.to_owned(), ..self.clone() }
+    }
+}
+
+/// Whether `value` is `true` or `false`.
+fn is_bool(value: &str) -> bool {
+    matches!(value, "true" | "false")
+}
+
+/// A whole number of digits alone: Rust's own parser would take a sign.
+fn parse_digits(digits: &str) -> Option<u64> {
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// A number with one of the units, each worth so much; zero is no value.
+fn parse_with_unit(value: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (_, worth) = units.iter().find(|(unit, _)| *unit == &value[digits.len()..])?;
+    parse_digits(digits)?.checked_mul(*worth).filter(|&number| number > 0)
+}
+
+fn parse_size(value: &str) -> Option<usize> {
+    let bytes = parse_with_unit(value, &[("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)])?;
+    // Half of the address space, so that sums of two sizes cannot overflow.
+    usize::try_from(bytes).ok().filter(|&bytes| bytes <= usize::MAX / 4)
+}
+
+fn parse_duration(value: &str) -> Option<Duration> {
+    let units = [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000)];
+    parse_with_unit(value, &units).filter(|&us| us <= i64::MAX as u64).map(Duration::from_micros)
+}
+
+fn percent_decode(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first != b'%' {
+            bytes.push(first);
+            continue;
+        }
+        let digits = after.split_at_checked(2).filter(|(digits, _)| digits.iter().all(u8::is_ascii_hexdigit));
+        let Some((digits, after)) = digits else {
+            return Err(format!("{text:?} has a % that two hex digits do not follow; a % itself is %25"));
+        };
+        let value = digits.iter().fold(0, |value, &digit| value * 16 + (digit as char).to_digit(16).unwrap_or(0));
+        bytes.push(value as u8);
+        rest = after;
+    }
+    let decoded = String::from_utf8(bytes).map_err(|_| format!("{text:?} is not UTF-8 once it is decoded"))?;
+    match decoded.contains('\0') {
+        true => Err(format!("{text:?} holds a NUL")),
+        false => Ok(decoded),
+    }
+}
+
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '%' | '?' | '\0'..=' ' | '\x7f' => encoded.push_str(&format!("%{:02X}", c as u32)),
+            _ => encoded.push(c),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_target_is_written_so_that_it_reads_back() {
+        const ANY: &Method = &Method {
+            scheme: "any",
+            form: "any:TARGET",
+            options: &[],
+            check: |_| Ok(()),
+            reaches: "",
+            good_for: "",
+            not_for: "",
+        };
+        let address = Address::parse("any:x*?framing=lines", &[ANY]).unwrap();
+        let told = address.with_target("/tmp/what? 5% ü");
+        assert_eq!(&**told.text(), "any:/tmp/what%3F%205%25%20ü?framing=lines");
+        assert_eq!(Address::parse(told.text(), &[ANY]).unwrap().target(), told.target());
+    }
+}

@@ -1,0 +1,28 @@
+//! The sans-IO core of panpipe: bytes in, events out. No I/O, no clock, no runtime.
+//!
+//! # The driver's contract
+//!
+//! A [`Session`] never waits and never calls the system. Whoever drives it, for ever:
+//!
+//! 1. **appends what it read** to [`Session::inbox`] while [`Session::wants_input`] holds, or says
+//!    [`Session::input_ended`] once;
+//! 2. **takes events** with [`Session::next_event`] until it answers `None`;
+//! 3. **writes** [`Session::outbox`] and tells [`Session::written`] how much of it went;
+//! 4. **keeps time**: when [`Session::next_deadline`] passes, it takes events again with the new `now`.
+//!
+//! A step may come at any time and in any order. An [`Event::Ended`] is the last event.
+
+mod address;
+pub use address::{Address, Method, OptionInfo};
+
+mod error;
+pub use error::{Error, ErrorKind, Ran, Result};
+
+mod framing;
+pub use framing::{Fault, Frame, Framing, Head, Info as FramingInfo, Scan, all as framings};
+
+mod protocol;
+pub use protocol::{Info as ProtocolInfo, all as protocols};
+
+mod session;
+pub use session::{CallId, Event, Session};

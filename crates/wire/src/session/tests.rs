@@ -1,0 +1,195 @@
+//! Two sessions and a clock made by hand: no socket, no sleep.
+
+use std::time::Duration;
+
+use super::*;
+use crate::address::Method;
+
+const ANY: &Method = &Method {
+    scheme: "any",
+    form: "any:",
+    options: &[],
+    check: |_| Ok(()),
+    reaches: "",
+    good_for: "",
+    not_for: "",
+};
+
+fn session(options: &str) -> Session {
+    Session::new(&Address::parse(&format!("any:?{options}"), &[ANY]).unwrap())
+}
+
+fn send(session: &mut Session, message: &[u8]) -> Result<()> {
+    let (head, tail) = session.frame(message, "sending to")?;
+    session.queue([head.as_slice(), message, tail], 0);
+    Ok(())
+}
+
+fn call(session: &mut Session, message: &[u8], deadline: Option<Instant>) -> CallId {
+    session.frame(message, "calling").unwrap();
+    let call = session.begin_call(deadline).unwrap();
+    send(session, message).unwrap();
+    call
+}
+
+fn deliver(from: &mut Session, to: &mut Session) {
+    let bytes = from.outbox().to_vec();
+    from.written(bytes.len());
+    to.inbox().extend_from_slice(&bytes);
+}
+
+fn message(session: &mut Session) -> Option<String> {
+    match session.next_event(Instant::now(), true)? {
+        Event::Message(message) => Some(String::from_utf8(message.unwrap().to_vec()).unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reply(session: &mut Session, now: Instant) -> (CallId, Result<Bytes>) {
+    match session.next_event(now, false) {
+        Some(Event::Reply { call, outcome }) => (call, outcome),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn replies_answer_calls_in_order() {
+    let (mut client, mut server) = (session("framing=length"), session("framing=length"));
+    let now = Instant::now();
+    let calls = [call(&mut client, b"a", None), call(&mut client, b"b", None)];
+    deliver(&mut client, &mut server);
+    while let Some(request) = message(&mut server) {
+        send(&mut server, request.to_uppercase().as_bytes()).unwrap();
+    }
+    send(&mut server, b"unasked").unwrap();
+    deliver(&mut server, &mut client);
+    for (expected, text) in calls.iter().zip(["A", "B"]) {
+        let (call, outcome) = reply(&mut client, now);
+        assert_eq!((call, &outcome.unwrap()[..]), (*expected, text.as_bytes()));
+    }
+    assert!(client.next_event(now, false).is_none(), "a message is kept until somebody wants it");
+    assert_eq!(message(&mut client).as_deref(), Some("unasked"));
+}
+
+#[test]
+fn a_late_reply_is_dropped_and_answers_no_other_call() {
+    let (mut client, mut server) = (session("framing=lines"), session("framing=lines"));
+    let now = Instant::now();
+    let soon = now + Duration::from_millis(5);
+    let slow = call(&mut client, b"slow", Some(soon));
+    assert_eq!(client.next_deadline(), Some(soon));
+    deliver(&mut client, &mut server);
+    let (ended, outcome) = reply(&mut client, soon);
+    assert_eq!(ended, slow);
+    let error = outcome.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::DeadlineExceeded, Ran::Maybe));
+    assert!(client.next_event(soon, false).is_none());
+    assert_eq!(client.next_deadline(), None);
+
+    let next = call(&mut client, b"next", None);
+    send(&mut server, b"SLOW").unwrap();
+    send(&mut server, b"NEXT").unwrap();
+    deliver(&mut server, &mut client);
+    let (answered, outcome) = reply(&mut client, soon);
+    assert_eq!((answered, &outcome.unwrap()[..], client.late_replies()), (next, &b"NEXT"[..], 1));
+}
+
+#[test]
+fn a_call_that_never_left_has_not_run() {
+    let mut client = session("framing=lines");
+    let sent = call(&mut client, b"sent", None);
+    client.written(client.outbox().len());
+    let kept = call(&mut client, b"kept", None);
+    client.input_ended();
+    for (expected, ran) in [(sent, Ran::Maybe), (kept, Ran::No)] {
+        let (call, outcome) = reply(&mut client, Instant::now());
+        let error = outcome.unwrap_err();
+        assert_eq!((call, error.kind(), error.may_have_run()), (expected, ErrorKind::ConnectionLost, ran));
+    }
+}
+
+#[test]
+fn the_end_is_clean_between_messages_and_an_error_inside_one() {
+    let mut receiver = session("framing=lines");
+    receiver.inbox().extend_from_slice(b"whole\n");
+    receiver.input_ended();
+    assert_eq!(message(&mut receiver).as_deref(), Some("whole"));
+    for _ in 0..2 {
+        assert!(matches!(receiver.next_event(Instant::now(), true), Some(Event::Ended(None))));
+    }
+
+    let mut receiver = session("framing=lines");
+    receiver.inbox().extend_from_slice(b"whole\nhal");
+    receiver.input_ended();
+    assert_eq!(message(&mut receiver).as_deref(), Some("whole"));
+    for _ in 0..2 {
+        match receiver.next_event(Instant::now(), true) {
+            Some(Event::Ended(Some(error))) => assert_eq!(error.kind(), ErrorKind::ConnectionLost),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_huge_length_takes_no_memory_and_ends_the_session() {
+    let mut receiver = session("framing=length:u64&max=1GiB");
+    receiver.inbox().extend_from_slice(&(1u64 << 63).to_be_bytes());
+    match receiver.next_event(Instant::now(), true) {
+        Some(Event::Ended(Some(error))) => assert_eq!(error.kind(), ErrorKind::TooLarge),
+        other => panic!("{other:?}"),
+    }
+    assert!(!receiver.wants_input());
+
+    let mut receiver = session("framing=length:u64&max=1GiB");
+    receiver.inbox().extend_from_slice(&(1u64 << 30).to_be_bytes());
+    assert!(receiver.next_event(Instant::now(), true).is_none());
+    assert!(receiver.inbox().capacity() <= 2 * LARGEST_READ, "room for what came, not for what was announced");
+}
+
+#[test]
+fn reads_ahead_a_bounded_amount_but_a_whole_message_always() {
+    let mut receiver = session("framing=length");
+    receiver.inbox().extend_from_slice(&(200_000u32).to_be_bytes());
+    receiver.inbox().extend_from_slice(&[0; 100_000]);
+    assert!(receiver.next_event(Instant::now(), true).is_none());
+    assert!(receiver.wants_input());
+    receiver.inbox().extend_from_slice(&[0; 100_000]);
+    assert!(!receiver.wants_input());
+    assert!(matches!(receiver.next_event(Instant::now(), true), Some(Event::Message(Ok(_)))));
+    assert!(receiver.wants_input());
+}
+
+#[test]
+fn text_that_is_none_fails_that_message_alone() {
+    let mut receiver = session("framing=lines&text=true");
+    receiver.inbox().extend_from_slice(b"\xff\nfine\n");
+    match receiver.next_event(Instant::now(), true) {
+        Some(Event::Message(Err(error))) => assert_eq!(error.kind(), ErrorKind::BadPeer),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(message(&mut receiver).as_deref(), Some("fine"));
+    assert_eq!(send(&mut receiver, b"\xff").unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn an_http_request_is_refused_where_a_browser_can_reach() {
+    for (input, refused) in [
+        (&b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nhello\n"[..], true),
+        (b"GET it done\n", false),
+        (b"hello HTTP/1.1\n", false),
+    ] {
+        let mut receiver = session("framing=lines");
+        receiver.refuse_http();
+        receiver.inbox().extend_from_slice(input);
+        let event = receiver.next_event(Instant::now(), true);
+        assert_eq!(matches!(event, Some(Event::Ended(Some(_)))), refused, "{event:?}");
+    }
+}
+
+#[test]
+fn what_is_too_large_is_not_sent_and_the_session_lives() {
+    let mut sender = session("framing=lines&max=4");
+    assert_eq!(send(&mut sender, b"12345").unwrap_err().kind(), ErrorKind::TooLarge);
+    send(&mut sender, b"1234").unwrap();
+    assert_eq!(sender.outbox(), b"1234\n");
+}

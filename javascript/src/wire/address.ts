@@ -1,0 +1,111 @@
+/** Addresses: `scheme:target?option=value`, the whole configuration of one end. Held by `vectors/address.json`. */
+
+import { Fault, PanpipeError, known } from "./error.js";
+import { commonOptions, defaults, readOption, type Options } from "./option.js";
+
+/** An address, read. */
+export interface Address extends Options {
+  /** As it was written. */
+  text: string;
+  /** Which transport. */
+  scheme: string;
+  /** What follows the scheme, percent-decoded. */
+  target: string;
+  /** The options that were given, percent-decoded. */
+  options: Readonly<Record<string, string>>;
+}
+
+/** What an address needs to know of a transport; the registry of transports is an argument, because a browser has others. */
+export interface TransportInfo {
+  /** Its name in an address. */
+  scheme: string;
+  /** The form of its target. */
+  target: string;
+  /** What it is, in a few words. */
+  summary: string;
+  /** When to take it. */
+  goodFor: string;
+  /** The options it takes beside the common ones. */
+  options: readonly string[];
+  /** Throws a `Fault` for a target that is none. */
+  check(target: string, options: Options): void;
+}
+
+/** Reads an address; throws `invalid-address` or `unsupported`. */
+export function parseAddress(text: string, transports: readonly TransportInfo[]): Address {
+  try {
+    return parse(text, transports);
+  } catch (error) {
+    if (error instanceof Fault) throw error.during(`reading the address ${JSON.stringify(text)}`, text);
+    throw error;
+  }
+}
+
+/** Reads options alone, as `pair("?framing=lines")` takes them. */
+export function parseOptions(text: string): Address {
+  const into = { ...defaults };
+  try {
+    const options = text === "" ? {} : readOptions(text.replace(/^\?/, ""), commonOptions, into);
+    return { ...into, text: `pair:${text}`, scheme: "pair", target: "", options };
+  } catch (error) {
+    if (error instanceof Fault) throw error.during(`reading the options ${JSON.stringify(text)}`, text);
+    throw error;
+  }
+}
+
+/** The same address with another target; `target` must not need percent-encoding. */
+export function withTarget(address: Address, target: string): string {
+  const question = address.text.indexOf("?");
+  return `${address.scheme}:${target}${question < 0 ? "" : address.text.slice(question)}`;
+}
+
+/** The target as it was written, percent-encoding and all. */
+export function writtenTarget(address: Address): string {
+  return address.text.slice(address.scheme.length + 1).split("?", 1)[0]!;
+}
+
+function parse(text: string, transports: readonly TransportInfo[]): Address {
+  if (typeof text !== "string") throw new PanpipeError("invalid-address", "reading an address", { text: "an address is a string" });
+  const full = text === "-" || text.startsWith("-?") ? `stdio:${text.slice(1)}` : text;
+  const colon = full.indexOf(":");
+  const scheme = full.slice(0, Math.max(colon, 0));
+  if (!/^[a-z][a-z0-9-]*$/.test(scheme)) {
+    throw new Fault("invalid-address", "an address is scheme:target?option=value with a scheme in lower case, as in tcp://localhost:9999");
+  }
+  const transport = transports.find((each) => each.scheme === scheme);
+  if (transport === undefined) {
+    throw new Fault("unsupported", `there is no scheme ${JSON.stringify(scheme)}; ${known(transports.map((each) => each.scheme))}`);
+  }
+  const question = full.indexOf("?");
+  const target = percentDecode(full.slice(colon + 1, question < 0 ? undefined : question));
+  const into = { ...defaults };
+  const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions, ...transport.options], into);
+  transport.check(target, into);
+  return { ...into, text, scheme, target, options };
+}
+
+function readOptions(text: string, allowed: readonly string[], into: Options): Record<string, string> {
+  const given: Record<string, string> = Object.create(null);
+  for (const part of text.split("&")) {
+    const equals = part.indexOf("=");
+    if (equals < 1) throw new Fault("invalid-address", `${JSON.stringify(part)} is no option; an option is name=value`);
+    const name = part.slice(0, equals);
+    if (name in given) throw new Fault("invalid-address", `the option ${name} is given twice`);
+    const value = percentDecode(part.slice(equals + 1));
+    readOption(name, value, allowed, into);
+    given[name] = value;
+  }
+  return { ...given };
+}
+
+function percentDecode(text: string): string {
+  if (/%(?![0-9a-fA-F]{2})/.test(text)) throw new Fault("invalid-address", "a % must be followed by two hex digits; %25 is a percent sign");
+  let decoded;
+  try {
+    decoded = decodeURIComponent(text);
+  } catch {
+    throw new Fault("invalid-address", "what percent signs spell is not UTF-8");
+  }
+  if (decoded.includes("\0")) throw new Fault("invalid-address", "an address cannot hold a zero byte");
+  return decoded;
+}

@@ -1,0 +1,32 @@
+/** `nul`: a zero byte ends a message, as in `find -print0` and `xargs -0`. */
+
+import { Fault } from "../error.js";
+import { DelimitedDecoder } from "./delimited.js";
+import type { Encoder } from "./framing.js";
+import { only } from "./only.js";
+
+const encoder: Encoder = {
+  overhead: 1,
+  check(message) {
+    if (message.indexOf(0) >= 0) throw new Fault("unsupported", "nul cannot carry a zero byte inside a message");
+  },
+  head: (_size, _out, at) => at,
+  tail(out, at) {
+    out[at] = 0;
+    return at + 1;
+  },
+};
+
+/** The framing `nul`. */
+export const nul = only(
+  {
+    name: "nul",
+    summary: "message, zero byte",
+    keepsBoundaries: true,
+    anyByte: false,
+    goodFor: "text of several lines, file names, find -print0",
+    cannotCarry: "a zero byte",
+  },
+  encoder,
+  (max) => new DelimitedDecoder(max, 0, false),
+);

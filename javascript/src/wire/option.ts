@@ -1,0 +1,131 @@
+/** Options: what may follow the `?` of an address, and how each value is read. */
+
+import { Fault, known } from "./error.js";
+import { resolveFraming } from "./framing/mod.js";
+
+/** The options of an address, read; what was not given has its default. */
+export interface Options {
+  /** The framing in full, as in `length:u32be`. */
+  framing: string;
+  /** How a call is written in messages. */
+  protocol: "plain";
+  /** Size of the largest message, in bytes. */
+  max: number;
+  /** How long connecting and each call may take, in milliseconds; not always a whole number. */
+  timeout: number;
+  /** Whether messages are strings. */
+  textMode: boolean;
+  /** Connections that may wait to be accepted. */
+  backlog: number;
+  /** Whether an address that is not loopback is allowed. */
+  insecure: boolean;
+  /** File mode of a socket file. */
+  mode: number;
+}
+
+/** An option as data, for errors and tables. */
+export interface OptionInfo {
+  /** Its name in an address. */
+  name: string;
+  /** What its value looks like. */
+  value: string;
+  /** What holds when it is left out. */
+  default: string;
+}
+
+/** The options of an address that names none. */
+export const defaults: Readonly<Options> = {
+  framing: "length:u32be",
+  protocol: "plain",
+  max: 16 * 1024 * 1024,
+  timeout: 10_000,
+  textMode: false,
+  backlog: 1024,
+  insecure: false,
+  mode: 0o600,
+};
+
+/** Options that every transport takes. */
+export const commonOptions: readonly string[] = ["framing", "protocol", "max", "timeout", "text"];
+
+interface Option {
+  info: OptionInfo;
+  read(value: string, into: Options): void;
+}
+
+const table: readonly Option[] = [
+  {
+    info: { name: "framing", value: "a framing", default: "length" },
+    read: (value, into) => void (into.framing = resolveFraming(value).name),
+  },
+  { info: { name: "protocol", value: "plain", default: "plain" }, read: readProtocol },
+  {
+    info: { name: "max", value: "bytes, or with KiB, MiB, GiB", default: "16MiB" },
+    read: (value, into) => void (into.max = size(value)),
+  },
+  {
+    info: { name: "timeout", value: "a whole number with us, ms, s or m", default: "10s" },
+    read: (value, into) => void (into.timeout = duration(value)),
+  },
+  { info: { name: "text", value: "true or false", default: "false" }, read: (value, into) => void (into.textMode = truth("text", value)) },
+  { info: { name: "backlog", value: "1 to 65535", default: "1024" }, read: readBacklog },
+  {
+    info: { name: "insecure", value: "true or false", default: "false" },
+    read: (value, into) => void (into.insecure = truth("insecure", value)),
+  },
+  { info: { name: "mode", value: "octal file mode", default: "0600" }, read: readMode },
+];
+
+/** Reads one option into `into`; `allowed` are the names that this transport takes. */
+export function readOption(name: string, value: string, allowed: readonly string[], into: Options): void {
+  const option = table.find((each) => each.info.name === name);
+  if (option === undefined || !allowed.includes(name)) {
+    throw new Fault("unsupported", `there is no option ${JSON.stringify(name)} here; ${known(allowed)}`);
+  }
+  option.read(value, into);
+}
+
+/** Every option, as data. */
+export function optionInfos(): OptionInfo[] {
+  return table.map((option) => option.info);
+}
+
+const units: Readonly<Record<string, number>> = { "": 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+const times: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, m: 60_000 };
+
+function size(value: string): number {
+  const parts = /^(\d+)(|KiB|MiB|GiB)$/.exec(value);
+  const bytes = parts === null ? 0 : Number(parts[1]) * units[parts[2]!]!;
+  if (bytes < 1 || !Number.isSafeInteger(bytes)) {
+    throw new Fault("invalid-address", `max=${value} is no size; write bytes, or a number with KiB, MiB or GiB, as in 16MiB`);
+  }
+  return bytes;
+}
+
+function duration(value: string): number {
+  const parts = /^(\d+)(us|ms|s|m)$/.exec(value);
+  const milliseconds = parts === null ? 0 : Number(parts[1]) * times[parts[2]!]!;
+  if (milliseconds <= 0 || milliseconds > Number.MAX_SAFE_INTEGER) {
+    throw new Fault("invalid-address", `timeout=${value} is no duration above zero; write a whole number with us, ms, s or m, as in 10s`);
+  }
+  return milliseconds;
+}
+
+function truth(name: string, value: string): boolean {
+  if (value !== "true" && value !== "false") throw new Fault("invalid-address", `${name}=${value} must be true or false`);
+  return value === "true";
+}
+
+function readProtocol(value: string): void {
+  if (value !== "plain") throw new Fault("unsupported", `there is no protocol ${JSON.stringify(value)}; ${known(["plain"])}`);
+}
+
+function readBacklog(value: string, into: Options): void {
+  into.backlog = /^\d{1,5}$/.test(value) ? Number(value) : 0;
+  if (into.backlog < 1 || into.backlog > 65535) throw new Fault("invalid-address", `backlog=${value} must be 1 to 65535`);
+}
+
+function readMode(value: string, into: Options): void {
+  if (!/^0*[0-7]{1,4}$/.test(value)) throw new Fault("invalid-address", `mode=${value} must be an octal file mode, as in 0600`);
+  into.mode = parseInt(value, 8);
+}

@@ -1,0 +1,272 @@
+/**
+ * The session of the plain protocol: which message answers which call. No I/O and no clock.
+ *
+ * **The driver's contract.**
+ * 1. Give what was read to `receive`, the end of the input to `finish`, a broken link to `fail`.
+ * 2. Before a request is written, make its `Waiter` and give it to `call`; messages for `recv` likewise.
+ * 3. Read on only while `wantsInput` says so.
+ * 4. Call `expire` when the time of `nextDeadline` has come.
+ * 5. Once `failure` is set, nothing more is read from the link.
+ */
+
+import { toText } from "./bytes.js";
+import { Fault, PanpipeError, type Code, type Ran } from "./error.js";
+import { Fifo } from "./fifo.js";
+import type { Decoder } from "./framing/framing.js";
+import { Inbox } from "./inbox.js";
+
+/** While nobody waits for a message, reading stops above this many bytes. */
+const inboxLimit = 64 * 1024;
+
+/** Messages that nobody received may not take more than this in front of the replies to calls. */
+const unclaimedLimit = 1024 * 1024;
+
+/** What a message costs beside its bytes, so that many empty ones are not free. */
+const messageCost = 64;
+
+/** A message as a user gets it. */
+export type Message = Uint8Array | string;
+
+/** Somebody who waits for a message: a call or a `recv`. */
+export class Waiter {
+  /** A call that gave up keeps its place, so that its late reply is dropped and nobody else's. */
+  abandoned = false;
+
+  /** `deadline` is an instant on the driver's clock, or `Infinity`. */
+  constructor(
+    readonly doing: string,
+    readonly resolve: (message: Message | null) => void,
+    readonly reject: (error: PanpipeError) => void,
+    readonly deadline: number,
+  ) {}
+}
+
+/** The state of one connection. */
+export class Session {
+  /** What broke this connection; nothing more is read then. */
+  failure: PanpipeError | null = null;
+  /** Whether the peer has closed its side between messages and everything was read. */
+  ended = false;
+
+  readonly #inbox: Inbox;
+  readonly #calls = new Fifo<Waiter>();
+  readonly #receivers = new Fifo<Waiter>();
+  // Messages that came while no call waited and that a later call had to step over.
+  readonly #unclaimed = new Fifo<Uint8Array>();
+  #unclaimedSize = 0;
+  #abandoned = 0;
+  #inputEnded = false;
+  // The link broke; what had arrived before is still handed out.
+  #lost: Fault | null = null;
+  // Set while a handler waits for its next message.
+  #listener: (() => void) | null = null;
+
+  constructor(
+    readonly address: string,
+    decoder: Decoder,
+    readonly textMode: boolean,
+  ) {
+    this.#inbox = new Inbox(decoder);
+  }
+
+  /** How many calls and receivers still wait; those that gave up do not count. */
+  get waiting(): number {
+    return this.#calls.size - this.#abandoned + this.#receivers.size;
+  }
+
+  /** How many calls wait for a reply, those that gave up included. */
+  get callsInFlight(): number {
+    return this.#calls.size;
+  }
+
+  /** Whether the driver should read on: somebody waits, or there is room for what nobody waits for. */
+  get wantsInput(): boolean {
+    if (this.failure !== null || this.#inputEnded || this.#lost !== null) return false;
+    return this.#someoneWaits || this.#inbox.size + this.#unclaimedSize <= inboxLimit;
+  }
+
+  /** The earliest instant at which somebody who waits gives up, or `Infinity`. */
+  get nextDeadline(): number {
+    let earliest = Infinity;
+    for (const waiter of this.#calls) if (!waiter.abandoned && waiter.deadline < earliest) earliest = waiter.deadline;
+    for (const waiter of this.#receivers) if (waiter.deadline < earliest) earliest = waiter.deadline;
+    return earliest;
+  }
+
+  /** A request goes out now, and the next message that is nobody else's is its reply. */
+  call(waiter: Waiter): void {
+    if (this.#calls.size === 0 && this.#inbox.size > 0) this.#claimForReceivers();
+    this.#calls.push(waiter);
+    if (this.failure !== null) this.#rejectAll();
+  }
+
+  /** Asks for the next message that answers no call; `null` once the peer closed between messages. */
+  recv(waiter: Waiter): void {
+    this.#receivers.push(waiter);
+    this.#pump();
+  }
+
+  /**
+   * The next message that answers no call: `undefined` while there is none, `null` after a clean end; throws what broke the connection.
+   * After `undefined`, `listener` is called once when it is worth asking again.
+   */
+  take(listener: () => void): Uint8Array | null | undefined {
+    const message = this.#calls.size > 0 ? undefined : (this.#unclaimedShift() ?? this.#decode());
+    if (message !== undefined) return message;
+    if (this.failure !== null) throw this.failure;
+    if (this.ended) return null;
+    this.#listener = listener;
+    return undefined;
+  }
+
+  /** A message as the user gets it; with text mode a `Fault` for what is not UTF-8. */
+  present(message: Uint8Array): Message {
+    return this.textMode ? toText(message) : message;
+  }
+
+  /** Takes what was read. The chunk must not be written to afterwards. */
+  receive(chunk: Uint8Array): void {
+    if (this.failure !== null) return;
+    this.#inbox.push(chunk);
+    this.#pump();
+  }
+
+  /** The input has ended. */
+  finish(): void {
+    this.#inputEnded = true;
+    this.#pump();
+  }
+
+  /** The link broke, or was found to be no peer of ours; what arrived whole before that is still handed out. */
+  fail(code: Code, text: string): void {
+    if (this.failure !== null || this.#lost !== null) return;
+    this.#lost = new Fault(code, text);
+    this.#pump();
+  }
+
+  /** This side closes: everybody who waits is told, and what was not read is dropped. */
+  close(): void {
+    if (this.failure !== null) return;
+    this.#break(new Fault("closed", "this side closed the connection"));
+  }
+
+  /** Gives up for one who waits: a call keeps its place, a receiver leaves, and nothing that arrived is lost. */
+  abandon(waiter: Waiter, code: Code, text: string): void {
+    if (this.#receivers.remove(waiter)) {
+      waiter.reject(this.#error(code, text, waiter.doing, "no"));
+    } else if (!waiter.abandoned) {
+      waiter.abandoned = true;
+      this.#abandoned++;
+      waiter.reject(this.#error(code, text, waiter.doing, "maybe"));
+    }
+  }
+
+  /** Ends whoever's deadline has come by `now`. */
+  expire(now: number): void {
+    const late = [...this.#calls, ...this.#receivers].filter((waiter) => !waiter.abandoned && waiter.deadline <= now);
+    for (const waiter of late) this.abandon(waiter, "deadline-exceeded", "the timeout passed");
+  }
+
+  get #someoneWaits(): boolean {
+    return this.#calls.size > 0 || this.#receivers.size > 0 || this.#listener !== null;
+  }
+
+  /** Hands out whatever somebody waits for. */
+  #pump(): void {
+    while (this.#calls.size > 0 || this.#receivers.size > 0) {
+      const message = this.#calls.size > 0 ? this.#decode() : (this.#unclaimedShift() ?? this.#decode());
+      if (message === undefined) break;
+      this.#settle((this.#calls.size > 0 ? this.#calls.shift() : this.#receivers.shift())!, message);
+    }
+    // With nobody waiting an end still has to be noticed, so that a call fails before it is sent.
+    if (this.#inbox.size === 0) this.#decode();
+    if (this.failure !== null || this.ended) this.#endWaiters();
+    const listener = this.#listener;
+    if (listener !== null) {
+      this.#listener = null;
+      listener();
+    }
+  }
+
+  /** The next message of the inbox; finds out on the way whether the connection is broken or at its end. */
+  #decode(): Uint8Array | undefined {
+    if (this.failure !== null) return undefined;
+    try {
+      const message = this.#inbox.next();
+      if (message !== null) return message;
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#break(error);
+      return undefined;
+    }
+    if (this.#lost !== null) this.#break(this.#lost);
+    else if (this.#inputEnded && this.#inbox.size > 0) this.#break(new Fault("connection-lost", "the peer closed inside a message"));
+    else if (this.#inputEnded) this.ended = true;
+    return undefined;
+  }
+
+  #settle(waiter: Waiter, message: Uint8Array): void {
+    if (waiter.abandoned) {
+      this.#abandoned--;
+      return;
+    }
+    if (!this.textMode) {
+      waiter.resolve(message);
+      return;
+    }
+    try {
+      waiter.resolve(toText(message));
+    } catch (error) {
+      waiter.reject((error as Fault).during(waiter.doing, this.address, "maybe"));
+    }
+  }
+
+  /** What arrived while no call waited is not the answer to the call that comes now. */
+  #claimForReceivers(): void {
+    for (let message = this.#decode(); message !== undefined; message = this.#decode()) {
+      this.#unclaimed.push(message);
+      this.#unclaimedSize += message.length + messageCost;
+    }
+    if (this.#unclaimedSize > unclaimedLimit) {
+      this.#break(new Fault("bad-peer", `the peer sent more than ${unclaimedLimit} bytes that nobody received`));
+    }
+  }
+
+  #unclaimedShift(): Uint8Array | undefined {
+    const message = this.#unclaimed.shift();
+    if (message !== undefined) this.#unclaimedSize -= message.length + messageCost;
+    return message;
+  }
+
+  #break(fault: Fault): void {
+    this.failure = fault.during(`using ${this.address}`, this.address);
+    this.#inbox.clear();
+    this.#rejectAll();
+  }
+
+  #endWaiters(): void {
+    if (this.failure !== null) return this.#rejectAll();
+    const lost = "the peer closed before it replied";
+    for (let call = this.#calls.shift(); call !== undefined; call = this.#calls.shift()) {
+      if (!call.abandoned) call.reject(this.#error("connection-lost", lost, call.doing, "maybe"));
+    }
+    this.#abandoned = 0;
+    for (let waiter = this.#receivers.shift(); waiter !== undefined; waiter = this.#receivers.shift()) waiter.resolve(null);
+  }
+
+  #rejectAll(): void {
+    const { code, message } = this.failure!;
+    const text = message.slice(message.indexOf(`: ${code}`) + code.length + 4);
+    for (let call = this.#calls.shift(); call !== undefined; call = this.#calls.shift()) {
+      if (!call.abandoned) call.reject(this.#error(code, text, call.doing, "maybe"));
+    }
+    this.#abandoned = 0;
+    for (let waiter = this.#receivers.shift(); waiter !== undefined; waiter = this.#receivers.shift()) {
+      waiter.reject(this.#error(code, text, waiter.doing, "no"));
+    }
+  }
+
+  #error(code: Code, text: string, doing: string, ran: Ran): PanpipeError {
+    return new PanpipeError(code, doing, { address: this.address, ran, text });
+  }
+}
