@@ -1,0 +1,351 @@
+//! Connections for threads that wait: `poll`, and at most one thread that reads for all.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Ran, Result};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::{Errno, read, write};
+
+use crate::endpoint::{Endpoint, Input};
+use crate::os_error;
+use crate::transport::{Accepted, Listener, Progress};
+
+/// How a thread waits; Python lets others run meanwhile and looks for Ctrl-C.
+pub trait Wait {
+    /// Waits until one of `fds` is ready, or `timeout` has passed; may return early for no reason.
+    ///
+    /// # Errors
+    /// Whatever ends the waiting, such as `cancelled`.
+    fn wait(&mut self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()>;
+}
+
+/// Waits with `poll` and nothing else.
+pub struct WaitFor;
+
+impl Wait for WaitFor {
+    fn wait(&mut self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()> {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match poll(fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(Error::new(os_error::kind(errno), "waiting").because(os_error::text(errno))),
+        }
+    }
+}
+
+/// Connects, waiting for as long as the address's `timeout` or the given one says.
+///
+/// # Errors
+/// Those of [`transport::connect`](crate::connect), and `deadline-exceeded`.
+pub fn connect(address: &Address, timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Blocking> {
+    let mut connecting = crate::connect(address)?;
+    let deadline = deadline(Some(timeout.unwrap_or(address.timeout)));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(connecting.timed_out());
+        }
+        match connecting.advance()? {
+            Progress::Connected(link) => return Ok(Blocking::new(Endpoint::new(link, address))),
+            Progress::WaitWritable(socket) => wait.wait(&mut [PollFd::new(&socket, PollFlags::OUT)], left)?,
+            Progress::WaitFor(pause) => wait.wait(&mut [], Some(left.map_or(pause, |left| left.min(pause))))?,
+        }
+    }
+}
+
+/// Waits for the next connection of `listener`; `None` when no more will come.
+///
+/// # Errors
+/// `deadline-exceeded` after `timeout`; `io` when listening is broken.
+pub fn accept(listener: &Listener, timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Option<Blocking>> {
+    let deadline = deadline(timeout);
+    let descriptors = listener.descriptors();
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let pause = match listener.accept()? {
+            Accepted::Link(link) => return Ok(Some(Blocking::new(Endpoint::new(link, listener.address())))),
+            Accepted::Finished => return Ok(None),
+            Accepted::Nobody => None,
+            Accepted::Pause(pause) => Some(pause),
+        };
+        if left.is_some_and(|left| left.is_zero()) {
+            let address = listener.address().text();
+            let error = Error::new(ErrorKind::DeadlineExceeded, format!("accepting on {address}")).at(address);
+            return Err(error.because("nobody came within the timeout"));
+        }
+        let mut fds: Vec<_> = descriptors.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        match pause {
+            Some(pause) => wait.wait(&mut [], Some(left.map_or(pause, |left| left.min(pause))))?,
+            None => wait.wait(&mut fds, left)?,
+        }
+    }
+}
+
+/// A connection that any number of threads may use at once.
+///
+/// One waiting thread reads and hands the others what is theirs; a thread that sends waits on its own.
+pub struct Blocking {
+    state: Mutex<State>,
+}
+
+struct State {
+    endpoint: Endpoint,
+    /// Replies that the reading thread found for others.
+    outcomes: Vec<(CallId, Result<Bytes>)>,
+    /// A thread is waiting for input on behalf of all.
+    has_reader: bool,
+    /// The bells of the threads that wait for the reading one.
+    followers: Vec<Arc<OwnedFd>>,
+    /// The last read left nothing behind: waiting comes before reading.
+    drained: bool,
+}
+
+impl Blocking {
+    /// A connection over `endpoint`.
+    pub fn new(endpoint: Endpoint) -> Self {
+        let state = State {
+            endpoint,
+            outcomes: Vec::new(),
+            has_reader: false,
+            followers: Vec::new(),
+            drained: true,
+        };
+        Blocking { state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The address that errors name.
+    pub fn address(&self) -> Arc<str> {
+        Arc::clone(self.lock().endpoint.address())
+    }
+
+    /// Whether messages are strings.
+    pub fn is_text(&self) -> bool {
+        self.lock().endpoint.is_text()
+    }
+
+    /// Sends a message; returns once the system has it whole.
+    ///
+    /// # Errors
+    /// `too-large`, `unsupported`, `connection-lost`, `closed`; `deadline-exceeded` when the peer does not
+    /// read, and the rest of the message is then sent before the next one.
+    pub fn send(&self, message: &[u8], timeout: Option<Duration>, wait: &mut impl Wait) -> Result<()> {
+        let mut state = self.lock();
+        state.endpoint.send(message, true)?;
+        self.finish_sending(state, timeout, wait, "sending to").map(drop)
+    }
+
+    /// Waits for the next message; `None` once the peer has closed between messages.
+    ///
+    /// Giving up loses nothing: what has arrived stays for the next call.
+    ///
+    /// # Errors
+    /// `connection-lost`, `bad-peer`, `too-large`, `closed`, `deadline-exceeded`.
+    pub fn recv(&self, timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Option<Bytes>> {
+        let state = self.lock();
+        self.wait_until(state, deadline(timeout), wait, "receiving from", |state, now| {
+            if let Err(error) = state.endpoint.check_usable("receiving from") {
+                return Some(Err(error));
+            }
+            match state.next_event(now, true)? {
+                Event::Message(message) => Some(message.map(Some)),
+                Event::Ended(None) => Some(Ok(None)),
+                Event::Ended(Some(error)) => Some(Err(error)),
+                Event::Reply { .. } => None,
+            }
+        })
+    }
+
+    /// Sends a message and waits for the one that answers it.
+    ///
+    /// # Errors
+    /// Those of `send` and `recv`, and `busy`; the error says whether the peer may have run the call.
+    pub fn call(&self, message: &[u8], timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Bytes> {
+        let deadline = deadline(timeout);
+        let mut state = self.lock();
+        let call = state.endpoint.call(message, deadline, true)?;
+        let outcome = self.wait_until(state, None, wait, "calling", |state, now| {
+            // Somebody else may have found it, and the calls of others may end before it does.
+            while state.endpoint.is_calling() {
+                match state.endpoint.next_event(now, false) {
+                    Some(Event::Reply { call: ended, outcome }) if ended == call => return Some(outcome),
+                    Some(Event::Reply { call, outcome }) => state.outcomes.push((call, outcome)),
+                    _ => break,
+                }
+            }
+            let place = state.outcomes.iter().position(|(ended, _)| *ended == call)?;
+            Some(state.outcomes.swap_remove(place).1)
+        });
+        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled) {
+            self.lock().endpoint.abandon(call);
+        }
+        outcome
+    }
+
+    /// Writes what waits and closes; threads that wait get `closed`.
+    ///
+    /// # Errors
+    /// `deadline-exceeded` or `connection-lost` when something could not be written; the connection is closed then too.
+    pub fn close(&self, timeout: Option<Duration>, wait: &mut impl Wait) -> Result<()> {
+        let state = self.lock();
+        if state.endpoint.check_usable("closing").is_err() {
+            return Ok(());
+        }
+        let finished = match state.endpoint.wants_write() {
+            true => self.finish_sending(state, timeout, wait, "closing"),
+            false => Ok(state),
+        };
+        let failed = finished.map(drop).err();
+        let mut state = self.lock();
+        state.endpoint.close();
+        state.call_followers();
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn finish_sending<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        timeout: Option<Duration>,
+        wait: &mut impl Wait,
+        doing: &str,
+    ) -> Result<MutexGuard<'a, State>> {
+        if !state.endpoint.wants_write() && state.endpoint.output_failure().is_none() {
+            return Ok(state);
+        }
+        self.wait_until(state, deadline(timeout), wait, doing, |state, _| {
+            if let Some(failure) = state.endpoint.output_failure() {
+                return Some(Err(failure.clone().ran(Ran::Maybe)));
+            }
+            (!state.endpoint.wants_write()).then_some(Ok(()))
+        })?;
+        Ok(self.lock())
+    }
+
+    /// Pumps the endpoint until `check` has an answer.
+    fn wait_until<'a, T>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        deadline: Option<Instant>,
+        wait: &mut impl Wait,
+        doing: &str,
+        mut check: impl FnMut(&mut State, Instant) -> Option<Result<T>>,
+    ) -> Result<T> {
+        let mut bell = None;
+        let answer = loop {
+            let now = Instant::now();
+            if let Some(answer) = check(&mut state, now) {
+                break answer;
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                let error = Error::new(ErrorKind::DeadlineExceeded, format!("{doing} {}", state.endpoint.address()));
+                break Err(error.at(state.endpoint.address()).because("not within the timeout"));
+            }
+            let reads = !state.has_reader;
+            if reads && !state.drained && state.endpoint.wants_read() {
+                state.read();
+                continue;
+            }
+            let until = [deadline, state.endpoint.next_deadline()].into_iter().flatten().min();
+            let timeout = until.map(|until| until.saturating_duration_since(now));
+            let waited;
+            (state, waited) = self.wait_once(state, reads, &mut bell, timeout, wait);
+            if let Err(error) = waited {
+                break Err(error);
+            }
+        };
+        state.call_followers();
+        answer
+    }
+
+    /// Waits once, as the reading thread or as one that is called by it.
+    fn wait_once<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        reads: bool,
+        bell: &mut Option<Arc<OwnedFd>>,
+        timeout: Option<Duration>,
+        wait: &mut impl Wait,
+    ) -> (MutexGuard<'a, State>, Result<()>) {
+        let (reader, writer) = (Arc::clone(state.endpoint.reader()), Arc::clone(state.endpoint.writer()));
+        let input = match reads {
+            true => {
+                state.has_reader = true;
+                reader
+            }
+            false => match follow(&mut state, bell) {
+                Ok(bell) => bell,
+                Err(error) => return (state, Err(error)),
+            },
+        };
+        let mut fds = [PollFd::new(&input, PollFlags::IN), PollFd::new(&writer, PollFlags::OUT)];
+        // A descriptor that is not asked for anything still reports a hang-up, at once and for ever.
+        let first = if reads && !state.endpoint.wants_read() { 1 } else { 0 };
+        let end = if state.endpoint.wants_write() { 2 } else { 1 };
+        drop(state);
+
+        let waited = wait.wait(&mut fds[first.min(end)..end], timeout);
+
+        let (input_ready, output_ready) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        let mut state = self.lock();
+        if reads {
+            state.has_reader = false;
+            if input_ready {
+                state.read();
+            }
+        } else if let Some(bell) = bell.as_ref() {
+            state.followers.retain(|follower| !Arc::ptr_eq(follower, bell));
+            // Silences the bell; it may be silent already.
+            let _ = read(&**bell, &mut [0; 8]);
+        }
+        if output_ready {
+            state.endpoint.flush();
+        }
+        if reads {
+            state.call_followers();
+        }
+        (state, waited)
+    }
+}
+
+impl State {
+    fn read(&mut self) {
+        self.drained = self.endpoint.on_readable() == Input::Drained;
+    }
+
+    /// The next event that is not the end of somebody's call.
+    fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
+        loop {
+            match self.endpoint.next_event(now, wants_message)? {
+                Event::Reply { call, outcome } => self.outcomes.push((call, outcome)),
+                event => return Some(event),
+            }
+        }
+    }
+
+    fn call_followers(&mut self) {
+        for bell in self.followers.drain(..) {
+            let _ = write(&*bell, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+/// Registers the calling thread's bell, which is made when it is first needed.
+fn follow(state: &mut State, bell: &mut Option<Arc<OwnedFd>>) -> Result<Arc<OwnedFd>> {
+    if bell.is_none() {
+        let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| Error::new(os_error::kind(errno), "waiting").because(os_error::text(errno)))?;
+        *bell = Some(Arc::new(made));
+    }
+    let bell = bell.clone().ok_or_else(|| Error::new(ErrorKind::Io, "waiting"))?;
+    state.followers.push(Arc::clone(&bell));
+    Ok(bell)
+}
+
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}

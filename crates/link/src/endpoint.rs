@@ -1,0 +1,267 @@
+//! One connection: a link and its session, pumped by whoever waits for readiness.
+
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Ran, Result, Session};
+use rustix::io::Errno;
+
+use crate::os_error;
+use crate::transport::Link;
+
+/// A larger message goes to the system from where it lies; a smaller one is copied next to its head.
+const COPIED: usize = 4 << 10;
+
+/// Bytes that may wait to be written before senders are asked to wait.
+const CONGESTED: usize = 1 << 20;
+
+/// What a turn of reading may bring before others get theirs.
+const READ_BUDGET: usize = 1 << 20;
+
+/// What a read told about the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Everything that had arrived was read: wait for readiness before the next read.
+    Drained,
+    /// More may have arrived already.
+    MoreMayWait,
+}
+
+/// One connection: a link and its session.
+pub struct Endpoint {
+    link: Link,
+    session: Session,
+    closed: bool,
+}
+
+impl Endpoint {
+    /// A connection over `link`, configured by `address`.
+    pub fn new(link: Link, address: &Address) -> Self {
+        let mut session = Session::new(address);
+        if link.is_reached_by_browsers() {
+            session.refuse_http();
+        }
+        if !link.has_input() {
+            session.input_ended();
+        }
+        Endpoint { link, session, closed: false }
+    }
+
+    /// The address that errors name.
+    pub fn address(&self) -> &Arc<str> {
+        self.session.address()
+    }
+
+    /// Whether messages are strings.
+    pub fn is_text(&self) -> bool {
+        self.session.is_text()
+    }
+
+    /// The descriptor to wait on for input.
+    pub fn reader(&self) -> &Arc<OwnedFd> {
+        self.link.reader()
+    }
+
+    /// The descriptor to wait on for room to write; the reader's own on a socket.
+    pub fn writer(&self) -> &Arc<OwnedFd> {
+        self.link.writer()
+    }
+
+    /// Whether to wait for input.
+    pub fn wants_read(&self) -> bool {
+        !self.closed && self.session.wants_input()
+    }
+
+    /// Whether to wait for room to write.
+    pub fn wants_write(&self) -> bool {
+        !self.closed && !self.session.outbox().is_empty()
+    }
+
+    /// Whether so much waits to be written that senders should wait too.
+    pub fn is_congested(&self) -> bool {
+        self.session.outbox().len() >= CONGESTED
+    }
+
+    /// Whether any call waits for its reply.
+    pub fn is_calling(&self) -> bool {
+        self.session.is_calling()
+    }
+
+    /// Reads what has arrived, within limits.
+    pub fn on_readable(&mut self) -> Input {
+        if self.check_usable("receiving from").is_err() {
+            self.session.input_ended();
+            return Input::Drained;
+        }
+        let mut budget = READ_BUDGET;
+        while self.session.wants_input() {
+            let inbox = self.session.inbox();
+            let room = inbox.capacity() - inbox.len();
+            match self.link.read(inbox) {
+                Ok(0) => {
+                    self.session.input_ended();
+                    return Input::Drained;
+                }
+                // A short read has emptied the socket; whatever comes later makes it readable again.
+                Ok(count) if count < room => return Input::Drained,
+                Ok(count) => {
+                    self.session.read_was_full();
+                    budget = budget.saturating_sub(count);
+                    if budget == 0 {
+                        return Input::MoreMayWait;
+                    }
+                }
+                Err(Errno::AGAIN) => return Input::Drained,
+                Err(errno) => {
+                    let error = self.os_error(errno, "receiving from").ran(Ran::Maybe);
+                    self.session.input_failed(error);
+                    return Input::Drained;
+                }
+            }
+        }
+        Input::MoreMayWait
+    }
+
+    /// The next event, as [`Session::next_event`].
+    pub fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
+        self.session.next_event(now, wants_message)
+    }
+
+    /// Take events again when this instant is reached.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.session.next_deadline()
+    }
+
+    /// Writes what waits, as far as the system takes it.
+    pub fn flush(&mut self) {
+        while !self.session.outbox().is_empty() && self.check_usable("sending to").is_ok() {
+            match self.link.write(&[IoSlice::new(self.session.outbox())]) {
+                Ok(count) => self.session.written(count),
+                Err(Errno::AGAIN) => return,
+                Err(errno) => {
+                    let error = self.os_error(errno, "sending to");
+                    self.session.output_failed(error);
+                }
+            }
+        }
+    }
+
+    /// Sends a message: now if `at_once` and nothing waits before it, else with the next [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// `too-large`, `unsupported`, `connection-lost`, `closed`; nothing was sent then.
+    pub fn send(&mut self, message: &[u8], at_once: bool) -> Result<()> {
+        self.transmit(message, at_once, "sending to", |_| Ok(()))
+    }
+
+    /// Sends a call, as [`send`](Self::send); its [`Event::Reply`] names the returned id.
+    ///
+    /// # Errors
+    /// Those of `send`, and `busy` when 65,536 calls wait.
+    pub fn call(&mut self, message: &[u8], deadline: Option<Instant>, at_once: bool) -> Result<CallId> {
+        self.transmit(message, at_once, "calling", |session| session.begin_call(deadline))
+    }
+
+    fn transmit<T>(
+        &mut self,
+        message: &[u8],
+        at_once: bool,
+        doing: &str,
+        begin: impl FnOnce(&mut Session) -> Result<T>,
+    ) -> Result<T> {
+        self.check_usable(doing)?;
+        let (head, tail) = self.session.frame(message, doing)?;
+        let begun = begin(&mut self.session)?;
+        let parts = [head.as_slice(), message, tail];
+        if !at_once || message.len() < COPIED || !self.session.outbox().is_empty() {
+            self.session.queue(parts, 0);
+            if at_once {
+                self.flush();
+            }
+            return Ok(begun);
+        }
+        let written = match self.link.write(&parts.map(IoSlice::new)) {
+            Ok(count) => count,
+            Err(Errno::AGAIN) => 0,
+            Err(errno) => {
+                let error = self.os_error(errno, "sending to");
+                self.session.output_failed(error);
+                return Ok(begun);
+            }
+        };
+        self.session.queue(parts, written);
+        Ok(begun)
+    }
+
+    /// Gives a call up, as [`Session::abandon`].
+    pub fn abandon(&mut self, call: CallId) {
+        self.session.abandon(call);
+    }
+
+    /// Why nothing more can be sent, if so.
+    pub fn output_failure(&self) -> Option<&Error> {
+        self.session.output_failure()
+    }
+
+    /// Says whether the connection can still be used for `doing`.
+    ///
+    /// # Errors
+    /// `closed` when this side closed it, or when it belongs to the process that this one was forked from.
+    pub fn check_usable(&self, doing: &str) -> Result<()> {
+        if self.closed {
+            return Err(self.session.error(ErrorKind::Closed, doing).because("this side has closed the connection"));
+        }
+        if !self.link.belongs_to_us() {
+            let reason = "it belongs to the process that this one was forked from; connect anew";
+            return Err(self.session.error(ErrorKind::Closed, doing).because(reason));
+        }
+        Ok(())
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Closes: what waits is written as far as the system takes it now, the rest is dropped.
+    ///
+    /// A face that wants everything written flushes first.
+    pub fn close(&mut self) {
+        if self.closed {
+            return;
+        }
+        if self.link.belongs_to_us() {
+            self.flush();
+            self.link.end_output();
+            self.discard_input();
+            self.link.end_input();
+        }
+        self.closed = true;
+        let error = self.session.error(ErrorKind::Closed, "closing").because("this side has closed the connection");
+        self.session.input_failed(error);
+    }
+
+    /// Reads and drops what has arrived: a TCP close with unread input destroys what was sent before
+    /// (RFC 1122, section 4.2.2.13).
+    fn discard_input(&mut self) {
+        let mut scratch = bytes::BytesMut::with_capacity(16 << 10);
+        for _ in 0..64 {
+            scratch.clear();
+            if !self.link.read(&mut scratch).is_ok_and(|count| count > 0) {
+                return;
+            }
+        }
+    }
+
+    fn os_error(&self, errno: Errno, doing: &str) -> Error {
+        self.session.error(os_error::kind(errno), doing).because(os_error::text(errno))
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

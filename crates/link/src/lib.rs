@@ -1,0 +1,25 @@
+//! panpipe's transports: an address becomes a non-blocking descriptor. No runtime, no thread.
+//!
+//! A face opens an [`Endpoint`] or a [`Listener`] and then only waits for readiness:
+//! when a descriptor is readable it calls [`Endpoint::on_readable`], when it is writable [`Endpoint::flush`],
+//! and after either, or when [`Endpoint::next_deadline`] passes, it takes [`Endpoint::next_event`]s.
+//! [`Blocking`] and [`Server`] do this with `poll` and `epoll`, for faces that have no loop of their own.
+
+pub mod blocking;
+pub use blocking::{Blocking, Wait, WaitFor};
+
+mod endpoint;
+pub use endpoint::{Endpoint, Input};
+
+mod fork;
+mod os_error;
+
+mod server;
+pub use server::{Server, ServerEvent, Token};
+
+mod transport;
+pub use transport::{
+    Accepted, Connecting, Link, Listener, Progress, connect, listen, may_block, methods, pair, pair_address, parse,
+};
+
+pub use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Method, Ran, Result};

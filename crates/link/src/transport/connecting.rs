@@ -1,0 +1,143 @@
+//! A connection on its way: which addresses are left to try, and what to wait for.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panpipe_wire::{Address, Error, ErrorKind, Result};
+use rustix::io::Errno;
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, connect, socket_with, sockopt};
+
+use super::link::{self, Link};
+
+/// How long to leave a full backlog alone before asking again.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
+/// A connection on its way.
+pub struct Connecting {
+    address: Address,
+    family_link: fn(OwnedFd) -> Link,
+    left: VecDeque<SocketAddrAny>,
+    state: State,
+    last: Option<Error>,
+}
+
+enum State {
+    Next,
+    Begun(Arc<OwnedFd>),
+    Ready(Link),
+    Taken,
+}
+
+/// How far a connection has come.
+pub enum Progress {
+    /// There it is.
+    Connected(Link),
+    /// Wait until this descriptor is writable, then advance again.
+    WaitWritable(Arc<OwnedFd>),
+    /// The listener's backlog is full; advance again after this time.
+    WaitFor(Duration),
+}
+
+impl Connecting {
+    /// Tries each of `left`, which are sockets that `family_link` makes links of.
+    pub(crate) fn to(address: &Address, left: VecDeque<SocketAddrAny>, family_link: fn(OwnedFd) -> Link) -> Self {
+        Connecting { address: address.clone(), family_link, left, state: State::Next, last: None }
+    }
+
+    /// One that is there already.
+    pub(crate) fn ready(address: &Address, link: Link) -> Self {
+        let state = State::Ready(link);
+        Connecting { address: address.clone(), family_link: Link::socket, left: VecDeque::new(), state, last: None }
+    }
+
+    /// The address it goes to.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Goes as far as it can without waiting.
+    ///
+    /// # Errors
+    /// `refused`, `not-found`, `permission`, `busy`, `io`: that of the last address that was tried.
+    pub fn advance(&mut self) -> Result<Progress> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Taken) {
+                State::Ready(link) => return Ok(Progress::Connected(link)),
+                State::Begun(socket) => match outcome(&socket) {
+                    Ok(true) => {
+                        let socket = Arc::into_inner(socket);
+                        return Ok(Progress::Connected((self.family_link)(socket.ok_or_else(|| self.misuse())?)));
+                    }
+                    Ok(false) => {
+                        self.state = State::Begun(Arc::clone(&socket));
+                        return Ok(Progress::WaitWritable(socket));
+                    }
+                    Err(errno) => self.failed(errno),
+                },
+                State::Next => {
+                    let Some(next) = self.left.pop_front() else {
+                        return Err(self.last.take().unwrap_or_else(|| self.misuse()));
+                    };
+                    match begin(&next) {
+                        Ok((socket, true)) => return Ok(Progress::Connected((self.family_link)(socket))),
+                        Ok((socket, false)) => self.state = State::Begun(Arc::new(socket)),
+                        Err(Errno::AGAIN) => {
+                            self.left.push_front(next);
+                            self.state = State::Next;
+                            return Ok(Progress::WaitFor(BACKLOG_PAUSE));
+                        }
+                        Err(errno) => self.failed(errno),
+                    }
+                }
+                State::Taken => return Err(self.misuse()),
+            }
+        }
+    }
+
+    /// The error for a connection that did not come about within its timeout.
+    pub fn timed_out(&self) -> Error {
+        let error = Error::new(ErrorKind::DeadlineExceeded, format!("connecting to {}", self.address.text()));
+        error.because(format!("no answer within {:?}", self.address.timeout)).at(self.address.text())
+    }
+
+    fn failed(&mut self, errno: Errno) {
+        self.last = Some(link::error(errno, format!("connecting to {}", self.address.text())).at(self.address.text()));
+        self.state = State::Next;
+    }
+
+    fn misuse(&self) -> Error {
+        let error = Error::new(ErrorKind::Closed, format!("connecting to {}", self.address.text()));
+        error.because("this connection was taken already").at(self.address.text())
+    }
+}
+
+/// Begins to connect; `true` when that was all.
+fn begin(to: &SocketAddrAny) -> Result<(OwnedFd, bool), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(to.address_family(), SocketType::STREAM, flags, None)?;
+    match connect(&socket, to) {
+        Ok(()) => Ok((socket, true)),
+        Err(Errno::INPROGRESS | Errno::INTR) => Ok((socket, false)),
+        // Only a Unix socket says so, of a full backlog; for TCP it is a lack of ports.
+        Err(Errno::AGAIN) if to.address_family() != AddressFamily::UNIX => Err(Errno::NOBUFS),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether a connection that was begun has come about.
+fn outcome(socket: &OwnedFd) -> Result<bool, Errno> {
+    sockopt::socket_error(socket)??;
+    match rustix::net::getpeername(socket) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOTCONN) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Any socket address, from what the system's own types are.
+pub(crate) fn any(address: &impl SocketAddrArg) -> SocketAddrAny {
+    address.as_any()
+}

@@ -1,0 +1,192 @@
+//! One open transport: bytes in, bytes out, never waiting.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use panpipe_wire::{Error, Result};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown, sockopt};
+
+use crate::{fork, os_error};
+
+/// The buffer that lets a Unix socket move 8 GB/s instead of 5; the system may grant less.
+const UNIX_SEND_BUFFER: usize = 256 << 10;
+
+/// An error of the operating system, met while `doing`.
+pub(crate) fn error(errno: Errno, doing: impl Into<String>) -> Error {
+    Error::new(os_error::kind(errno), doing).because(os_error::text(errno))
+}
+
+/// One open transport, as a descriptor to read from and one to write to, which may be the same.
+pub struct Link {
+    reader: Arc<OwnedFd>,
+    /// Whether anything can be read: not from the writing end of a pipe.
+    has_input: bool,
+    /// `None` once the output has ended on a link whose writer is a descriptor of its own.
+    writer: Option<Arc<OwnedFd>>,
+    is_socket: bool,
+    /// Whether a browser can be made to connect here.
+    browsers_reach_it: bool,
+    forks: u64,
+}
+
+impl Link {
+    /// A connected stream socket.
+    pub(crate) fn socket(socket: OwnedFd) -> Self {
+        let socket = Arc::new(socket);
+        Link {
+            reader: Arc::clone(&socket),
+            has_input: true,
+            writer: Some(socket),
+            is_socket: true,
+            browsers_reach_it: false,
+            forks: fork::watch(),
+        }
+    }
+
+    /// A connected Unix stream socket.
+    pub(crate) fn unix(socket: OwnedFd) -> Self {
+        // A smaller buffer is slower and nothing else.
+        let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_SEND_BUFFER);
+        Self::socket(socket)
+    }
+
+    /// A connected TCP socket.
+    pub(crate) fn tcp(socket: OwnedFd) -> Self {
+        // Messages are small and each is flushed; Nagle's algorithm would only delay them.
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
+        Self::socket(socket)
+    }
+
+    /// Marks an accepted link that a web page could have opened.
+    pub(crate) fn reached_by_browsers(mut self) -> Self {
+        self.browsers_reach_it = true;
+        self
+    }
+
+    pub(crate) fn is_reached_by_browsers(&self) -> bool {
+        self.browsers_reach_it
+    }
+
+    /// Descriptors that somebody handed to us: one socket, or one to read from and one to write to.
+    pub(crate) fn inherited(reader: OwnedFd, writer: OwnedFd) -> Result<Self, Errno> {
+        let is_socket = |fd: &OwnedFd| Ok::<_, Errno>(FileType::from_raw_mode(fstat(fd)?.st_mode) == FileType::Socket);
+        if is_socket(&reader)? && is_socket(&writer)? {
+            let mut link = Self::socket(reader);
+            link.writer = Some(Arc::new(writer));
+            return Ok(link);
+        }
+        // Opening a pipe's other end through /proc would make us our own peer.
+        let has_input = fcntl_getfl(&reader)? & OFlags::RWMODE != OFlags::WRONLY;
+        let has_output = fcntl_getfl(&writer)? & OFlags::RWMODE != OFlags::RDONLY;
+        let reader = if has_input { without_waiting(reader, OFlags::RDONLY)? } else { reader };
+        let writer = if has_output { Some(Arc::new(without_waiting(writer, OFlags::WRONLY)?)) } else { None };
+        Ok(Link {
+            reader: Arc::new(reader),
+            has_input,
+            writer,
+            is_socket: false,
+            browsers_reach_it: false,
+            forks: fork::watch(),
+        })
+    }
+
+    /// Appends what has arrived to `inbox`, as far as there is room; zero at the end of the input.
+    pub(crate) fn read(&self, inbox: &mut BytesMut) -> Result<usize, Errno> {
+        let count = loop {
+            let room: &mut [MaybeUninit<u8>] = inbox.spare_capacity_mut();
+            let read = match self.is_socket {
+                // The flag, since the descriptor's own mode is shared with whoever else holds it.
+                true => recv(&self.reader, room, RecvFlags::DONTWAIT).map(|((filled, _), _)| filled.len()),
+                false => rustix::io::read(&self.reader, room).map(|(filled, _)| filled.len()),
+            };
+            match read {
+                Err(Errno::INTR) => {}
+                read => break read?,
+            }
+        };
+        // SAFETY: the system has written `count` bytes of the spare capacity.
+        unsafe { inbox.advance_mut(count) };
+        Ok(count)
+    }
+
+    /// Writes what the system takes now.
+    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        let Some(writer) = &self.writer else { return Err(Errno::PIPE) };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            let written = match parts {
+                [one] if self.is_socket => send(writer, one, flags),
+                _ if self.is_socket => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
+                _ => rustix::io::writev(writer, parts),
+            };
+            match written {
+                Err(Errno::INTR) => {}
+                written => return written,
+            }
+        }
+    }
+
+    /// Tells the peer that nothing more will be sent.
+    pub(crate) fn end_output(&mut self) {
+        // In a forked child the connection belongs to the parent, whom this must not disturb.
+        if self.belongs_to_us() {
+            if let Some(writer) = self.writer.as_ref().filter(|_| self.is_socket) {
+                let _ = shutdown(writer, Shutdown::Write);
+                return;
+            }
+        }
+        self.writer = None;
+    }
+
+    /// Ends reading too, which calls back whoever waits for input on a socket.
+    pub(crate) fn end_input(&mut self) {
+        if self.is_socket && self.belongs_to_us() {
+            let _ = shutdown(&self.reader, Shutdown::Read);
+        }
+    }
+
+    /// Whether anything can be read.
+    pub(crate) fn has_input(&self) -> bool {
+        self.has_input
+    }
+
+    /// Whether this process opened it, rather than one that it was forked from.
+    pub(crate) fn belongs_to_us(&self) -> bool {
+        self.forks == fork::generation()
+    }
+
+    /// The descriptor to wait on for input.
+    pub fn reader(&self) -> &Arc<OwnedFd> {
+        &self.reader
+    }
+
+    /// The descriptor to wait on for room to write; the reader's own on a socket.
+    pub fn writer(&self) -> &Arc<OwnedFd> {
+        self.writer.as_ref().unwrap_or(&self.reader)
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+/// The same pipe or terminal as a descriptor that does not wait.
+///
+/// O_NONBLOCK belongs to the open file, which a shell or a parent shares; setting it there breaks *their* reads.
+/// Opening it anew through /proc gives an open file of our own. Where that is not allowed, the shared one is set.
+fn without_waiting(fd: OwnedFd, access: OFlags) -> Result<OwnedFd, Errno> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    if let Ok(own) = open(path, access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()) {
+        return Ok(own);
+    }
+    fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
+    Ok(fd)
+}

@@ -1,0 +1,129 @@
+//! A listening address: where links come from.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use panpipe_wire::{Address, Error, Result};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+
+use super::link::{self, Link};
+use super::mem::Meeting;
+use super::socket_file::SocketFile;
+
+/// The pauses after which an accept that failed for want of descriptors or memory is tried again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A listening address.
+pub struct Listener {
+    address: Address,
+    source: Source,
+    pause: Mutex<Duration>,
+}
+
+/// Where links come from.
+pub(crate) enum Source {
+    /// Listening sockets, and what makes links of those that they accept.
+    Sockets { sockets: Vec<Arc<OwnedFd>>, link: fn(OwnedFd) -> Link, file: Option<SocketFile> },
+    /// One link that is there already.
+    One(Mutex<Option<Link>>),
+    /// A name inside this process.
+    Meeting(Meeting),
+}
+
+/// What an accept brought.
+pub enum Accepted {
+    /// A new link.
+    Link(Link),
+    /// Nobody waits: try again when a descriptor is readable.
+    Nobody,
+    /// Descriptors or memory ran out: try again after this time, whatever the descriptors say.
+    Pause(Duration),
+    /// No more will come.
+    Finished,
+}
+
+impl Listener {
+    pub(crate) fn new(address: Address, source: Source) -> Self {
+        Listener { address, source, pause: Mutex::new(SHORTEST_PAUSE) }
+    }
+
+    /// The real address, with the port or the name that was picked: connect to this.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The descriptors to wait on; none when the only link is there already.
+    pub fn descriptors(&self) -> Vec<Arc<OwnedFd>> {
+        match &self.source {
+            Source::Sockets { sockets, .. } => sockets.clone(),
+            Source::One(_) => Vec::new(),
+            Source::Meeting(meeting) => vec![Arc::clone(meeting.bell())],
+        }
+    }
+
+    /// Takes a link that waits.
+    ///
+    /// # Errors
+    /// `io` when listening itself is broken; what ails one link or the machine for a while is no error.
+    pub fn accept(&self) -> Result<Accepted> {
+        let accepted = match &self.source {
+            Source::Sockets { sockets, link, .. } => self.accept_from(sockets, *link),
+            Source::One(link) => Ok(match lock(link).take() {
+                Some(link) => Accepted::Link(link),
+                None => Accepted::Finished,
+            }),
+            Source::Meeting(meeting) => Ok(meeting.take().map_or(Accepted::Nobody, Accepted::Link)),
+        };
+        accepted.map_err(|errno| self.error(errno))
+    }
+
+    fn accept_from(&self, sockets: &[Arc<OwnedFd>], link: fn(OwnedFd) -> Link) -> Result<Accepted, Errno> {
+        for socket in sockets {
+            loop {
+                match accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                    Ok(accepted) => {
+                        *lock(&self.pause) = SHORTEST_PAUSE;
+                        return Ok(Accepted::Link(link(accepted)));
+                    }
+                    Err(Errno::AGAIN) => break,
+                    // accept(2): errors of the new link itself, to be treated as if nobody had come.
+                    Err(
+                        Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::NETDOWN | Errno::NOPROTOOPT
+                        | Errno::HOSTDOWN | Errno::NONET | Errno::HOSTUNREACH | Errno::OPNOTSUPP | Errno::NETUNREACH
+                        | Errno::PERM,
+                    ) => {}
+                    Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                        let mut pause = lock(&self.pause);
+                        let now = *pause;
+                        *pause = (now * 2).min(LONGEST_PAUSE);
+                        return Ok(Accepted::Pause(now));
+                    }
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+        Ok(Accepted::Nobody)
+    }
+
+    fn error(&self, errno: Errno) -> Error {
+        link::error(errno, format!("accepting on {}", self.address.text())).at(self.address.text())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // The path goes before the socket does: while we still listen nobody takes it for stale.
+        if let Source::Sockets { file, .. } = &mut self.source {
+            drop(file.take());
+        }
+    }
+}
+
+/// What a panicking holder left is still whole: each change here is a single store.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

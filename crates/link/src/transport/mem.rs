@@ -1,0 +1,101 @@
+//! `mem:NAME`: inside one process. The names are its own, the links are socket pairs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use panpipe_wire::{Address, Error, ErrorKind, Method, Result};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{read, write};
+
+use super::connecting::Connecting;
+use super::link::{self, Link};
+use super::listener::{Listener, Source, lock};
+use super::{Transport, pair};
+
+pub(super) const TRANSPORT: Transport = Transport {
+    method: &Method {
+        scheme: "mem",
+        form: "mem:NAME",
+        options: &[],
+        check: |address| match address.target() {
+            "" => Err("the name is missing: mem:NAME".into()),
+            _ => Ok(()),
+        },
+        reaches: "this process",
+        good_for: "tests, and parts of one program that may become two",
+        not_for: "another process",
+    },
+    connect,
+    listen,
+    may_block: |_| false,
+};
+
+static NAMES: Mutex<BTreeMap<String, Arc<Place>>> = Mutex::new(BTreeMap::new());
+
+/// Links that may wait to be accepted, as a socket's backlog.
+const MOST_WAITING: usize = 1024;
+
+struct Place {
+    waiting: Mutex<VecDeque<Link>>,
+    /// Readable while a link waits.
+    bell: Arc<OwnedFd>,
+}
+
+/// The listener's end of a name; dropping it gives the name back.
+pub(crate) struct Meeting {
+    name: String,
+    place: Arc<Place>,
+}
+
+impl Meeting {
+    pub(crate) fn bell(&self) -> &Arc<OwnedFd> {
+        &self.place.bell
+    }
+
+    pub(crate) fn take(&self) -> Option<Link> {
+        let mut waiting = lock(&self.place.waiting);
+        let link = waiting.pop_front();
+        if waiting.is_empty() {
+            // Silences the bell; it may be silent already.
+            let _ = read(&self.place.bell, &mut [0; 8]);
+        }
+        link
+    }
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        lock(&NAMES).remove(&self.name);
+    }
+}
+
+fn connect(address: &Address) -> Result<Connecting> {
+    let error = |kind| Error::new(kind, format!("connecting to {}", address.text())).at(address.text());
+    let place = lock(&NAMES).get(address.target()).cloned();
+    let place = place.ok_or_else(|| error(ErrorKind::Refused).because("nobody in this process listens there"))?;
+    let mut waiting = lock(&place.waiting);
+    if waiting.len() == MOST_WAITING {
+        return Err(error(ErrorKind::Busy).because("1,024 connections wait to be accepted"));
+    }
+    let (ours, theirs) = pair()?;
+    waiting.push_back(theirs);
+    let _ = write(&place.bell, &1u64.to_ne_bytes());
+    Ok(Connecting::ready(address, ours))
+}
+
+fn listen(address: &Address) -> Result<Listener> {
+    let doing = format!("listening on {}", address.text());
+    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|errno| link::error(errno, doing.clone()).at(address.text()))?;
+    let place = Arc::new(Place { waiting: Mutex::default(), bell: Arc::new(bell) });
+    let name = address.target().to_owned();
+    let mut names = lock(&NAMES);
+    if names.contains_key(&name) {
+        let error = Error::new(ErrorKind::AddressInUse, doing).because("this process listens there already");
+        return Err(error.at(address.text()));
+    }
+    names.insert(name.clone(), Arc::clone(&place));
+    drop(names);
+    Ok(Listener::new(address.clone(), Source::Meeting(Meeting { name, place })))
+}

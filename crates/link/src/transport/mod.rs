@@ -1,0 +1,104 @@
+//! The transports: how an address is opened. One file each, one line each below.
+
+mod connecting;
+mod fd;
+mod link;
+mod listener;
+mod mem;
+mod socket_file;
+mod stdio;
+mod tcp;
+mod unix;
+
+pub use connecting::{Connecting, Progress};
+pub use link::Link;
+pub use listener::{Accepted, Listener};
+
+use panpipe_wire::{Address, Method, Result};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+/// A transport: what there is to know, and how to open it.
+struct Transport {
+    method: &'static Method,
+    connect: fn(&Address) -> Result<Connecting>,
+    listen: fn(&Address) -> Result<Listener>,
+    /// Whether opening this address asks something that may make the caller wait, such as a resolver.
+    may_block: fn(&Address) -> bool,
+}
+
+/// Every transport there is. Adding one is its file and its line here.
+const ALL: &[Transport] = &[tcp::TRANSPORT, unix::TRANSPORT, stdio::TRANSPORT, fd::TRANSPORT, mem::TRANSPORT];
+
+const METHODS: &[&Method] = &{
+    let mut methods = [ALL[0].method; ALL.len()];
+    let mut at = 0;
+    while at < ALL.len() {
+        methods[at] = ALL[at].method;
+        at += 1;
+    }
+    methods
+};
+
+/// Every transport there is, as data.
+pub fn methods() -> &'static [&'static Method] {
+    METHODS
+}
+
+/// Parses an address of any transport there is.
+///
+/// # Errors
+/// `invalid-address` and `unsupported`, as [`Address::parse`].
+pub fn parse(text: &str) -> Result<Address> {
+    Address::parse(text, METHODS)
+}
+
+fn of(address: &Address) -> &'static Transport {
+    match ALL.iter().find(|transport| std::ptr::eq(transport.method, address.method())) {
+        Some(transport) => transport,
+        None => unreachable!("an address is parsed with the methods of this list"),
+    }
+}
+
+/// Begins to connect. Asks the resolver, and so may block, only where [`may_block`] says so.
+///
+/// # Errors
+/// `not-found`, `permission`, `path-too-long`, `invalid-address`, `busy`, and those of [`Connecting::advance`].
+pub fn connect(address: &Address) -> Result<Connecting> {
+    (of(address).connect)(address)
+}
+
+/// Listens.
+///
+/// # Errors
+/// `address-in-use`, `not-found`, `permission`, `path-too-long`, `invalid-address`, `busy`.
+pub fn listen(address: &Address) -> Result<Listener> {
+    (of(address).listen)(address)
+}
+
+/// Whether [`connect`] or [`listen`] may block the caller for this address.
+pub fn may_block(address: &Address) -> bool {
+    (of(address).may_block)(address)
+}
+
+/// The address of the ends of a pair, which has no other place than the program: the options count.
+///
+/// # Errors
+/// `invalid-address` and `unsupported`, as [`parse`].
+pub fn pair_address(options: &str) -> Result<Address> {
+    let options = options.trim_start_matches('?');
+    match options {
+        "" => parse("mem:pair"),
+        _ => parse(&format!("mem:pair?{options}")),
+    }
+}
+
+/// Two connected links inside this program: a socket pair.
+///
+/// # Errors
+/// `busy` when descriptors run out.
+pub fn pair() -> Result<(Link, Link)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|errno| link::error(errno, "making a pair"))?;
+    Ok((Link::socket(ours), Link::socket(theirs)))
+}

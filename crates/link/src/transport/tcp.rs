@@ -1,0 +1,169 @@
+//! `tcp://host:port`: stream sockets, on this machine or another.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen as listen_on, socket_with, sockopt};
+
+use super::connecting::{Connecting, any};
+use super::link::{self, Link};
+use super::listener::{Listener, Source};
+use super::{Transport, unix};
+
+pub(super) const TRANSPORT: Transport = Transport {
+    method: &Method {
+        scheme: "tcp",
+        form: "tcp://HOST:PORT",
+        options: &[
+            unix::BACKLOG,
+            OptionInfo {
+                name: "insecure",
+                value: "true or false",
+                default: "false",
+                summary: "allows an address that is not loopback: anybody on the way can read and change what is sent",
+                check: |value| matches!(value, "true" | "false"),
+            },
+        ],
+        check,
+        reaches: "other machines",
+        good_for: "programs on different machines; anything that speaks sockets",
+        not_for: "secrets across a network (no encryption)",
+    },
+    connect,
+    listen,
+    may_block: |address| matches!(host_and_port(address.target()), Ok((Host::Name(_), _))),
+};
+
+/// How often a free port is picked anew because its IPv6 twin is taken.
+const PORT_TRIES: usize = 16;
+
+enum Host<'a> {
+    /// Both loopback addresses, without asking a resolver.
+    Localhost,
+    Ip(IpAddr),
+    Name(&'a str),
+}
+
+fn host_and_port(target: &str) -> Result<(Host<'_>, u16), String> {
+    let place = target.strip_prefix("//").ok_or("a tcp address is written tcp://HOST:PORT")?;
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once("]:").ok_or("an IPv6 address is written tcp://[::1]:PORT")?;
+            let ip = host.parse().map_err(|_| format!("{host:?} is no IPv6 address"))?;
+            (Host::Ip(IpAddr::V6(ip)), port)
+        }
+        None => {
+            let (host, port) = place.rsplit_once(':').ok_or("the port is missing: tcp://HOST:PORT")?;
+            let host = match host {
+                "" | "localhost" => Host::Localhost,
+                _ if host.contains(':') => return Err("an IPv6 address stands in [ ], as tcp://[::1]:PORT".into()),
+                _ if host.contains('/') => return Err(format!("{host:?} is no host")),
+                _ => host.parse().map_or(Host::Name(host), Host::Ip),
+            };
+            (host, port)
+        }
+    };
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.parse() {
+        Ok(port) if digits => Ok((host, port)),
+        _ => Err(format!("{port:?} is no port: a number from 0 to 65535")),
+    }
+}
+
+fn check(address: &Address) -> Result<(), String> {
+    match host_and_port(address.target())? {
+        (Host::Ip(ip), _) => allow(address, ip),
+        _ => Ok(()),
+    }
+}
+
+fn allow(address: &Address, ip: IpAddr) -> Result<(), String> {
+    if ip.is_loopback() || address.option("insecure") == Some("true") {
+        return Ok(());
+    }
+    Err(format!("{ip} is not loopback and tcp is not encrypted; add insecure=true if that is meant"))
+}
+
+/// The socket addresses behind the address; the first is the one to try first.
+fn resolve(address: &Address, doing: &str) -> Result<Vec<SocketAddr>> {
+    let error = |kind| Error::new(kind, format!("{doing} {}", address.text())).at(address.text());
+    let (host, port) =
+        host_and_port(address.target()).map_err(|reason| error(ErrorKind::InvalidAddress).because(reason))?;
+    let ips = match host {
+        Host::Localhost => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+        Host::Ip(ip) => vec![ip],
+        Host::Name(name) => (name, port)
+            .to_socket_addrs()
+            .map_err(|reason| error(ErrorKind::NotFound).because(reason))?
+            .map(|socket| socket.ip())
+            .collect(),
+    };
+    for &ip in &ips {
+        allow(address, ip).map_err(|reason| error(ErrorKind::InvalidAddress).because(reason))?;
+    }
+    Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+}
+
+fn connect(address: &Address) -> Result<Connecting> {
+    let sockets = resolve(address, "connecting to")?;
+    if sockets.iter().any(|socket| socket.port() == 0) {
+        let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
+        return Err(error.because("port 0 is for listening").at(address.text()));
+    }
+    Ok(Connecting::to(address, sockets.iter().map(any).collect(), Link::tcp))
+}
+
+fn listen(address: &Address) -> Result<Listener> {
+    let doing = format!("listening on {}", address.text());
+    let places = resolve(address, "listening on")?;
+    let error = |errno| link::error(errno, doing.clone()).at(address.text());
+    let (sockets, port) = listen_at_all(address, &places).map_err(error)?;
+    let place = address.target().rsplit_once(':').map_or("//localhost", |(place, _)| place);
+    let place = if place == "//" { "//localhost" } else { place };
+    let address = address.with_target(&format!("{place}:{port}"));
+    let link = |socket| Link::tcp(socket).reached_by_browsers();
+    Ok(Listener::new(address, Source::Sockets { sockets, link, file: None }))
+}
+
+/// Listens at all of `places` on one port, which the system picks when it is zero.
+fn listen_at_all(address: &Address, places: &[SocketAddr]) -> Result<(Vec<Arc<OwnedFd>>, u16), Errno> {
+    let mut tries = PORT_TRIES;
+    'pick: loop {
+        let mut sockets = Vec::new();
+        let mut port = places.first().map_or(0, SocketAddr::port);
+        let picks = port == 0;
+        for place in places {
+            match listen_at(address, SocketAddr::new(place.ip(), port)) {
+                Ok(socket) => {
+                    port = getsockname(&socket).and_then(SocketAddr::try_from)?.port();
+                    sockets.push(Arc::new(socket));
+                }
+                // A machine without IPv6 has a localhost all the same.
+                Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if !sockets.is_empty() => {}
+                Err(Errno::ADDRINUSE) if picks && tries > 0 => {
+                    tries -= 1;
+                    continue 'pick;
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        return Ok((sockets, port));
+    }
+}
+
+fn listen_at(address: &Address, place: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if place.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    // A server that restarts finds its port again although old connections linger; live listeners still exclude.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if place.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    bind(&socket, &place)?;
+    listen_on(&socket, unix::backlog(address))?;
+    Ok(socket)
+}

@@ -1,0 +1,157 @@
+//! `unix:PATH` and `unix:@NAME`: stream sockets inside one machine.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::Transport;
+use super::connecting::{Connecting, any};
+use super::link::{self, Link};
+use super::listener::{Listener, Source};
+use super::socket_file::SocketFile;
+
+pub(super) const TRANSPORT: Transport = Transport {
+    method: &Method {
+        scheme: "unix",
+        form: "unix:PATH, unix:@NAME",
+        options: &[
+            BACKLOG,
+            OptionInfo {
+                name: "mode",
+                value: "an octal file mode up to 0777",
+                default: "0600",
+                summary: "file mode of the socket file: who may connect",
+                check: |value| parse_mode(value).is_some(),
+            },
+        ],
+        check,
+        reaches: "this machine",
+        good_for: "programs of one machine: fast, and the file's mode says who may connect",
+        not_for: "other machines; programs that know only ports",
+    },
+    connect,
+    listen,
+    may_block: |_| false,
+};
+
+/// The option that all stream listeners have.
+pub(super) const BACKLOG: OptionInfo = OptionInfo {
+    name: "backlog",
+    value: "a number from 1 to 65535",
+    default: "1024",
+    summary: "connections that may wait to be accepted",
+    check: |value| parse_backlog(value).is_some(),
+};
+
+fn parse_backlog(value: &str) -> Option<i32> {
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+    value.parse().ok().filter(|backlog| digits && (1..=65535).contains(backlog))
+}
+
+pub(super) fn backlog(address: &Address) -> i32 {
+    address.option("backlog").and_then(parse_backlog).unwrap_or(1024)
+}
+
+fn parse_mode(value: &str) -> Option<u32> {
+    let octal = !value.is_empty() && value.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    u32::from_str_radix(value, 8).ok().filter(|&mode| octal && mode <= 0o777)
+}
+
+/// What `sun_path` holds, less the NUL that ends it (unix(7)).
+const LONGEST_PATH: usize = 107;
+
+enum Name<'a> {
+    Path(&'a str),
+    Abstract(&'a str),
+}
+
+fn name(target: &str) -> Result<Name<'_>, String> {
+    let path = match target.strip_prefix("//") {
+        Some(path) if path.starts_with('/') => path,
+        Some(path) => return Err(format!("a host has no place here: write unix:{path} or unix:///{path}")),
+        None => target,
+    };
+    match path.strip_prefix('@') {
+        _ if path.is_empty() => Err("the path is missing: unix:PATH".into()),
+        Some("") => Err("the name is missing: unix:@NAME".into()),
+        Some(name) => Ok(Name::Abstract(name)),
+        None => Ok(Name::Path(path)),
+    }
+}
+
+fn check(address: &Address) -> Result<(), String> {
+    match name(address.target())? {
+        Name::Abstract(_) if address.option("mode").is_some() => {
+            Err("an abstract name has no file, and so no mode: any user of this machine may connect".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn socket_address(address: &Address, doing: &str) -> Result<SocketAddrUnix> {
+    let error = |kind| Error::new(kind, format!("{doing} {}", address.text())).at(address.text());
+    let name = name(address.target()).map_err(|reason| error(ErrorKind::InvalidAddress).because(reason))?;
+    let (Name::Path(text) | Name::Abstract(text)) = name;
+    if text.len() > LONGEST_PATH {
+        let reason = format!("{} bytes, and the system takes at most {LONGEST_PATH}", text.len());
+        return Err(error(ErrorKind::PathTooLong).because(reason));
+    }
+    let made = match name {
+        Name::Path(path) => SocketAddrUnix::new(path),
+        Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+    };
+    made.map_err(|errno| link::error(errno, format!("{doing} {}", address.text())).at(address.text()))
+}
+
+fn connect(address: &Address) -> Result<Connecting> {
+    if address.target().ends_with('*') {
+        let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
+        return Err(error.because("a trailing * is for listening").at(address.text()));
+    }
+    let place = any(&socket_address(address, "connecting to")?);
+    Ok(Connecting::to(address, VecDeque::from([place]), Link::unix))
+}
+
+fn listen(address: &Address) -> Result<Listener> {
+    let picked = pick_name(address)?;
+    let address = picked.as_ref().unwrap_or(address);
+    let place = socket_address(address, "listening on")?;
+    let doing = format!("listening on {}", address.text());
+    let error = |errno| link::error(errno, doing.clone()).at(address.text());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(error)?;
+    let (socket, file) = match name(address.target()) {
+        Ok(Name::Path(path)) => {
+            let mode = address.option("mode").and_then(parse_mode);
+            let file = SocketFile::listen(&socket, &place, path, mode, backlog(address))
+                .map_err(|failure| failure.into_error(&doing).at(address.text()))?;
+            (socket, Some(file))
+        }
+        _ => {
+            listen_at(&socket, &place, backlog(address)).map_err(error)?;
+            (socket, None)
+        }
+    };
+    let sockets = vec![Arc::new(socket)];
+    Ok(Listener::new(address.clone(), Source::Sockets { sockets, link: Link::unix, file }))
+}
+
+fn listen_at(socket: &OwnedFd, place: &SocketAddrUnix, backlog: i32) -> Result<(), Errno> {
+    bind(socket, place)?;
+    listen_on(socket, backlog)
+}
+
+/// A free name in place of a trailing `*`: 48 random bits, so that nobody can guess it and be there first.
+fn pick_name(address: &Address) -> Result<Option<Address>> {
+    let Some(stem) = address.target().strip_suffix('*') else { return Ok(None) };
+    let mut random = [0; 6];
+    getrandom(&mut random, GetRandomFlags::empty())
+        .map_err(|errno| link::error(errno, format!("picking a name for {}", address.text())))?;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(address.with_target(&format!("{stem}{hex}"))))
+}

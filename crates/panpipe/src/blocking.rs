@@ -1,0 +1,169 @@
+//! The same API for threads that wait: no runtime, no task, only `poll`.
+//!
+//! ```no_run
+//! # fn example() -> panpipe::Result<()> {
+//! let peer = panpipe::blocking::connect("tcp://localhost:9999?framing=raw")?;
+//! let reply = peer.call("Hello, server!")?;
+//! # Ok(()) }
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use panpipe_link::{Blocking, Endpoint, Error, ErrorKind, Result, ServerEvent, Wait, WaitFor, blocking};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::server::Reply;
+
+/// Connects to an address.
+///
+/// # Errors
+/// Those of [`crate::connect`].
+pub fn connect(address: &str) -> Result<Connection> {
+    let address = panpipe_link::parse(address)?;
+    let connection = blocking::connect(&address, None, &mut WaitFor)?;
+    Ok(Connection { connection, timeout: address.timeout })
+}
+
+/// Two connected connections inside this program, with the options of an address, such as `framing=lines`.
+///
+/// # Errors
+/// Those of [`crate::pair`].
+pub fn pair(options: &str) -> Result<(Connection, Connection)> {
+    let address = panpipe_link::pair_address(options)?;
+    let (one, other) = panpipe_link::pair()?;
+    let connection = |link| Connection {
+        connection: Blocking::new(Endpoint::new(link, &address)),
+        timeout: address.timeout,
+    };
+    Ok((connection(one), connection(other)))
+}
+
+/// A connection to a peer; any number of threads may use it at once. Dropping it closes it.
+pub struct Connection {
+    connection: Blocking,
+    timeout: Duration,
+}
+
+impl Connection {
+    /// The address it was opened with.
+    pub fn address(&self) -> Arc<str> {
+        self.connection.address()
+    }
+
+    /// Sends a message; returns once the system has it whole.
+    ///
+    /// # Errors
+    /// `too-large`, `unsupported`, `closed`, `connection-lost`.
+    pub fn send(&self, message: impl AsRef<[u8]>) -> Result<()> {
+        self.connection.send(message.as_ref(), None, &mut WaitFor)
+    }
+
+    /// Waits for the next message; `None` once the peer has closed between messages.
+    ///
+    /// # Errors
+    /// `connection-lost`, `bad-peer`, `too-large`, `closed`.
+    pub fn recv(&self) -> Result<Option<Bytes>> {
+        self.connection.recv(None, &mut WaitFor)
+    }
+
+    /// As [`recv`](Self::recv), for at most `timeout`; what has arrived stays for the next call.
+    ///
+    /// # Errors
+    /// Those of `recv`, and `deadline-exceeded`.
+    pub fn recv_within(&self, timeout: Duration) -> Result<Option<Bytes>> {
+        self.connection.recv(Some(timeout), &mut WaitFor)
+    }
+
+    /// Sends a message and waits for the one that answers it, for the address's `timeout` at most.
+    ///
+    /// # Errors
+    /// Those of `send` and `recv`, `busy` and `deadline-exceeded`; the error says whether the peer may have run it.
+    pub fn call(&self, message: impl AsRef<[u8]>) -> Result<Bytes> {
+        self.call_within(self.timeout, message)
+    }
+
+    /// As [`call`](Self::call), with a timeout of its own.
+    ///
+    /// # Errors
+    /// Those of `call`.
+    pub fn call_within(&self, timeout: Duration, message: impl AsRef<[u8]>) -> Result<Bytes> {
+        self.connection.call(message.as_ref(), Some(timeout), &mut WaitFor)
+    }
+
+    /// Writes what was sent, then closes; threads that wait get `closed`.
+    ///
+    /// # Errors
+    /// `deadline-exceeded` or `connection-lost` when not everything could be written; it is closed then too.
+    pub fn close(&self) -> Result<()> {
+        self.connection.close(Some(self.timeout), &mut WaitFor)
+    }
+}
+
+/// Listens on an address.
+///
+/// # Errors
+/// Those of [`crate::listen`].
+pub fn listen(address: &str) -> Result<Listener> {
+    Ok(Listener { listener: panpipe_link::listen(&panpipe_link::parse(address)?)? })
+}
+
+/// A listening address. Dropping it stops listening and removes its socket file.
+pub struct Listener {
+    listener: panpipe_link::Listener,
+}
+
+impl Listener {
+    /// The real address, with the port or the name that was picked: connect to this.
+    pub fn address(&self) -> &str {
+        self.listener.address().text()
+    }
+
+    /// Waits for the next connection; `None` when no more will come.
+    ///
+    /// # Errors
+    /// `io` when listening itself is broken.
+    pub fn accept(&self) -> Result<Option<Connection>> {
+        let timeout = self.listener.address().timeout;
+        let connection = blocking::accept(&self.listener, None, &mut WaitFor)?;
+        Ok(connection.map(|connection| Connection { connection, timeout }))
+    }
+}
+
+/// Answers every message of every client of `listener` with `handler`, in this thread, until nobody can come.
+///
+/// A handler that takes its time delays every client; one that answers from memory is fast.
+///
+/// # Errors
+/// `io` when listening itself is broken.
+pub fn serve<R: Reply>(listener: Listener, mut handler: impl FnMut(Bytes) -> R) -> Result<()> {
+    let mut server = panpipe_link::Server::new(listener.listener)?;
+    while !server.is_finished() {
+        let now = Instant::now();
+        let timeout = server.next_deadline(now).map(|deadline| deadline.saturating_duration_since(now));
+        WaitFor.wait(&mut [PollFd::new(server.descriptor(), PollFlags::IN)], timeout)?;
+        server.turn(Instant::now())?;
+        while let Some(event) = server.next_event(Instant::now()) {
+            match event {
+                ServerEvent::Request { from, message } => {
+                    let reply = handler(message).into_reply();
+                    let now = Instant::now();
+                    let answered = match reply {
+                        Ok(reply) => server.reply(from, reply.as_deref(), now),
+                        Err(reason) => {
+                            server.fail(from, now);
+                            let doing = format!("handling {}", server.address().text());
+                            Err(Error::new(ErrorKind::Closed, doing).because(reason))
+                        }
+                    };
+                    if let Err(error) = answered {
+                        tracing::warn!(%error, "connection closed");
+                    }
+                }
+                ServerEvent::Lost(error) => tracing::warn!(%error, "connection closed"),
+            }
+        }
+    }
+    Ok(())
+}

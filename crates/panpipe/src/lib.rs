@@ -1,0 +1,38 @@
+//! Connects any two processes over any IPC method: the method is only an address.
+//!
+//! ```no_run
+//! # async fn example() -> panpipe::Result<()> {
+//! let peer = panpipe::connect("tcp://localhost:9999?framing=raw").await?;
+//! let reply = peer.call("Hello, server!").await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The other side, for any number of clients:
+//!
+//! ```no_run
+//! # async fn example() -> panpipe::Result<()> {
+//! let upper = |message: panpipe::Bytes| async move { message.to_ascii_uppercase() };
+//! let server = panpipe::serve("tcp://localhost:9999?framing=raw", upper).await?;
+//! println!("listening on {}", server.address());
+//! server.wait().await;
+//! # Ok(()) }
+//! ```
+//!
+//! These need a tokio runtime with I/O and time enabled. [`blocking`] needs none.
+//! Addresses, framings and error codes are listed in `docs/reference.md`.
+
+pub mod blocking;
+
+mod connection;
+pub use connection::{Connection, connect, pair};
+
+mod listener;
+pub use listener::{Listener, listen};
+
+mod readiness;
+
+mod server;
+pub use server::{Handler, Reply, Server, serve};
+
+pub use bytes::Bytes;
+pub use panpipe_link::{Error, ErrorKind, Ran, Result, methods};

@@ -1,0 +1,77 @@
+//! Waiting for an endpoint's descriptors on tokio's loop.
+
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use panpipe_link::{Endpoint, Error, ErrorKind, Result};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// An endpoint's descriptors, registered with tokio.
+pub(crate) struct Readiness {
+    reader: AsyncFd<Arc<OwnedFd>>,
+    /// `None` when the reader is also the writer.
+    writer: Option<AsyncFd<Arc<OwnedFd>>>,
+}
+
+impl Readiness {
+    /// Registers the descriptors of `endpoint`.
+    pub(crate) fn of(endpoint: &Endpoint) -> Result<Self> {
+        let (reader, writer) = (endpoint.reader(), endpoint.writer());
+        let one = Arc::ptr_eq(reader, writer);
+        let interest = if one { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        Ok(Readiness {
+            reader: register(reader, interest, endpoint.address())?,
+            writer: match one {
+                true => None,
+                false => Some(register(writer, Interest::WRITABLE, endpoint.address())?),
+            },
+        })
+    }
+
+    /// Reads while there is something to read; pending when the descriptor is drained or nothing is wanted.
+    pub(crate) fn poll_read(&self, endpoint: &mut Endpoint, cx: &mut Context<'_>) -> Poll<()> {
+        if !endpoint.wants_read() {
+            return Poll::Pending;
+        }
+        let mut guard = match self.reader.poll_read_ready(cx) {
+            Poll::Ready(Ok(guard)) => guard,
+            // The runtime is shutting down; nothing will ever be ready again.
+            Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
+        };
+        if endpoint.on_readable() == panpipe_link::Input::Drained {
+            guard.clear_ready();
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes what waits; ready when nothing is left.
+    pub(crate) fn poll_flush(&self, endpoint: &mut Endpoint, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            endpoint.flush();
+            if !endpoint.wants_write() {
+                return Poll::Ready(());
+            }
+            match self.writer.as_ref().unwrap_or(&self.reader).poll_write_ready(cx) {
+                Poll::Ready(Ok(mut guard)) => guard.clear_ready(),
+                Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Waits until everything is written, or the connection has failed.
+    pub(crate) async fn flush(&self, endpoint: &mut Endpoint) {
+        poll_fn(|cx| self.poll_flush(endpoint, cx)).await;
+    }
+}
+
+/// Registers a descriptor with tokio's loop.
+pub(crate) fn register(fd: &Arc<OwnedFd>, interest: Interest, address: &Arc<str>) -> Result<AsyncFd<Arc<OwnedFd>>> {
+    // SAFETY: the Arc keeps the descriptor open, and the same one, for as long as tokio holds it.
+    unsafe { AsyncFd::register_with_interest(Arc::clone(fd), interest) }.map_err(|failed| {
+        let (_, reason) = failed.into_parts();
+        Error::new(ErrorKind::Io, format!("opening {address}")).because(reason).at(address)
+    })
+}

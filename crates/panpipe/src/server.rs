@@ -1,0 +1,212 @@
+//! Serving on tokio: one task per connection, which owns its endpoint alone.
+
+use std::fmt::Display;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use panpipe_link::{Address, Endpoint, ErrorKind, Event, Link, Result};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::listener::{Listener, listen};
+use crate::readiness::Readiness;
+
+/// Connections of one server; more wait in the backlog until one goes.
+const MOST_CONNECTIONS: usize = 1024;
+
+/// A connection that has ended but has replies to write is given this long.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What a handler may answer with: bytes or text, nothing (`None` sends no reply), or a failure, which closes the
+/// connection since plain has no way to say it.
+pub trait Reply {
+    /// The bytes to send, if any; the error is a text for the log.
+    fn into_reply(self) -> Result<Option<Bytes>, String>;
+}
+
+macro_rules! replies {
+    ($($type:ty)*) => {$(
+        impl Reply for $type {
+            fn into_reply(self) -> Result<Option<Bytes>, String> {
+                Ok(Some(Bytes::from(self)))
+            }
+        }
+    )*};
+}
+
+replies!(Bytes Vec<u8> String &'static str &'static [u8]);
+
+impl Reply for () {
+    fn into_reply(self) -> Result<Option<Bytes>, String> {
+        Ok(None)
+    }
+}
+
+impl<T: Reply> Reply for Option<T> {
+    fn into_reply(self) -> Result<Option<Bytes>, String> {
+        self.map_or(Ok(None), T::into_reply)
+    }
+}
+
+impl<T: Reply, E: Display> Reply for Result<T, E> {
+    fn into_reply(self) -> Result<Option<Bytes>, String> {
+        self.map_err(|error| error.to_string())?.into_reply()
+    }
+}
+
+/// What answers the messages of a server: any async function from bytes to a [`Reply`].
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one message.
+    fn handle(&self, message: Bytes) -> impl Future<Output = Result<Option<Bytes>, String>> + Send;
+}
+
+impl<F, Answer> Handler for F
+where
+    F: Fn(Bytes) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output: Reply> + Send,
+{
+    async fn handle(&self, message: Bytes) -> Result<Option<Bytes>, String> {
+        let answer = self(message);
+        answer.await.into_reply()
+    }
+}
+
+/// Listens on an address and answers every message of every client with `handler`.
+///
+/// Connections are concurrent; the messages of one are handled one after another and answered in order.
+///
+/// # Errors
+/// Those of [`listen`].
+pub async fn serve(address: &str, handler: impl Handler) -> Result<Server> {
+    let listener = listen(address).await?;
+    let address = Arc::clone(listener.parsed_address().text());
+    let (stop, stopped) = watch::channel(());
+    let task = tokio::spawn(run(listener, Arc::new(handler), stopped));
+    Ok(Server { address, stop, task })
+}
+
+/// A running server. Dropping it stops it as [`close`](Self::close) does, in the background.
+pub struct Server {
+    address: Arc<str>,
+    stop: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// The real address, with the port or the name that was picked.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Waits until nobody can come any more: for ever on a socket, until its end on stdin.
+    pub async fn wait(mut self) {
+        let _ = (&mut self.task).await;
+    }
+
+    /// Stops listening, lets each connection finish the message it is handling, and closes them.
+    pub async fn close(self) {
+        let Server { stop, task, .. } = self;
+        drop(stop);
+        let _ = task.await;
+    }
+}
+
+async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch::Receiver<()>) {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let connections = stopped.clone();
+    let accepting = async {
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let link = match listener.accept_link().await {
+                Ok(Some(link)) => link,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "no longer accepting");
+                    return;
+                }
+            };
+            let (address, handler) = (listener.parsed_address().clone(), Arc::clone(&handler));
+            let stopped = connections.clone();
+            tokio::spawn(async move {
+                if let Err(error) = serve_connection(link, &address, &*handler, stopped).await {
+                    tracing::warn!(%error, "connection closed");
+                }
+                drop(permit);
+            });
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        _ = stopped.changed() => {}
+    }
+    drop(listener);
+    // All permits are there again when the last connection has gone.
+    let _ = room.acquire_many(MOST_CONNECTIONS as u32).await;
+}
+
+async fn serve_connection(
+    link: Link,
+    address: &Address,
+    handler: &impl Handler,
+    mut stopped: watch::Receiver<()>,
+) -> Result<()> {
+    let mut endpoint = Endpoint::new(link, address);
+    let readiness = Readiness::of(&endpoint)?;
+    let ended = loop {
+        match endpoint.next_event(Instant::now(), true) {
+            Some(Event::Message(Ok(message))) => {
+                let reply = answer(handler, message, &mut endpoint, &readiness).await;
+                match reply {
+                    Ok(Some(reply)) => endpoint.send(&reply, false),
+                    Ok(None) => Ok(()),
+                    Err(reason) => {
+                        let error = panpipe_link::Error::new(ErrorKind::Closed, format!("handling {}", address.text()));
+                        break Err(error.because(reason));
+                    }
+                }?;
+                if endpoint.is_congested() {
+                    // A peer that does not read its replies gets no further requests handled.
+                    readiness.flush(&mut endpoint).await;
+                }
+            }
+            Some(Event::Ended(None)) => break Ok(()),
+            Some(Event::Ended(Some(error)) | Event::Message(Err(error))) => break Err(error),
+            Some(Event::Reply { .. }) => {}
+            None => {
+                let input = poll_fn(|cx| {
+                    // Everything that this turn has answered goes out in one write.
+                    let _ = readiness.poll_flush(&mut endpoint, cx);
+                    readiness.poll_read(&mut endpoint, cx)
+                });
+                tokio::select! {
+                    biased;
+                    () = input => {}
+                    _ = stopped.changed() => break Ok(()),
+                }
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, readiness.flush(&mut endpoint)).await;
+    ended
+}
+
+/// Runs the handler; earlier replies go out when it does not answer at once.
+async fn answer(
+    handler: &impl Handler,
+    message: Bytes,
+    endpoint: &mut Endpoint,
+    readiness: &Readiness,
+) -> Result<Option<Bytes>, String> {
+    let mut handling = pin!(handler.handle(message));
+    poll_fn(|cx| {
+        let reply = handling.as_mut().poll(cx);
+        if reply.is_pending() {
+            let _ = readiness.poll_flush(endpoint, cx);
+        }
+        reply
+    })
+    .await
+}

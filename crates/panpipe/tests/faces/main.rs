@@ -1,0 +1,19 @@
+//! The Rust faces, tokio and blocking, over every address of this program.
+
+mod blocking;
+mod errors;
+mod tokio_face;
+
+/// The addresses that a test can listen on anywhere.
+const ADDRESSES: [&str; 4] = ["tcp://localhost:0", "unix:/tmp/panpipe-test-*", "unix:@panpipe-test-*", "mem:*"];
+
+/// `address` with options, and for `mem:` with a name that no other test has.
+fn with(address: &str, options: &str) -> String {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    let name = NAMES.fetch_add(1, Ordering::Relaxed);
+    match address {
+        "mem:*" => format!("mem:{name}?{options}"),
+        _ => format!("{address}?{options}"),
+    }
+}
