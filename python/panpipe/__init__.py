@@ -1,0 +1,73 @@
+"""Connects any two processes over any IPC method: the method is only an address.
+
+    panpipe.serve("tcp://localhost:9999?framing=raw", lambda data: data.upper())
+
+    with panpipe.connect("tcp://localhost:9999?framing=raw") as peer:
+        print(peer.call("Hello, server!"))
+
+``panpipe.aio`` is the same for asyncio.  No thread is started, and Ctrl-C works in every call.
+"""
+
+from collections.abc import Callable
+
+from panpipe import aio
+from panpipe._error import (
+    AddressInUse,
+    BadPeer,
+    Busy,
+    Cancelled,
+    Closed,
+    ConnectionLost,
+    DeadlineExceeded,
+    Error,
+    InvalidAddress,
+    Io,
+    NotFound,
+    PathTooLong,
+    Permission,
+    Refused,
+    TooLarge,
+    Unsupported,
+)
+from panpipe._panpipe import Connection, Listener, Server, connect, listen, methods, pair
+
+__all__ = [
+    "AddressInUse",
+    "BadPeer",
+    "Busy",
+    "Cancelled",
+    "Closed",
+    "Connection",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "Error",
+    "InvalidAddress",
+    "Io",
+    "Listener",
+    "NotFound",
+    "PathTooLong",
+    "Permission",
+    "Refused",
+    "TooLarge",
+    "Unsupported",
+    "aio",
+    "connect",
+    "listen",
+    "methods",
+    "pair",
+    "serve",
+]
+
+Message = bytes | bytearray | memoryview | str
+
+
+def serve(address: str | Listener, handler: Callable[..., Message | None]) -> None:
+    """Answers every message of every client with ``handler(message)``, in this thread, until interrupted.
+
+    A handler that returns ``None`` sends nothing; one that raises is logged and closes its connection.
+    With a listener in place of the address, its ``address`` is known before serving begins.
+
+    Raises ``InvalidAddress``, ``Unsupported``, ``AddressInUse``, ``NotFound``, ``Permission``, ``PathTooLong``,
+    ``Busy`` or ``Io``; Ctrl-C raises ``KeyboardInterrupt`` at once.
+    """
+    Server(listen(address) if isinstance(address, str) else address, handler).run()

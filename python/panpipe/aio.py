@@ -1,0 +1,369 @@
+"""panpipe for asyncio (and uvloop): the same words, awaited.
+
+    async with panpipe.aio.serve("tcp://localhost:9999?framing=raw", lambda data: data.upper()) as server:
+        async with panpipe.aio.connect(server.address) as peer:
+            print(await peer.call("Hello, server!"))
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from panpipe import _panpipe
+from panpipe._error import Error
+
+Message = bytes | bytearray | memoryview | str
+
+_T = TypeVar("_T", bound="_Closes")
+_log = logging.getLogger("panpipe")
+
+
+class _Closes:
+    async def close(self) -> None:
+        raise NotImplementedError
+
+
+class _Opening(Generic[_T]):
+    """What connect and serve return: await it, or enter it with ``async with``, which closes at the end."""
+
+    def __init__(self, opening: Coroutine[Any, Any, _T]) -> None:
+        self._opening = opening
+        self._opened: _T | None = None
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        return self._opening.__await__()
+
+    async def __aenter__(self) -> _T:
+        self._opened = await self._opening
+        return self._opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+
+class Connection(_Closes):
+    """A connection to a peer; any number of tasks may use it at once. Iterating it receives messages."""
+
+    def __init__(self, core: _panpipe.Core) -> None:
+        self._core = core
+        core.start()
+
+    @property
+    def address(self) -> str:
+        """The address it was opened with."""
+        return self._core.address
+
+    async def call(self, message: Message, *, timeout: float | None = None) -> Any:
+        """Sends a message and waits for the one that answers it, for the address's ``timeout`` unless said.
+
+        Safe to cancel: the reply, should it come, is dropped.  Raises ``TooLarge``, ``Unsupported``,
+        ``ConnectionLost``, ``DeadlineExceeded``, ``BadPeer``, ``Busy`` or ``Closed``, whose ``ran`` says whether the
+        peer may have run it.
+        """
+        core = self._core
+        if core.congested:
+            await self._room()
+        number, reply = core.call(message, timeout)
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            core.abandon(number)
+            raise
+
+    async def send(self, message: Message) -> None:
+        """Sends a message; returns once it is on its way, at the latest when the peer has made room.
+
+        Raises ``TooLarge``, ``Unsupported``, ``ConnectionLost`` or ``Closed``; nothing was sent then.
+        """
+        if self._core.congested:
+            await self._room()
+        self._core.send(message)
+        if self._core.congested:
+            await self._room()
+
+    async def recv(self, *, timeout: float | None = None) -> Any:
+        """Waits for the next message; ``None`` once the peer has closed between messages.
+
+        Safe to cancel: what has arrived stays for the next call.  Raises ``ConnectionLost``, ``BadPeer``,
+        ``TooLarge``, ``Closed``, and ``DeadlineExceeded`` after ``timeout`` seconds.
+        """
+        core = self._core
+        message = core.recv_now()
+        if message is not False:
+            return message
+        try:
+            async with asyncio.timeout(timeout):
+                while (message := core.recv_now()) is False:
+                    await core.readable()
+        except Error:
+            raise
+        except TimeoutError:
+            raise core.timed_out() from None
+        return message
+
+    async def close(self) -> None:
+        """Writes what was sent, for at most ten seconds, then closes."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while self._core.unwritten:
+                    await self._core.writable()
+        self._core.close()
+
+    async def __aenter__(self) -> "Connection":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self.recv()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    def __repr__(self) -> str:
+        return f"<panpipe.aio.Connection {self.address}>"
+
+    async def _room(self) -> None:
+        while self._core.congested:
+            await self._core.writable()
+
+
+def connect(address: str, *, timeout: float | None = None) -> _Opening[Connection]:
+    """Connects to an address: ``await`` it, or use ``async with``.
+
+    Raises ``InvalidAddress``, ``Unsupported``, ``Refused``, ``NotFound``, ``Permission``, ``PathTooLong``, ``Busy``,
+    ``Io``, and ``DeadlineExceeded`` after the address's ``timeout`` or the given seconds.
+    """
+    return _Opening(_connect(address, timeout))
+
+
+async def _connect(address: str, timeout: float | None) -> Connection:
+    loop = asyncio.get_running_loop()
+    connecting = _panpipe.Connecting(address)
+    if connecting.may_block():
+        # Only a resolver for names other than localhost needs this thread of the loop's own pool.
+        await loop.run_in_executor(None, connecting.begin)
+    else:
+        connecting.begin()
+    try:
+        async with asyncio.timeout(connecting.timeout if timeout is None else timeout):
+            while True:
+                step = connecting.advance(loop)
+                if isinstance(step, float):
+                    await asyncio.sleep(step)
+                elif isinstance(step, int):
+                    await _writable(loop, step)
+                else:
+                    return Connection(step)
+    except Error:
+        raise
+    except TimeoutError:
+        raise connecting.timed_out() from None
+
+
+async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
+    ready = loop.create_future()
+    loop.add_writer(fd, lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_writer(fd)
+
+
+def pair(options: str = "") -> tuple[Connection, Connection]:
+    """Two connected connections inside this program, with the options of an address, such as ``framing=lines``."""
+    one, other = _panpipe.open_pair(asyncio.get_running_loop(), options)
+    return Connection(one), Connection(other)
+
+
+class Listener(_Closes):
+    """A listening address. Iterating it accepts connections."""
+
+    def __init__(self, listener: _panpipe.Listener) -> None:
+        self._listener = listener
+
+    @property
+    def address(self) -> str:
+        """The real address, with the port or the name that was picked: connect to this."""
+        return self._listener.address
+
+    async def accept(self) -> Connection | None:
+        """Waits for the next connection; ``None`` when no more will come. Safe to cancel."""
+        loop = asyncio.get_running_loop()
+        while True:
+            accepted = _panpipe.accept_core(self._listener, loop)
+            if isinstance(accepted, _panpipe.Core):
+                return Connection(accepted)
+            if accepted is False:
+                return None
+            if accepted is None:
+                await self._readable(loop)
+            else:
+                await asyncio.sleep(accepted)
+
+    async def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
+        ready = loop.create_future()
+        descriptors = self._listener._descriptors()
+        for fd in descriptors:
+            loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
+        try:
+            await ready
+        finally:
+            for fd in descriptors:
+                loop.remove_reader(fd)
+
+    async def close(self) -> None:
+        """Stops listening and removes the socket file."""
+        self._listener.close()
+
+    async def __aenter__(self) -> "Listener":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> AsyncIterator[Connection]:
+        return self
+
+    async def __anext__(self) -> Connection:
+        connection = await self.accept()
+        if connection is None:
+            raise StopAsyncIteration
+        return connection
+
+    def __repr__(self) -> str:
+        return f"<panpipe.aio.Listener {self.address}>"
+
+
+def listen(address: str) -> _Opening[Listener]:
+    """Listens on an address: ``await`` it, or use ``async with``.
+
+    Raises ``InvalidAddress``, ``Unsupported``, ``AddressInUse``, ``NotFound``, ``Permission``, ``PathTooLong``,
+    ``Busy`` or ``Io``.
+    """
+    return _Opening(_listen(address))
+
+
+async def _listen(address: str) -> Listener:
+    return Listener(_panpipe.listen(address))
+
+
+class Server(_Closes):
+    """A running server."""
+
+    def __init__(self, server: _panpipe.Server) -> None:
+        self._server: _panpipe.Server | None = server
+        self._address = server.address
+        self._loop = asyncio.get_running_loop()
+        self._fd = server.fileno()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn_is_due = False
+        self._closed = self._loop.create_future()
+        self._loop.add_reader(self._fd, self._turn)
+        self._turn()
+
+    @property
+    def address(self) -> str:
+        """The real address, with the port or the name that was picked: connect to this."""
+        return self._address
+
+    async def wait(self) -> None:
+        """Waits until the server is closed or nobody can come any more; raises what ended it."""
+        await asyncio.shield(self._closed)
+
+    async def close(self) -> None:
+        """Stops listening, cancels handlers that run, and closes the connections."""
+        self._stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _stop(self, error: BaseException | None = None) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
+        # Before the descriptor closes: a loop must not watch a number that may name another file soon.
+        self._loop.remove_reader(self._fd)
+        del server
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._closed.done():
+            if error is None:
+                self._closed.set_result(None)
+            else:
+                self._closed.set_exception(error)
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        if self._server is None:
+            return
+        try:
+            again = self._server.turn(self._spawn)
+        except BaseException as error:
+            self._stop(error)
+            raise
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._server.finished:
+            self._stop()
+        elif again is not None:
+            self._timer = self._loop.call_later(again, self._turn)
+
+    def _spawn(self, number: int, answer: Awaitable[Message | None]) -> None:
+        task = self._loop.create_task(self._answer(number, answer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, number: int, answer: Awaitable[Message | None]) -> None:
+        try:
+            reply = await answer
+        except Exception:
+            _log.exception("a handler failed, and its connection is closed")
+            if self._server is not None:
+                self._server.fail(number)
+        else:
+            if self._server is not None:
+                self._server.reply(number, reply)
+        # All that is answered in this turn of the loop is written together.
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn)
+
+
+async def _serve(address: str, handler: Callable[..., Message | None | Awaitable[Message | None]]) -> Server:
+    return Server(_panpipe.Server(_panpipe.listen(address), handler))
+
+
+class _Serving(_Opening[Server]):
+    async def _for_ever(self) -> None:
+        async with self as server:
+            await server.wait()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._for_ever().__await__()
+
+
+def serve(address: str, handler: Callable[..., Message | None | Awaitable[Message | None]]) -> _Serving:
+    """Answers every message of every client with ``handler(message)``, a plain or an async function.
+
+    ``async with serve(...) as server`` serves until the block ends; ``await serve(...)`` serves until cancelled.
+    Plain handlers run one after another in the loop, async ones concurrently, one at a time per connection.
+    A handler that returns ``None`` sends nothing; one that raises is logged and closes its connection.
+    """
+    return _Serving(_serve(address, handler))

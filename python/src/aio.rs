@@ -1,0 +1,432 @@
+//! The asyncio face: a connection on a loop's `add_reader` and `add_writer`.
+
+use std::collections::VecDeque;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use panpipe_link::{Address, CallId, Endpoint, Error, ErrorKind, Event, Input, Link, Progress, Result};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBool;
+use pyo3::{PyTraverseError, PyVisit, intern};
+
+use crate::blocking::seconds;
+use crate::{error, message};
+
+/// A connection on its way.
+#[pyclass(module = "panpipe")]
+pub(crate) struct Connecting {
+    address: Address,
+    connecting: Option<panpipe_link::Connecting>,
+}
+
+#[pymethods]
+impl Connecting {
+    #[new]
+    fn new(py: Python<'_>, address: &str) -> PyResult<Self> {
+        Ok(Connecting { address: error::result(py, panpipe_link::parse(address))?, connecting: None })
+    }
+
+    /// Whether `begin` may wait for a resolver.
+    fn may_block(&self) -> bool {
+        panpipe_link::may_block(&self.address)
+    }
+
+    #[getter]
+    fn timeout(&self) -> f64 {
+        self.address.timeout.as_secs_f64()
+    }
+
+    fn begin(&mut self, py: Python<'_>) -> PyResult<()> {
+        let address = &self.address;
+        self.connecting = Some(error::result(py, py.detach(|| panpipe_link::connect(address)))?);
+        Ok(())
+    }
+
+    /// A core once connected, else the descriptor to wait on until it is writable, or a pause in seconds.
+    fn advance<'py>(&mut self, py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let connecting = self.connecting.as_mut().ok_or_else(|| PyRuntimeError::new_err("begin was not called"))?;
+        match error::result(py, connecting.advance())? {
+            Progress::Connected(link) => Ok(Bound::new(py, Core::new(link, &self.address, event_loop))?.into_any()),
+            Progress::WaitWritable(socket) => Ok(socket.as_raw_fd().into_pyobject(py)?.into_any()),
+            Progress::WaitFor(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
+        }
+    }
+
+    /// The error for a connection that did not come about in time.
+    fn timed_out(&self, py: Python<'_>) -> PyErr {
+        match &self.connecting {
+            Some(connecting) => error::to_python(py, &connecting.timed_out()),
+            None => PyRuntimeError::new_err("begin was not called"),
+        }
+    }
+}
+
+/// Two connected cores inside this program.
+#[pyfunction]
+pub(crate) fn open_pair(event_loop: &Bound<'_, PyAny>, options: &str) -> PyResult<(Core, Core)> {
+    let py = event_loop.py();
+    let address = error::result(py, panpipe_link::pair_address(options))?;
+    let (one, other) = error::result(py, panpipe_link::pair())?;
+    Ok((Core::new(one, &address, event_loop), Core::new(other, &address, event_loop)))
+}
+
+/// What a connection of `panpipe.aio` does on its loop.
+#[pyclass(module = "panpipe")]
+pub(crate) struct Core {
+    endpoint: Endpoint,
+    timeout: Duration,
+    text: bool,
+    event_loop: Py<PyAny>,
+    /// The futures of the calls that wait, from the oldest; the first is number `first_call`.
+    calls: VecDeque<Option<Py<PyAny>>>,
+    first_call: u64,
+    /// Futures of those who wait for a message, or for room to send; they are only woken, and then look themselves.
+    receivers: Vec<Py<PyAny>>,
+    senders: Vec<Py<PyAny>>,
+    /// Which descriptors the loop watches for us.
+    reading: Option<i32>,
+    writing: Option<i32>,
+    /// A flush is due at the end of this turn of the loop; what is sent until then shares its write.
+    corked: bool,
+    /// When the loop calls `on_time`.
+    armed: Option<Instant>,
+}
+
+impl Core {
+    pub(crate) fn new(link: Link, address: &Address, event_loop: &Bound<'_, PyAny>) -> Self {
+        Core {
+            endpoint: Endpoint::new(link, address),
+            timeout: address.timeout,
+            text: address.text_messages,
+            event_loop: event_loop.clone().unbind(),
+            calls: VecDeque::new(),
+            first_call: 0,
+            receivers: Vec::new(),
+            senders: Vec::new(),
+            reading: None,
+            writing: None,
+            corked: false,
+            armed: None,
+        }
+    }
+
+    fn settle(&mut self, py: Python<'_>, call: CallId, outcome: Result<Bytes>) -> PyResult<()> {
+        let place = call.0.checked_sub(self.first_call).map(|place| place as usize);
+        let future = place.and_then(|place| self.calls.get_mut(place)).and_then(Option::take);
+        while self.calls.front().is_some_and(Option::is_none) {
+            self.calls.pop_front();
+            self.first_call += 1;
+        }
+        let Some(future) = future else { return Ok(()) };
+        let set = match outcome {
+            Ok(reply) => {
+                let reply = message::to_python(py, &reply, self.text)?;
+                future.call_method1(py, intern!(py, "set_result"), (reply,))
+            }
+            Err(error) => {
+                let error = error::to_python(py, &error).into_value(py);
+                future.call_method1(py, intern!(py, "set_exception"), (error,))
+            }
+        };
+        // Its task was cancelled in this turn of the loop and has not had the time to say so.
+        if let Err(failure) = set {
+            if !future.call_method0(py, intern!(py, "cancelled"))?.is_truthy(py)? {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, py: Python<'_>) -> PyResult<()> {
+        let now = Instant::now();
+        while self.endpoint.is_calling() {
+            match self.endpoint.next_event(now, false) {
+                Some(Event::Reply { call, outcome }) => self.settle(py, call, outcome)?,
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings what the loop watches into line with what the endpoint wants.
+    fn watch(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let (event_loop, unwatch, watch) = {
+            let mut this = slf.borrow_mut();
+            let this = &mut *this;
+            let reading = this.endpoint.wants_read().then(|| this.endpoint.reader().as_raw_fd());
+            let corked = this.corked;
+            let writing = (this.endpoint.wants_write() && !corked).then(|| this.endpoint.writer().as_raw_fd());
+            if reading == this.reading && writing == this.writing {
+                return Ok(());
+            }
+            let was = [std::mem::replace(&mut this.reading, reading), std::mem::replace(&mut this.writing, writing)];
+            (this.event_loop.clone_ref(py), was, [reading, writing])
+        };
+        let names = [
+            (intern!(py, "remove_reader"), intern!(py, "add_reader"), intern!(py, "on_readable")),
+            (intern!(py, "remove_writer"), intern!(py, "add_writer"), intern!(py, "on_writable")),
+        ];
+        for ((was, wanted), (remove, add, callback)) in unwatch.into_iter().zip(watch).zip(names) {
+            match (was, wanted) {
+                (None, Some(fd)) => event_loop.call_method1(py, add, (fd, slf.getattr(callback)?))?,
+                (Some(fd), None) => event_loop.call_method1(py, remove, (fd,))?,
+                _ => continue,
+            };
+        }
+        Ok(())
+    }
+
+    /// After sending: a flush at the end of this turn if anything waits, and a call at the next deadline.
+    fn after_sending(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.borrow_mut();
+        let flushes = this.endpoint.wants_write() && !this.corked && this.writing.is_none();
+        this.corked |= flushes;
+        let event_loop = this.event_loop.clone_ref(py);
+        drop(this);
+        if flushes {
+            event_loop.call_method1(py, intern!(py, "call_soon"), (slf.getattr(intern!(py, "on_turn_end"))?,))?;
+        }
+        Self::arm(slf)
+    }
+
+    fn arm(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.borrow_mut();
+        let Some(deadline) = this.endpoint.next_deadline() else { return Ok(()) };
+        if this.armed.is_some_and(|armed| armed <= deadline) {
+            return Ok(());
+        }
+        this.armed = Some(deadline);
+        let event_loop = this.event_loop.clone_ref(py);
+        drop(this);
+        let delay = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+        event_loop.call_method1(py, intern!(py, "call_later"), (delay, slf.getattr(intern!(py, "on_time"))?))?;
+        Ok(())
+    }
+
+    /// Wakes those who wait for room, if there is some again or will never be.
+    fn wake_senders(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.endpoint.is_congested() {
+            return Ok(());
+        }
+        wake(py, &mut self.senders)
+    }
+}
+
+fn wake(py: Python<'_>, futures: &mut Vec<Py<PyAny>>) -> PyResult<()> {
+    for future in futures.drain(..) {
+        if !future.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
+            future.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
+        }
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl Core {
+    #[getter]
+    fn address(&self) -> String {
+        self.endpoint.address().to_string()
+    }
+
+    #[getter]
+    fn congested(&self) -> bool {
+        self.endpoint.is_congested()
+    }
+
+    #[getter]
+    fn unwritten(&self) -> bool {
+        self.endpoint.wants_write()
+    }
+
+    /// Begins to watch the descriptors.
+    fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::watch(slf)
+    }
+
+    /// Sends a call; its number, and the future of its reply.
+    fn call<'py>(
+        slf: &Bound<'py, Self>,
+        message: &Bound<'py, PyAny>,
+        timeout: Option<f64>,
+    ) -> PyResult<(u64, Bound<'py, PyAny>)> {
+        let py = slf.py();
+        let timeout = seconds(timeout)?;
+        let event_loop = slf.borrow().event_loop.clone_ref(py);
+        let future = event_loop.bind(py).call_method0(intern!(py, "create_future"))?;
+        let (call, settled) = message::with_bytes(message, |message| {
+            let mut this = slf.borrow_mut();
+            let deadline = Instant::now().checked_add(timeout.unwrap_or(this.timeout));
+            // A lone call goes out at once. With others in flight more will follow in this turn, and share a write.
+            let at_once = !this.corked && !this.endpoint.is_calling();
+            let call = error::result(py, this.endpoint.call(message, deadline, at_once))?;
+            this.calls.push_back(Some(future.clone().unbind()));
+            Ok((call, !this.endpoint.wants_write() && this.armed.is_some()))
+        })?;
+        if !settled {
+            Self::after_sending(slf)?;
+            Self::watch(slf)?;
+        }
+        Ok((call.0, future))
+    }
+
+    fn abandon(&mut self, py: Python<'_>, call: u64) -> PyResult<()> {
+        self.endpoint.abandon(CallId(call));
+        let place = call.checked_sub(self.first_call).map(|place| place as usize);
+        if let Some(future) = place.and_then(|place| self.calls.get_mut(place)) {
+            *future = None;
+        }
+        while self.calls.front().is_some_and(Option::is_none) {
+            self.calls.pop_front();
+            self.first_call += 1;
+        }
+        self.dispatch(py)
+    }
+
+    fn send(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        message::with_bytes(message, |message| {
+            let mut this = slf.borrow_mut();
+            // The first write of a turn goes out at once, the rest of the turn is joined.
+            let at_once = !this.corked;
+            error::result(py, this.endpoint.send(message, at_once))?;
+            if at_once && this.writing.is_none() {
+                this.corked = true;
+                let event_loop = this.event_loop.clone_ref(py);
+                drop(this);
+                event_loop.call_method1(py, intern!(py, "call_soon"), (slf.getattr(intern!(py, "on_turn_end"))?,))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The next message if it is there, `None` at the end of the input, `False` when one is still to come.
+    fn recv_now<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let received = {
+            let mut this = slf.borrow_mut();
+            error::result(py, this.endpoint.check_usable("receiving from"))?;
+            let now = Instant::now();
+            loop {
+                match this.endpoint.next_event(now, true) {
+                    Some(Event::Reply { call, outcome }) => this.settle(py, call, outcome)?,
+                    Some(Event::Message(message)) => {
+                        let message = error::result(py, message)?;
+                        break message::to_python(py, &message, this.text)?;
+                    }
+                    Some(Event::Ended(None)) => break py.None().into_bound(py),
+                    Some(Event::Ended(Some(error))) => return Err(error::to_python(py, &error)),
+                    None => break PyBool::new(py, false).to_owned().into_any(),
+                }
+            }
+        };
+        Self::watch(slf)?;
+        Ok(received)
+    }
+
+    /// A future that is done when it is worth looking for a message again.
+    fn readable(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let future = self.event_loop.call_method0(py, intern!(py, "create_future"))?;
+        self.receivers.push(future.clone_ref(py));
+        Ok(future)
+    }
+
+    /// A future that is done when there is room to send again.
+    fn writable(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let future = self.event_loop.call_method0(py, intern!(py, "create_future"))?;
+        self.senders.push(future.clone_ref(py));
+        Ok(future)
+    }
+
+    fn on_readable(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        {
+            let mut this = slf.borrow_mut();
+            while this.endpoint.wants_read() {
+                let input = this.endpoint.on_readable();
+                this.dispatch(py)?;
+                if input == Input::Drained || !this.endpoint.is_calling() {
+                    break;
+                }
+            }
+            let this = &mut *this;
+            wake(py, &mut this.receivers)?;
+        }
+        Self::watch(slf)
+    }
+
+    fn on_writable(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        {
+            let mut this = slf.borrow_mut();
+            this.endpoint.flush();
+            this.wake_senders(py)?;
+        }
+        Self::watch(slf)
+    }
+
+    fn on_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.borrow_mut().corked = false;
+        Self::on_writable(slf)
+    }
+
+    fn on_time(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        {
+            let mut this = slf.borrow_mut();
+            this.armed = None;
+            this.dispatch(py)?;
+        }
+        Self::arm(slf)
+    }
+
+    /// The error for a message that did not come in time.
+    fn timed_out(&self, py: Python<'_>) -> PyErr {
+        let address = self.endpoint.address();
+        let error = Error::new(ErrorKind::DeadlineExceeded, format!("receiving from {address}")).at(address);
+        error::to_python(py, &error.because("not within the timeout"))
+    }
+
+    /// Closes; waiting calls and receivers are told.
+    fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let failed = {
+            let mut this = slf.borrow_mut();
+            // Before the descriptors close: a loop must not watch a number that may name another file soon.
+            let (event_loop, reading, writing) = (this.event_loop.clone_ref(py), this.reading.take(), this.writing.take());
+            let ours = this.endpoint.check_usable("closing").is_ok();
+            if let Some(fd) = reading.filter(|_| ours) {
+                event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;
+            }
+            if let Some(fd) = writing.filter(|_| ours) {
+                event_loop.call_method1(py, intern!(py, "remove_writer"), (fd,))?;
+            }
+            let failed = this.endpoint.output_failure().cloned();
+            this.endpoint.close();
+            this.dispatch(py)?;
+            let this = &mut *this;
+            wake(py, &mut this.receivers)?;
+            wake(py, &mut this.senders)?;
+            failed
+        };
+        failed.map_or(Ok(()), |failed| Err(error::to_python(py, &failed)))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.event_loop)?;
+        for future in self.calls.iter().flatten().chain(&self.receivers).chain(&self.senders) {
+            visit.call(future)?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&mut self) {
+        self.calls.clear();
+        self.receivers.clear();
+        self.senders.clear();
+    }
+}

@@ -1,0 +1,217 @@
+//! The blocking face.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, blocking};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::aio::Core;
+use crate::interrupt::Interruptible;
+use crate::{error, message};
+
+/// A number of seconds from Python as a duration.
+pub(crate) fn seconds(timeout: Option<f64>) -> PyResult<Option<Duration>> {
+    let wrong = |_| PyValueError::new_err("a timeout is a number of seconds, zero or more");
+    timeout.map(|timeout| Duration::try_from_secs_f64(timeout).map_err(wrong)).transpose()
+}
+
+/// A connection to a peer. Any number of threads may use it at once.
+#[pyclass(frozen, module = "panpipe")]
+pub(crate) struct Connection {
+    connection: Blocking,
+    timeout: Duration,
+    text: bool,
+}
+
+impl Connection {
+    fn new(connection: Blocking, address: &Address) -> Self {
+        Connection { connection, timeout: address.timeout, text: address.text_messages }
+    }
+}
+
+#[pymethods]
+impl Connection {
+    #[getter]
+    fn address(&self) -> String {
+        self.connection.address().to_string()
+    }
+
+    #[pyo3(signature = (message, *, timeout=None))]
+    fn call<'py>(&self, message: &Bound<'py, PyAny>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+        let py = message.py();
+        let timeout = seconds(timeout)?.unwrap_or(self.timeout);
+        let reply = message::with_bytes(message, |message| {
+            let mut wait = Interruptible::new(py);
+            let reply = self.connection.call(message, Some(timeout), &mut wait);
+            wait.result(reply)
+        })?;
+        message::to_python(py, &reply, self.text)
+    }
+
+    #[pyo3(signature = (message, *, timeout=None))]
+    fn send(&self, message: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
+        let timeout = seconds(timeout)?;
+        message::with_bytes(message, |bytes| {
+            let mut wait = Interruptible::new(message.py());
+            let sent = self.connection.send(bytes, timeout, &mut wait);
+            wait.result(sent)
+        })
+    }
+
+    #[pyo3(signature = (*, timeout=None))]
+    fn recv<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut wait = Interruptible::new(py);
+        let received = self.connection.recv(seconds(timeout)?, &mut wait);
+        let message = wait.result(received)?;
+        message.map(|message| message::to_python(py, &message, self.text)).transpose()
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let mut wait = Interruptible::new(py);
+        let closed = self.connection.close(Some(self.timeout), &mut wait);
+        wait.result(closed)
+    }
+
+    fn __enter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.recv(py, None)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<panpipe.Connection {}>", self.connection.address())
+    }
+}
+
+/// Connects to an address.
+#[pyfunction]
+#[pyo3(signature = (address, *, timeout=None))]
+pub(crate) fn connect(py: Python<'_>, address: &str, timeout: Option<f64>) -> PyResult<Connection> {
+    let address = error::result(py, panpipe_link::parse(address))?;
+    let mut wait = Interruptible::new(py);
+    let connection = blocking::connect(&address, seconds(timeout)?, &mut wait);
+    Ok(Connection::new(wait.result(connection)?, &address))
+}
+
+/// Two connected connections inside this program.
+#[pyfunction]
+#[pyo3(signature = (options=""))]
+pub(crate) fn pair(py: Python<'_>, options: &str) -> PyResult<(Connection, Connection)> {
+    let address = error::result(py, panpipe_link::pair_address(options))?;
+    let (one, other) = error::result(py, panpipe_link::pair())?;
+    let connection = |link| Connection::new(Blocking::new(Endpoint::new(link, &address)), &address);
+    Ok((connection(one), connection(other)))
+}
+
+/// A listening address. Iterating it accepts connections.
+#[pyclass(frozen, module = "panpipe")]
+pub(crate) struct Listener {
+    address: Address,
+    /// `None` once closed, or handed to a server.
+    listener: Mutex<Option<std::sync::Arc<panpipe_link::Listener>>>,
+}
+
+impl Listener {
+    fn open(&self, py: Python<'_>, doing: &str) -> PyResult<std::sync::Arc<panpipe_link::Listener>> {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.clone().ok_or_else(|| {
+            let error = Error::new(ErrorKind::Closed, format!("{doing} {}", self.address.text()));
+            error::to_python(py, &error.because("this side has closed the listener").at(self.address.text()))
+        })
+    }
+
+    /// Hands the listener over to a server.
+    pub(crate) fn take(&self, py: Python<'_>) -> PyResult<panpipe_link::Listener> {
+        let open = self.open(py, "serving")?;
+        self.close();
+        std::sync::Arc::into_inner(open).ok_or_else(|| {
+            let error = Error::new(ErrorKind::Busy, format!("serving {}", self.address.text()));
+            error::to_python(py, &error.because("another thread accepts here").at(self.address.text()))
+        })
+    }
+}
+
+#[pymethods]
+impl Listener {
+    #[getter]
+    fn address(&self) -> &str {
+        self.address.text()
+    }
+
+    #[pyo3(signature = (*, timeout=None))]
+    fn accept(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Connection>> {
+        let listener = self.open(py, "accepting on")?;
+        let mut wait = Interruptible::new(py);
+        let accepted = blocking::accept(&listener, seconds(timeout)?, &mut wait);
+        Ok(wait.result(accepted)?.map(|connection| Connection::new(connection, &self.address)))
+    }
+
+    /// The numbers of the descriptors to wait on.
+    fn _descriptors(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
+        use std::os::fd::AsRawFd;
+        Ok(self.open(py, "accepting on")?.descriptors().iter().map(|fd| fd.as_raw_fd()).collect())
+    }
+
+    fn close(&self) {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn __enter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, _exception: &Bound<'_, PyAny>) {
+        self.close();
+    }
+
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Connection>> {
+        self.accept(py, None)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<panpipe.Listener {}>", self.address.text())
+    }
+}
+
+/// Listens on an address.
+#[pyfunction]
+pub(crate) fn listen(py: Python<'_>, address: &str) -> PyResult<Listener> {
+    let address = error::result(py, panpipe_link::parse(address))?;
+    let listener = error::result(py, py.detach(|| panpipe_link::listen(&address)))?;
+    let address = listener.address().clone();
+    Ok(Listener { address, listener: Mutex::new(Some(std::sync::Arc::new(listener))) })
+}
+
+/// What an accept without waiting brought: a core, `None` for nobody, a pause in seconds, or `False` at the end.
+#[pyfunction]
+pub(crate) fn accept_core<'py>(
+    py: Python<'py>,
+    listener: &Listener,
+    event_loop: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let open = listener.open(py, "accepting on")?;
+    match error::result(py, open.accept())? {
+        Accepted::Link(link) => Ok(Bound::new(py, Core::new(link, &listener.address, event_loop))?.into_any()),
+        Accepted::Nobody => Ok(py.None().into_bound(py)),
+        Accepted::Pause(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
+        Accepted::Finished => Ok(pyo3::types::PyBool::new(py, false).to_owned().into_any()),
+    }
+}

@@ -1,0 +1,21 @@
+//! The Python module `panpipe._panpipe`: values and errors are converted and readiness is waited for; nothing is decided.
+
+mod aio;
+mod blocking;
+mod error;
+mod interrupt;
+mod message;
+mod server;
+
+use pyo3::prelude::*;
+
+/// The native part of panpipe; use `panpipe` and `panpipe.aio`.
+#[pymodule]
+mod _panpipe {
+    #[pymodule_export]
+    use crate::aio::{Connecting, Core, open_pair};
+    #[pymodule_export]
+    use crate::blocking::{Connection, Listener, accept_core, connect, listen, pair};
+    #[pymodule_export]
+    use crate::server::{Server, methods};
+}
