@@ -3,7 +3,7 @@
  *
  * **The driver's contract.**
  * 1. Give what was read to `receive`, the end of the input to `finish`, a broken link to `fail`.
- * 2. Before a request is written, make its `Waiter` and give it to `call`; messages for `recv` likewise.
+ * 2. Before a request is written, ask `refusal`, make its `Waiter` and give it to `call`; messages for `recv` likewise.
  * 3. Read on only while `wantsInput` says so.
  * 4. Call `expire` when the time of `nextDeadline` has come.
  * 5. Once `failure` is set, nothing more is read from the link.
@@ -31,6 +31,8 @@ export type Message = Uint8Array | string;
 export class Waiter {
   /** A call that gave up keeps its place, so that its late reply is dropped and nobody else's. */
   abandoned = false;
+  /** Whether it got its message or its error. */
+  settled = false;
 
   /** `deadline` is an instant on the driver's clock, or `Infinity`. */
   constructor(
@@ -44,7 +46,7 @@ export class Waiter {
 /** The state of one connection. */
 export class Session {
   /** What broke this connection; nothing more is read then. */
-  failure: PanpipeError | null = null;
+  failure: Fault | null = null;
   /** Whether the peer has closed its side between messages and everything was read. */
   ended = false;
 
@@ -93,15 +95,24 @@ export class Session {
     return earliest;
   }
 
+  /** Why a call or, with `send`, a one-way message cannot be sent now; asked before each is sent. */
+  refusal(doing: string, send = false): PanpipeError | null {
+    // What arrived while no call waited is not the answer to the call that comes now.
+    if (!send && this.#calls.size === 0 && this.#inbox.size > 0) this.#claimForReceivers();
+    if (this.failure !== null) return this.failure.during(doing, this.address);
+    if (this.#lost !== null) return this.#lost.during(doing, this.address);
+    return this.ended && !send ? this.#error("connection-lost", "the peer has closed its side and cannot reply", doing, "no") : null;
+  }
+
   /** A request goes out now, and the next message that is nobody else's is its reply. */
   call(waiter: Waiter): void {
-    if (this.#calls.size === 0 && this.#inbox.size > 0) this.#claimForReceivers();
     this.#calls.push(waiter);
-    if (this.failure !== null) this.#rejectAll();
   }
 
   /** Asks for the next message that answers no call; `null` once the peer closed between messages. */
   recv(waiter: Waiter): void {
+    const message = this.#unclaimedShift();
+    if (message !== undefined) return this.#settle(waiter, message);
     this.#receivers.push(waiter);
     this.#pump();
   }
@@ -111,9 +122,9 @@ export class Session {
    * After `undefined`, `listener` is called once when it is worth asking again.
    */
   take(listener: () => void): Uint8Array | null | undefined {
-    const message = this.#calls.size > 0 ? undefined : (this.#unclaimedShift() ?? this.#decode());
+    const message = this.#unclaimedShift() ?? (this.#calls.size > 0 ? undefined : this.#decode());
     if (message !== undefined) return message;
-    if (this.failure !== null) throw this.failure;
+    if (this.failure !== null) throw this.failure.during(`receiving from ${this.address}`, this.address);
     if (this.ended) return null;
     this.#listener = listener;
     return undefined;
@@ -152,9 +163,11 @@ export class Session {
 
   /** Gives up for one who waits: a call keeps its place, a receiver leaves, and nothing that arrived is lost. */
   abandon(waiter: Waiter, code: Code, text: string): void {
+    if (waiter.settled) return;
+    waiter.settled = true;
     if (this.#receivers.remove(waiter)) {
       waiter.reject(this.#error(code, text, waiter.doing, "no"));
-    } else if (!waiter.abandoned) {
+    } else {
       waiter.abandoned = true;
       this.#abandoned++;
       waiter.reject(this.#error(code, text, waiter.doing, "maybe"));
@@ -174,18 +187,20 @@ export class Session {
   /** Hands out whatever somebody waits for. */
   #pump(): void {
     while (this.#calls.size > 0 || this.#receivers.size > 0) {
-      const message = this.#calls.size > 0 ? this.#decode() : (this.#unclaimedShift() ?? this.#decode());
+      const message = this.#decode();
       if (message === undefined) break;
       this.#settle((this.#calls.size > 0 ? this.#calls.shift() : this.#receivers.shift())!, message);
     }
     // With nobody waiting an end still has to be noticed, so that a call fails before it is sent.
     if (this.#inbox.size === 0) this.#decode();
     if (this.failure !== null || this.ended) this.#endWaiters();
+    this.#tellListener();
+  }
+
+  #tellListener(): void {
     const listener = this.#listener;
-    if (listener !== null) {
-      this.#listener = null;
-      listener();
-    }
+    this.#listener = null;
+    listener?.();
   }
 
   /** The next message of the inbox; finds out on the way whether the connection is broken or at its end. */
@@ -210,6 +225,7 @@ export class Session {
       this.#abandoned--;
       return;
     }
+    waiter.settled = true;
     if (!this.textMode) {
       waiter.resolve(message);
       return;
@@ -221,7 +237,6 @@ export class Session {
     }
   }
 
-  /** What arrived while no call waited is not the answer to the call that comes now. */
   #claimForReceivers(): void {
     for (let message = this.#decode(); message !== undefined; message = this.#decode()) {
       this.#unclaimed.push(message);
@@ -239,30 +254,24 @@ export class Session {
   }
 
   #break(fault: Fault): void {
-    this.failure = fault.during(`using ${this.address}`, this.address);
+    this.failure = fault;
     this.#inbox.clear();
-    this.#rejectAll();
+    this.#endWaiters();
+    this.#tellListener();
   }
 
+  /** Everybody who waits learns that nothing more will come. */
   #endWaiters(): void {
-    if (this.failure !== null) return this.#rejectAll();
-    const lost = "the peer closed before it replied";
+    const fault = this.failure ?? new Fault("connection-lost", "the peer closed before it replied");
     for (let call = this.#calls.shift(); call !== undefined; call = this.#calls.shift()) {
-      if (!call.abandoned) call.reject(this.#error("connection-lost", lost, call.doing, "maybe"));
-    }
-    this.#abandoned = 0;
-    for (let waiter = this.#receivers.shift(); waiter !== undefined; waiter = this.#receivers.shift()) waiter.resolve(null);
-  }
-
-  #rejectAll(): void {
-    const { code, message } = this.failure!;
-    const text = message.slice(message.indexOf(`: ${code}`) + code.length + 4);
-    for (let call = this.#calls.shift(); call !== undefined; call = this.#calls.shift()) {
-      if (!call.abandoned) call.reject(this.#error(code, text, call.doing, "maybe"));
+      if (!call.settled) call.reject(fault.during(call.doing, this.address, "maybe"));
+      call.settled = true;
     }
     this.#abandoned = 0;
     for (let waiter = this.#receivers.shift(); waiter !== undefined; waiter = this.#receivers.shift()) {
-      waiter.reject(this.#error(code, text, waiter.doing, "no"));
+      waiter.settled = true;
+      if (this.failure === null) waiter.resolve(null);
+      else waiter.reject(fault.during(waiter.doing, this.address));
     }
   }
 

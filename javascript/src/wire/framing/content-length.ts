@@ -42,7 +42,6 @@ class ContentLengthDecoder implements Decoder {
       if (found < 0) return false;
       this.#readLine(bytes, start + this.#line, found);
       this.#line = this.#scanned;
-      if (!this.#headEnded && this.#scanned === longestHead) throw headTooLong();
     }
     this.from = start + this.#line;
     this.to = this.next = this.from + this.#size;

@@ -1,0 +1,69 @@
+/** panpipe: connects any two processes over any IPC method. The method is only an address. */
+
+import { classify } from "./link/classify.js";
+import { memPair } from "./link/mem.js";
+import { parse, transportInfos, transportOf } from "./link/mod.js";
+import { Listener } from "./listener.js";
+import { Peer } from "./peer.js";
+import { Server, type Handler } from "./server.js";
+import { parseOptions, type TransportInfo } from "./wire/address.js";
+import { framingInfos } from "./wire/framing/mod.js";
+import type { FramingInfo } from "./wire/framing/framing.js";
+import { optionInfos, type OptionInfo } from "./wire/option.js";
+import type { Message } from "./wire/session.js";
+
+export { Listener } from "./listener.js";
+export { Peer, type WaitOptions } from "./peer.js";
+export { Server, type Handler, type Reply } from "./server.js";
+export { PanpipeError, codes, type Code, type Ran } from "./wire/error.js";
+export type { Remote } from "./link/link.js";
+export type { TransportInfo } from "./wire/address.js";
+export type { FramingInfo } from "./wire/framing/framing.js";
+export type { OptionInfo } from "./wire/option.js";
+export type { Message } from "./wire/session.js";
+
+/**
+ * Connects to an address; `timeout` is in milliseconds and defaults to that of the address.
+ *
+ * Rejects with `invalid-address`, `unsupported`, `refused`, `not-found`, `permission`, `path-too-long`, `busy`, `deadline-exceeded`, `cancelled`, `io`.
+ */
+export async function connect(address: string, options: { timeout?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<Peer> {
+  const parsed = parse(address);
+  const limits = { timeout: options.timeout ?? parsed.timeout, signal: options.signal };
+  try {
+    return new Peer(await transportOf(parsed).connect(parsed, limits), parsed, address);
+  } catch (error) {
+    throw classify(error).during(`connecting to ${address}`, address);
+  }
+}
+
+/**
+ * Listens on an address.
+ *
+ * Rejects with `invalid-address`, `unsupported`, `address-in-use`, `not-found`, `permission`, `path-too-long`, `busy`, `io`.
+ */
+export async function listen(address: string): Promise<Listener> {
+  const parsed = parse(address);
+  return Listener.open(parsed, transportOf(parsed));
+}
+
+/**
+ * Listens on an address and answers every message of every connection with what `handler` returns; with `text=true` messages are strings (`serve<string>` in TypeScript).
+ *
+ * A handler that fails closes its connection and is reported as a warning of the type `PanpipeHandlerError`. Rejects as `listen` does.
+ */
+export async function serve<M extends Message = Buffer>(address: string, handler: Handler<M>): Promise<Server> {
+  return new Server(await listen(address), handler as Handler<any>);
+}
+
+/** Two connections that are each other's peer, with options as in `?framing=lines`. */
+export function pair(options = ""): [Peer, Peer] {
+  const parsed = parseOptions(options);
+  const [a, b] = memPair("pair");
+  return [new Peer(a, parsed, parsed.text), new Peer(b, parsed, parsed.text)];
+}
+
+/** What there is, as data: the registries of transports, framings and options. */
+export function methods(): { transports: TransportInfo[]; framings: FramingInfo[]; options: OptionInfo[] } {
+  return { transports: transportInfos(), framings: framingInfos(), options: optionInfos() };
+}

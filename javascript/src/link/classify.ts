@@ -1,0 +1,42 @@
+/** The one place where errors of the operating system become codes. */
+
+import { Fault, type Code } from "../wire/error.js";
+
+const table: Readonly<Record<string, Code>> = {
+  ECONNREFUSED: "refused",
+  ENOENT: "not-found",
+  ENOTFOUND: "not-found",
+  EAI_AGAIN: "not-found",
+  EAI_NODATA: "not-found",
+  ENOTDIR: "not-found",
+  ENXIO: "not-found",
+  EBADF: "not-found",
+  EACCES: "permission",
+  EPERM: "permission",
+  EROFS: "permission",
+  EADDRINUSE: "address-in-use",
+  ETIMEDOUT: "deadline-exceeded",
+  ECONNRESET: "connection-lost",
+  EPIPE: "connection-lost",
+  ENOTCONN: "connection-lost",
+  ECONNABORTED: "connection-lost",
+  EMFILE: "busy",
+  ENFILE: "busy",
+  ENOBUFS: "busy",
+  ENOMEM: "busy",
+  EAGAIN: "busy",
+  ENAMETOOLONG: "path-too-long",
+};
+
+/** Any error as a `Fault`. */
+export function classify(error: unknown): Fault {
+  if (error instanceof Fault) return error;
+  const code = codeOf(error);
+  return new Fault(table[code] ?? "io", error instanceof Error ? error.message : String(error));
+}
+
+/** The system's name of an error, as in `ECONNREFUSED`, or an empty string. */
+export function codeOf(error: unknown): string {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === "string" ? code : "";
+}

@@ -1,0 +1,82 @@
+/** What every transport gives: a link that moves bytes, and a listener that makes links. */
+
+import type { Address, TransportInfo } from "../wire/address.js";
+import type { Fault } from "../wire/error.js";
+
+/** What is known of the other end. */
+export interface Remote {
+  /** The scheme that it came by. */
+  transport: string;
+  /** Its own address, where the transport knows one, as in `127.0.0.1:54321`. */
+  address?: string;
+}
+
+/** What a link tells. After `onEnd` or `onLost` no data follows. */
+export interface LinkEvents {
+  /** Bytes have arrived; they are the receiver's from now on. */
+  onData(chunk: Uint8Array): void;
+  /** The peer has finished sending. */
+  onEnd(): void;
+  /** The link broke. */
+  onLost(fault: Fault): void;
+  /** Something that was pending has been written. */
+  onWritten(): void;
+}
+
+/** One open transport: bytes, no message boundaries. */
+export interface Link {
+  /** What is known of the other end. */
+  readonly remote: Remote;
+  /** Bytes handed over and not yet taken by the system; while it is not 0 they must not be changed. */
+  readonly pending: number;
+  /** Begins to read. */
+  start(events: LinkEvents): void;
+  /** Writes all parts, in one go where that is possible. */
+  write(parts: readonly Uint8Array[]): void;
+  /** Stops reading, soon. */
+  pause(): void;
+  /** Reads on. */
+  resume(): void;
+  /** Keeps this process alive for this link. */
+  ref(): void;
+  /** Lets this process end although this link is open. */
+  unref(): void;
+  /** Writes what is pending, for at most so many milliseconds, tells the peer the end, and closes. */
+  close(timeout: number): Promise<void>;
+  /** Closes at once. */
+  destroy(): void;
+}
+
+/** What waits for links. */
+export interface LinkListener {
+  /** The target that leads here, with free names and ports filled in. */
+  readonly target: string;
+  /** Keeps this process alive for this listener. */
+  ref(): void;
+  /** Lets this process end although this listener is open. */
+  unref(): void;
+  /** Takes no more links; those it made live on. */
+  close(): Promise<void>;
+}
+
+/** What a transport may spend on opening. */
+export interface Limits {
+  /** In milliseconds. */
+  timeout: number;
+  signal?: AbortSignal | undefined;
+}
+
+/** What a listener calls. */
+export interface ListenerEvents {
+  /** A link has come. */
+  onLink(link: Link): void;
+  /** No further link will come. */
+  onEnd(): void;
+}
+
+/** A transport: one file of this folder. What its functions throw is a `Fault` or an error of the system. */
+export interface Transport {
+  info: TransportInfo;
+  connect(address: Address, limits: Limits): Promise<Link>;
+  listen(address: Address, events: ListenerEvents): Promise<LinkListener>;
+}

@@ -1,0 +1,171 @@
+/** `mem:NAME`: links inside one process, and the pair that they are made of. For tests, and for parts of one program that may move apart later. */
+
+import type { Address } from "../wire/address.js";
+import { writtenTarget } from "../wire/address.js";
+import { Fault } from "../wire/error.js";
+import type { Link, LinkEvents, LinkListener, ListenerEvents, Remote, Transport } from "./link.js";
+
+const listeners = new Map<string, ListenerEvents>();
+
+/** The transport `mem`. */
+export const mem: Transport = {
+  info: {
+    scheme: "mem",
+    target: "NAME",
+    summary: "a name inside this process",
+    goodFor: "tests, and parts of one program",
+    options: [],
+    check(target) {
+      if (target === "") throw new Fault("invalid-address", "mem: needs a name, as in mem:test");
+    },
+  },
+
+  async connect(address: Address): Promise<Link> {
+    const listener = listeners.get(address.target);
+    if (listener === undefined) throw new Fault("refused", "nobody in this process listens there");
+    const [ours, theirs] = memPair("mem");
+    listener.onLink(theirs);
+    return ours;
+  },
+
+  async listen(address: Address, events: ListenerEvents): Promise<LinkListener> {
+    if (listeners.has(address.target)) throw new Fault("address-in-use", "somebody in this process listens there");
+    listeners.set(address.target, events);
+    return {
+      target: writtenTarget(address),
+      ref() {},
+      unref() {},
+      async close() {
+        listeners.delete(address.target);
+        events.onEnd();
+      },
+    };
+  },
+};
+
+/** Two links, each the other's peer. */
+export function memPair(transport: string): [Link, Link] {
+  const a = new MemLink({ transport });
+  const b = new MemLink({ transport });
+  a.join(b);
+  b.join(a);
+  return [a, b];
+}
+
+class MemLink implements Link {
+  /** Bytes of ours that the other end has not taken. */
+  pending = 0;
+  #other: MemLink | null = null;
+  #events: LinkEvents | null = null;
+  #incoming: Uint8Array[] = [];
+  #ending = false;
+  #paused = false;
+  #scheduled = false;
+  #closed = false;
+  #alive: NodeJS.Timeout | null = null;
+  #onEmpty: (() => void) | null = null;
+
+  constructor(readonly remote: Remote) {}
+
+  join(other: MemLink): void {
+    this.#other = other;
+  }
+
+  start(events: LinkEvents): void {
+    this.#events = events;
+    this.#schedule();
+  }
+
+  write(parts: readonly Uint8Array[]): void {
+    // Copied, because our caller's memory is its own again once this returns.
+    const bytes = Buffer.concat(parts);
+    if (this.#ending || this.#closed || this.#other!.#closed) return;
+    this.pending += bytes.length;
+    this.#other!.#incoming.push(bytes);
+    this.#other!.#schedule();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#schedule();
+  }
+
+  ref(): void {
+    // There is no handle that could keep the process alive, so a timer that never fires does.
+    this.#alive ??= setInterval(() => {}, 2 ** 30);
+  }
+
+  unref(): void {
+    if (this.#alive !== null) clearInterval(this.#alive);
+    this.#alive = null;
+  }
+
+  async close(timeout: number): Promise<void> {
+    this.#ending = true;
+    this.#other!.#schedule();
+    this.#drop();
+    if (this.pending > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, Math.min(timeout, 2 ** 31 - 1));
+        this.#onEmpty = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.unref();
+  }
+
+  destroy(): void {
+    this.#closed = true;
+    this.#drop();
+    this.unref();
+    this.#other!.#schedule();
+  }
+
+  #drop(): void {
+    this.#events = null;
+    for (const bytes of this.#incoming.splice(0)) this.#other!.#taken(bytes.length);
+  }
+
+  #taken(count: number): void {
+    this.pending -= count;
+    this.#events?.onWritten();
+    if (this.pending === 0) this.#onEmpty?.();
+  }
+
+  // Never within the writer's own turn: a link that answers at once would let two ends starve the event loop.
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#deliver();
+    });
+  }
+
+  #deliver(): void {
+    const other = this.#other!;
+    while (!this.#paused && this.#events !== null && this.#incoming.length > 0) {
+      const bytes = this.#incoming.shift()!;
+      this.#events.onData(bytes);
+      other.#taken(bytes.length);
+    }
+    if (this.#events === null && (this.#closed || this.#ending)) this.#drop();
+    if (this.#incoming.length > 0 || this.#events === null) return;
+    const events = this.#events;
+    if (other.#closed) {
+      this.#events = null;
+      events.onLost(new Fault("connection-lost", "the other end was destroyed"));
+    } else if (other.#ending && !this.#sawEnd) {
+      this.#sawEnd = true;
+      events.onEnd();
+    }
+  }
+
+  #sawEnd = false;
+}

@@ -1,0 +1,26 @@
+/** The registry of transports: the only place that names them. */
+
+import { parseAddress, type Address, type TransportInfo } from "../wire/address.js";
+import { fd } from "./fd.js";
+import type { Transport } from "./link.js";
+import { mem } from "./mem.js";
+import { stdio } from "./stdio.js";
+import { tcp } from "./tcp.js";
+import { unix } from "./unix.js";
+
+const transports: readonly Transport[] = [tcp, unix, stdio, fd, mem];
+
+/** Every transport, as data. */
+export function transportInfos(): TransportInfo[] {
+  return transports.map((transport) => transport.info);
+}
+
+/** Reads an address; throws `invalid-address` or `unsupported`. */
+export function parse(text: string): Address {
+  return parseAddress(text, transportInfos());
+}
+
+/** The transport that an address names. */
+export function transportOf(address: Address): Transport {
+  return transports.find((transport) => transport.info.scheme === address.scheme)!;
+}

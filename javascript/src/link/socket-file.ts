@@ -1,0 +1,134 @@
+/**
+ * The file of a Unix socket: born with its mode, never over a live one, removed only while it is ours.
+ *
+ * The socket is bound inside a private directory (0700) beside the path and then hard-linked to the path, which fails if something is there.
+ * So the file appears with its final mode and already listening, without touching the umask, which belongs to the whole process;
+ * and the name that Node itself unlinks when the server closes is one that nobody else can have taken.
+ *
+ * Rust guards the replacing of a stale file with `flock`, which Node does not have. Here it is done without a lock:
+ * the stale file is moved aside, and if what was moved is not what was found to be stale, it is put back.
+ */
+
+import fs from "node:fs";
+import net from "node:net";
+import { basename, dirname, join, resolve } from "node:path";
+
+import { Fault } from "../wire/error.js";
+import { codeOf } from "./classify.js";
+
+/** Socket paths of more bytes than this do not fit into a `sockaddr_un`. */
+const longestPath = 107;
+
+/** A socket file that exists until `remove`. */
+export class SocketFile {
+  private constructor(
+    readonly path: string,
+    readonly identity: string,
+  ) {}
+
+  /** Makes the file; `bind` must listen at the path that it is given. Throws `address-in-use` if somebody listens there or it is no socket. */
+  static async create(path: string, mode: number, bind: (path: string) => Promise<net.Server>): Promise<SocketFile> {
+    const absolute = resolve(path);
+    // Before anything is bound, so that the usual failure leaves no trace.
+    await clear(absolute);
+    const nest = fs.mkdtempSync(join(dirname(absolute), ".panpipe-"));
+    let server: net.Server | undefined;
+    try {
+      const born = join(nest, "s");
+      server = await bindShort(born, bind);
+      fs.chmodSync(born, mode);
+      const identity = identify(born)!;
+      await publish(born, absolute);
+      const file = new SocketFile(absolute, identity);
+      removeAtExit(file);
+      return file;
+    } catch (error) {
+      server?.close();
+      throw error;
+    } finally {
+      fs.rmSync(nest, { recursive: true, force: true });
+    }
+  }
+
+  /** Removes the file, unless somebody has put another in its place. */
+  remove(): void {
+    atExit.delete(this);
+    try {
+      if (identify(this.path) === this.identity) fs.unlinkSync(this.path);
+    } catch {
+      // Gone already, or no longer ours to remove.
+    }
+  }
+}
+
+const atExit = new Set<SocketFile>();
+let watched = false;
+
+function removeAtExit(file: SocketFile): void {
+  atExit.add(file);
+  if (!watched) process.on("exit", () => [...atExit].forEach((each) => each.remove()));
+  watched = true;
+}
+
+/** Binds by way of `/proc` where the private path would be too long for a socket. */
+async function bindShort(path: string, bind: (path: string) => Promise<net.Server>): Promise<net.Server> {
+  if (Buffer.byteLength(path) <= longestPath) return bind(path);
+  const directory = fs.openSync(dirname(path), fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+  try {
+    return await bind(`/proc/self/fd/${directory}/${basename(path)}`);
+  } finally {
+    fs.closeSync(directory);
+  }
+}
+
+async function publish(born: string, path: string): Promise<void> {
+  for (let round = 0; ; round++) {
+    try {
+      fs.linkSync(born, path);
+      return;
+    } catch (error) {
+      if (codeOf(error) !== "EEXIST" || round === 10) throw error;
+      await clear(path);
+    }
+  }
+}
+
+/** Makes way at `path`: nothing to do, a stale socket removed, or `address-in-use`. */
+async function clear(path: string): Promise<void> {
+  const found = identify(path);
+  if (found === null) return;
+  if (!fs.lstatSync(path).isSocket()) throw new Fault("address-in-use", "there is a file that is not a socket, and it is left alone");
+  if (await answers(path)) throw new Fault("address-in-use", "somebody listens there");
+  const nest = fs.mkdtempSync(join(dirname(path), ".panpipe-"));
+  const aside = join(nest, "s");
+  try {
+    fs.renameSync(path, aside);
+    if (identify(aside) === found) return;
+    // Between the look and the move somebody else had replaced it.
+    fs.linkSync(aside, path);
+    throw new Fault("address-in-use", "somebody listens there");
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
+  } finally {
+    fs.rmSync(nest, { recursive: true, force: true });
+  }
+}
+
+/** Whether somebody listens at this path; in doubt, yes. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = net.connect({ path });
+    const settle = (answer: boolean) => {
+      socket.destroy();
+      done(answer);
+    };
+    socket.once("connect", () => settle(true));
+    socket.once("error", (error) => settle(!["ECONNREFUSED", "ENOENT"].includes(codeOf(error))));
+  });
+}
+
+/** What tells one file from another that later has its number: the time of its making too, which a rename does not change. */
+function identify(path: string): string | null {
+  const found = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return found === undefined ? null : `${found.dev}:${found.ino}:${found.mtimeNs}`;
+}

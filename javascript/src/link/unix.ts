@@ -1,0 +1,89 @@
+/** `unix:PATH`, `unix:@NAME`: Unix stream sockets, in the file system or in Linux's abstract names. */
+
+import { randomBytes } from "node:crypto";
+
+import { writtenTarget, type Address } from "../wire/address.js";
+import { Fault } from "../wire/error.js";
+import { codeOf } from "./classify.js";
+import type { Limits, Link, LinkListener, ListenerEvents, Transport } from "./link.js";
+import { SocketFile } from "./socket-file.js";
+import { SocketServers, connectSocket } from "./socket.js";
+import { StreamLink } from "./stream.js";
+
+const longestPath = 107;
+
+// libuv before Node 22 passes the whole `sun_path` to the system, and in an abstract name every byte counts.
+const padsNames = Number(process.versions.node.split(".", 1)[0]) < 22;
+
+/** The transport `unix`. */
+export const unix: Transport = {
+  info: {
+    scheme: "unix",
+    target: "PATH or @NAME",
+    summary: "a Unix stream socket: a file, or an abstract name on Linux",
+    goodFor: "two processes of one machine: fast, and file permissions guard it",
+    options: ["backlog", "mode"],
+    check: (target) => void readTarget(target),
+  },
+
+  async connect(address: Address, limits: Limits): Promise<Link> {
+    const path = readTarget(address.target);
+    checkLength(path);
+    try {
+      return link(await connectSocket({ path }, limits));
+    } catch (error) {
+      if (!path.startsWith("\0") || !padsNames || codeOf(error) !== "ECONNREFUSED") throw error;
+      throw new Fault("refused", `${(error as Error).message} (this Node fills abstract names up with zero bytes to 107, so it only meets those who do too; Node 22 does not)`);
+    }
+  },
+
+  async listen(address: Address, events: ListenerEvents): Promise<LinkListener> {
+    const free = address.target.endsWith("*");
+    for (let round = 0; ; round++) {
+      const name = free ? randomBytes(4).toString("hex") : "";
+      const path = readTarget(address.target).replace(/\*$/, free ? name : "*");
+      checkLength(path);
+      try {
+        const listener = await listenAt(path, address, events);
+        return { ...listener, target: writtenTarget(address).replace(/\*$/, free ? name : "*") };
+      } catch (error) {
+        if (!free || round === 100 || !(error instanceof Fault && error.code === "address-in-use")) throw error;
+      }
+    }
+  },
+};
+
+async function listenAt(path: string, address: Address, events: ListenerEvents): Promise<Omit<LinkListener, "target">> {
+  const servers = new SocketServers(`accepting on ${address.text}`, (socket) => events.onLink(link(socket)));
+  const { backlog, mode } = address;
+  const file = path.startsWith("\0") ? null : await SocketFile.create(path, mode, (at) => servers.add({ path: at, backlog }));
+  if (file === null) await servers.add({ path, backlog });
+  return {
+    ref: () => servers.ref(),
+    unref: () => servers.unref(),
+    async close() {
+      file?.remove();
+      servers.close();
+      events.onEnd();
+    },
+  };
+}
+
+function link(socket: import("node:net").Socket): Link {
+  return new StreamLink(socket, socket, { remote: { transport: "unix" } });
+}
+
+/** The path as the system wants it; an abstract name begins with a zero byte. */
+function readTarget(target: string): string {
+  if (target === "" || target === "@") throw new Fault("invalid-address", "a Unix address needs a path or @name, as in unix:/tmp/a.sock");
+  if (target.startsWith("@")) return `\0${target.slice(1)}`;
+  if (!target.startsWith("//")) return target;
+  if (!target.startsWith("///")) throw new Fault("invalid-address", "a Unix address names no host; an absolute path is unix:/PATH or unix:///PATH");
+  return target.slice(2);
+}
+
+function checkLength(path: string): void {
+  // An abstract name has its zero byte where a path has its ending one.
+  const size = Buffer.byteLength(path) - (path.startsWith("\0") ? 1 : 0);
+  if (size > longestPath) throw new Fault("path-too-long", `a socket path of ${size} bytes, and the system takes at most ${longestPath}`);
+}

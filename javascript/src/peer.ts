@@ -1,0 +1,249 @@
+/** A connection as a user holds it: a session over a link. */
+
+import { Alarm } from "./alarm.js";
+import { Answering } from "./answering.js";
+import { awaited, waiterOf } from "./awaited.js";
+import type { Link, Remote } from "./link/link.js";
+import { Sender } from "./sender.js";
+import type { Address } from "./wire/address.js";
+import { Fault, PanpipeError, type Code } from "./wire/error.js";
+import { resolveFraming } from "./wire/framing/mod.js";
+import { Session, type Message, type Waiter } from "./wire/session.js";
+
+/** How long to wait, and who may stop it. */
+export interface WaitOptions {
+  /** Milliseconds; left out, `call` takes the `timeout` of the address and `recv` waits for ever. */
+  timeout?: number | undefined;
+  /** Aborting it ends the wait with the code `cancelled`. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * One connection to another process. Made by `connect`, `accept`, `pair` and for each connection of `serve`.
+ *
+ * It keeps the process alive only while something is awaited of it or is still to be written.
+ */
+export class Peer implements AsyncIterable<Message>, AsyncDisposable {
+  /** The address that this connection was made with or accepted on. */
+  readonly address: string;
+  /** What is known of the other end. */
+  readonly remote: Remote;
+
+  readonly #session: Session;
+  readonly #sender: Sender;
+  readonly #link: Link;
+  readonly #alarm: Alarm;
+  readonly #timeout: number;
+  // Made once, because every call says what it is doing.
+  readonly #calling: string;
+  readonly #replying: string;
+  #answering: Answering | null = null;
+  #paused = false;
+  #held = false;
+  #releaseScheduled = false;
+  #closing: Promise<void> | null = null;
+
+  /** Not for users: `connect` and its like make peers. */
+  constructor(link: Link, address: Address, text: string) {
+    const framing = resolveFraming(address.framing);
+    this.address = text;
+    this.remote = link.remote;
+    this.#calling = `calling ${text}`;
+    this.#replying = `replying on ${text}`;
+    this.#timeout = address.timeout;
+    this.#link = link;
+    this.#session = new Session(text, framing.decoder(address.max), address.textMode);
+    this.#sender = new Sender(link, this.#session, framing.encoder, address.max, () => this.#hold(), () => this.#release());
+    this.#alarm = new Alarm((now) => this.#expire(now));
+    link.start({
+      onData: (chunk) => {
+        this.#session.receive(chunk);
+        this.#afterInput();
+      },
+      onEnd: () => {
+        this.#session.finish();
+        this.#afterInput();
+      },
+      onLost: (fault) => {
+        this.#session.fail(fault.code, fault.text);
+        this.#sender.fail(fault);
+        this.#afterInput();
+      },
+      onWritten: () => {
+        this.#sender.wrote();
+        this.#release();
+      },
+    });
+  }
+
+  /**
+   * Sends a message and answers with the next message back, a `Buffer` or, with `text=true`, a string (`call<string>` in TypeScript).
+   *
+   * Do not change a `message` of 16 KiB or more before the reply is there: it is not copied.
+   * Rejects with `deadline-exceeded`, `connection-lost`, `bad-peer`, `too-large`, `unsupported`, `cancelled`, `closed`, `io`.
+   */
+  call<M extends Message = Buffer>(message: Uint8Array | string, options?: WaitOptions): Promise<M>;
+  call(message: Uint8Array | string, options?: WaitOptions): Promise<Message> {
+    const bytes = this.#sender.admit(this.#calling, message, options?.signal, true);
+    if (bytes instanceof PanpipeError) return Promise.reject(bytes);
+    const deadline = performance.now() + (options?.timeout ?? this.#timeout);
+    const promise = awaited() as Promise<Message>;
+    const waiter = waiterOf(this.#calling, deadline, options?.signal, this.#abandon);
+    if (this.#sender.congested) this.#sender.queue(bytes, waiter, true);
+    else this.#sender.call(bytes, waiter);
+    this.#flow();
+    this.#hold();
+    this.#alarm.watch(deadline);
+    return promise;
+  }
+
+  /**
+   * Sends a message that nobody waits for; done once there is room for more, and `message` may be changed again.
+   *
+   * Rejects with `connection-lost`, `too-large`, `unsupported`, `cancelled`, `closed`, `io`.
+   */
+  send(message: Uint8Array | string, options?: { signal?: AbortSignal | undefined }): Promise<void> {
+    const doing = `sending to ${this.address}`;
+    const bytes = this.#sender.admit(doing, message, options?.signal, false);
+    if (bytes instanceof PanpipeError) return Promise.reject(bytes);
+    if (!this.#sender.congested) return this.#sender.send(bytes);
+    const promise = awaited() as Promise<unknown> as Promise<void>;
+    this.#sender.queue(bytes, waiterOf(doing, Infinity, options?.signal, this.#abandon), false);
+    return promise;
+  }
+
+  /**
+   * The next message that answers no call, a `Buffer` or, with `text=true`, a string; `null` once the peer has closed between messages.
+   *
+   * Giving up loses nothing: what arrives later is for the next `recv`.
+   * Rejects with `deadline-exceeded`, `connection-lost`, `bad-peer`, `too-large`, `cancelled`, `closed`, `io`.
+   */
+  recv<M extends Message = Buffer>(options?: WaitOptions): Promise<M | null>;
+  recv(options?: WaitOptions): Promise<Message | null> {
+    const doing = `receiving from ${this.address}`;
+    if (options?.signal?.aborted === true) {
+      return Promise.reject(new PanpipeError("cancelled", doing, { address: this.address, text: "the caller gave up" }));
+    }
+    const deadline = options?.timeout === undefined ? Infinity : performance.now() + options.timeout;
+    const promise = awaited();
+    const waiter = waiterOf(doing, deadline, options?.signal, this.#abandon);
+    this.#session.recv(waiter);
+    if (!waiter.settled) {
+      this.#hold();
+      this.#alarm.watch(deadline);
+    }
+    this.#afterInput();
+    return promise;
+  }
+
+  /** The messages that answer no call, until the peer closes between messages. */
+  [Symbol.asyncIterator](): AsyncIterator<Buffer> {
+    return {
+      next: async () => {
+        const value = await this.recv();
+        return value === null ? { done: true, value: undefined } : { done: false, value };
+      },
+      return: async () => ({ done: true, value: undefined }),
+    };
+  }
+
+  /** Writes what was sent, then closes; calls that wait end with `closed`. Closing twice is closing once. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Not for users: gives each message to `handler`, one at a time, and sends what it returns. Made by `serve`. */
+  answer(handler: (message: Message) => unknown): Answering {
+    this.#hold();
+    return (this.#answering = new Answering(
+      {
+        session: this.#session,
+        reply: (value) => this.#reply(value),
+        idle: () => {
+          this.#sender.flush();
+          this.#flow();
+        },
+      },
+      handler,
+    ));
+  }
+
+  #reply(value: unknown): Promise<void> | undefined {
+    const bytes = this.#sender.admit(this.#replying, value, undefined, false);
+    if (bytes instanceof PanpipeError) throw bytes;
+    if (this.#sender.congested) return this.send(bytes);
+    this.#sender.reply(bytes);
+    return undefined;
+  }
+
+  readonly #abandon = (waiter: Waiter, code: Code, text: string): void => {
+    if (!this.#sender.abandon(waiter, new Fault(code, text))) this.#session.abandon(waiter, code, text);
+    this.#release();
+  };
+
+  #expire(now: number): number {
+    this.#sender.expire(now);
+    this.#session.expire(now);
+    this.#release();
+    return Math.min(this.#session.nextDeadline, this.#sender.nextDeadline);
+  }
+
+  #afterInput(): void {
+    this.#flow();
+    const { failure } = this.#session;
+    // Whoever answers still has replies to write; it closes when it is done.
+    if (failure !== null && this.#closing === null && this.#answering === null) {
+      this.#sender.fail(failure);
+      void this.close();
+    }
+    this.#release();
+  }
+
+  /** Reads while there is room, and no longer. */
+  #flow(): void {
+    const wants = this.#session.wantsInput;
+    if (wants !== this.#paused) return;
+    this.#paused = !wants;
+    if (wants) this.#link.resume();
+    else this.#link.pause();
+  }
+
+  /** Keeps the process alive while something is awaited. */
+  #hold(): void {
+    if (this.#held) return;
+    this.#held = true;
+    this.#link.ref();
+  }
+
+  /** Lets the process end again, unless what just ended is followed by the next in the same turn. */
+  #release(): void {
+    if (!this.#held || this.#releaseScheduled || this.#busy) return;
+    this.#releaseScheduled = true;
+    void done.then(this.#releaseNow);
+  }
+
+  readonly #releaseNow = (): void => {
+    this.#releaseScheduled = false;
+    if (this.#busy || this.#closing !== null) return;
+    this.#held = false;
+    this.#link.unref();
+  };
+
+  get #busy(): boolean {
+    return (this.#answering !== null && !this.#answering.over) || this.#session.waiting > 0 || this.#sender.busy;
+  }
+
+  async #close(): Promise<void> {
+    this.#session.close();
+    this.#sender.fail(new Fault("closed", "this side closed the connection"));
+    this.#sender.flush();
+    this.#alarm.clear();
+    await this.#link.close(this.#timeout);
+  }
+}
+
+const done = Promise.resolve();

@@ -1,0 +1,194 @@
+/** The sending half of a connection: when messages are written, and who waits for room. */
+
+import type { Link } from "./link/link.js";
+import { Outbox } from "./outbox.js";
+import { toBytes } from "./wire/bytes.js";
+import { Fault, PanpipeError } from "./wire/error.js";
+import { Fifo } from "./wire/fifo.js";
+import type { Encoder } from "./wire/framing/framing.js";
+import type { Session, Waiter } from "./wire/session.js";
+
+/** Above this many unwritten bytes, calls and sends wait for room. */
+const highWater = 1024 * 1024;
+
+/** What is queued beyond this is written before the turn ends, so that a long turn holds little. */
+const flushAt = 64 * 1024;
+
+/** From this size on a message is sent without copying it, and `send` waits until the system has taken it. */
+const byReference = 16 * 1024;
+
+interface Unsent {
+  message: Uint8Array;
+  waiter: Waiter;
+  /** A call gives its waiter to the session once it is sent; a send is settled then. */
+  isCall: boolean;
+}
+
+/** Writes the messages of one connection. `hold` and `release` keep the process alive while something is unwritten. */
+export class Sender {
+  readonly #outbox: Outbox;
+  readonly #unsent = new Fifo<Unsent>();
+  // Those whose message the system still reads.
+  readonly #unwritten = new Fifo<() => void>();
+  #flushScheduled = false;
+
+  constructor(
+    readonly link: Link,
+    readonly session: Session,
+    encoder: Encoder,
+    max: number,
+    readonly hold: () => void,
+    readonly release: () => void,
+  ) {
+    this.#outbox = new Outbox(link, encoder, max);
+  }
+
+  /** Whether a message must wait for room. */
+  get congested(): boolean {
+    return this.#unsent.size > 0 || this.#outbox.queued + this.link.pending > highWater;
+  }
+
+  /** Whether something is on its way. */
+  get busy(): boolean {
+    return this.#unsent.size > 0 || this.#outbox.queued > 0 || this.link.pending > 0;
+  }
+
+  /** The earliest deadline of those who wait for room. */
+  get nextDeadline(): number {
+    let earliest = Infinity;
+    for (const { waiter } of this.#unsent) earliest = Math.min(earliest, waiter.deadline);
+    return earliest;
+  }
+
+  /** The message as bytes, or why it cannot be sent. */
+  admit(doing: string, message: unknown, signal: AbortSignal | undefined, isCall: boolean): Uint8Array | PanpipeError {
+    const { address } = this.session;
+    if (typeof message !== "string" && !(message instanceof Uint8Array)) {
+      return new PanpipeError("unsupported", doing, { address, text: "a message is a Uint8Array or a string" });
+    }
+    if (signal?.aborted === true) return new PanpipeError("cancelled", doing, { address, text: "the caller gave up" });
+    const refusal = this.session.refusal(doing, !isCall);
+    if (refusal !== null) return refusal;
+    const bytes = typeof message === "string" ? toBytes(message) : message;
+    try {
+      this.#outbox.check(bytes);
+    } catch (error) {
+      if (error instanceof Fault) return error.during(doing, address);
+      throw error;
+    }
+    return bytes;
+  }
+
+  /** Lets an admitted message wait for room. */
+  queue(message: Uint8Array, waiter: Waiter, isCall: boolean): void {
+    this.#unsent.push({ message, waiter, isCall });
+    this.hold();
+  }
+
+  /** Sends an admitted request now. */
+  call(message: Uint8Array, waiter: Waiter): void {
+    // The first call goes out at once; while others are in flight, all of this turn go out together.
+    const atOnce = this.session.callsInFlight === 0 && !this.#flushScheduled;
+    this.session.call(waiter);
+    this.#write(message, atOnce);
+  }
+
+  /** Sends an admitted message now; done when its memory is the caller's again. */
+  send(message: Uint8Array): Promise<void> {
+    const first = !this.#flushScheduled;
+    this.#write(message, first);
+    // What more this turn sends is written at its end.
+    if (first) this.#scheduleFlush();
+    return message.length >= byReference ? this.#written() : done;
+  }
+
+  /** Sends an admitted reply, with all others of this turn. */
+  reply(message: Uint8Array): void {
+    this.#write(message, false);
+  }
+
+  /** Hands everything to the link. */
+  flush(): void {
+    this.#outbox.flush();
+    if (this.link.pending > 0) this.hold();
+  }
+
+  /** The link has written something. */
+  wrote(): void {
+    this.#sendUnsent();
+    if (this.link.pending === 0) this.#settleUnwritten();
+  }
+
+  /** Nothing more can be sent. */
+  fail(fault: Fault): void {
+    for (let unsent = this.#unsent.shift(); unsent !== undefined; unsent = this.#unsent.shift()) {
+      unsent.waiter.settled = true;
+      unsent.waiter.reject(fault.during(unsent.waiter.doing, this.session.address));
+    }
+    this.#settleUnwritten();
+  }
+
+  /** Gives up for one who waits for room; answers whether there was such a one. */
+  abandon(waiter: Waiter, fault: Fault): boolean {
+    const unsent = [...this.#unsent].find((each) => each.waiter === waiter);
+    if (unsent === undefined) return false;
+    this.#unsent.remove(unsent);
+    waiter.settled = true;
+    waiter.reject(fault.during(waiter.doing, this.session.address));
+    return true;
+  }
+
+  /** Ends whoever waits for room and whose deadline has come. */
+  expire(now: number): void {
+    const fault = new Fault("deadline-exceeded", "the timeout passed before there was room to send it");
+    for (const { waiter } of [...this.#unsent]) if (waiter.deadline <= now) this.abandon(waiter, fault);
+  }
+
+  #write(message: Uint8Array, atOnce: boolean): void {
+    this.#outbox.push(message);
+    if (atOnce || this.#outbox.queued >= flushAt) this.flush();
+    else this.#scheduleFlush();
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    this.hold();
+    // Ticks run when every promise of this turn has: all that they send is in the outbox by then.
+    process.nextTick(this.#endTurn);
+  }
+
+  readonly #endTurn = (): void => {
+    this.#flushScheduled = false;
+    this.flush();
+    this.release();
+  };
+
+  #written(): Promise<void> {
+    this.flush();
+    if (this.link.pending === 0) return done;
+    return new Promise((resolve) => this.#unwritten.push(resolve));
+  }
+
+  #settleUnwritten(): void {
+    for (let resolve = this.#unwritten.shift(); resolve !== undefined; resolve = this.#unwritten.shift()) resolve();
+  }
+
+  #sendUnsent(): void {
+    while (this.#unsent.size > 0 && this.#outbox.queued + this.link.pending <= highWater) {
+      const { message, waiter, isCall } = this.#unsent.shift()!;
+      const refusal = this.session.refusal(waiter.doing, !isCall);
+      if (refusal !== null) {
+        waiter.settled = true;
+        waiter.reject(refusal);
+      } else if (isCall) {
+        this.call(message, waiter);
+      } else {
+        waiter.settled = true;
+        void this.send(message).then(() => waiter.resolve(null));
+      }
+    }
+  }
+}
+
+const done = Promise.resolve();
