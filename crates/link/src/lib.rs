@@ -22,4 +22,4 @@ pub use transport::{
     Accepted, Connecting, Link, Listener, Progress, connect, listen, may_block, methods, pair, pair_address, parse,
 };
 
-pub use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Method, Ran, Result};
+pub use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, FramingInfo, Method, Ran, Result, framings};

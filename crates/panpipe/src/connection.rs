@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, CallId, Endpoint, Event, Link, Progress, Result};
+use panpipe_link::{Address, CallId, Endpoint, Error, Event, Link, Result};
 use tokio::io::Interest;
 use tokio::time::Sleep;
 
@@ -42,9 +42,9 @@ pub async fn connect(address: &str) -> Result<Connection> {
 async fn advance(connecting: &mut panpipe_link::Connecting) -> Result<Link> {
     loop {
         match connecting.advance()? {
-            Progress::Connected(link) => return Ok(link),
-            Progress::WaitFor(pause) => tokio::time::sleep(pause).await,
-            Progress::WaitWritable(socket) => {
+            panpipe_link::Progress::Connected(link) => return Ok(link),
+            panpipe_link::Progress::WaitFor(pause) => tokio::time::sleep(pause).await,
+            panpipe_link::Progress::WaitWritable(socket) => {
                 let socket = register(&socket, Interest::WRITABLE, connecting.address().text())?;
                 // An error is one of the socket's, and the next attempt to advance says which.
                 let _ = socket.writable().await;
@@ -150,24 +150,32 @@ impl Connection {
         poll_fn(|cx| self.shared.lock().poll_recv(cx)).await
     }
 
-    /// Sends a message and waits for the one that answers it, for the address's `timeout` at most.
+    /// Sends a message; await the answer for the one that answers it, for the address's `timeout` at most.
     ///
-    /// Safe to cancel: the reply, should it come, is dropped.
+    /// The message is on its way when this returns, so that several calls may be in flight before the first is awaited.
+    /// Dropping the [`Call`] gives it up: the reply, should it come, is dropped.
     ///
     /// # Errors
-    /// Those of `send` and `recv`, `busy` and `deadline-exceeded`; the error says whether the peer may have run it.
-    pub async fn call(&self, message: impl AsRef<[u8]>) -> Result<Bytes> {
-        self.call_within(self.shared.timeout, message).await
+    /// Of the answer: those of `send` and `recv`, `busy` and `deadline-exceeded`; the error says whether the peer may
+    /// have run it.
+    pub fn call(&self, message: impl AsRef<[u8]>) -> Call {
+        self.call_within(self.shared.timeout, message)
     }
 
     /// As [`call`](Self::call), with a timeout of its own.
     ///
     /// # Errors
     /// Those of `call`.
-    pub async fn call_within(&self, timeout: Duration, message: impl AsRef<[u8]>) -> Result<Bytes> {
+    pub fn call_within(&self, timeout: Duration, message: impl AsRef<[u8]>) -> Call {
         let deadline = Instant::now().checked_add(timeout);
-        poll_fn(|cx| self.shared.poll_room(cx, State::has_room)).await;
-        self.shared.begin_call(message.as_ref(), deadline)?.await
+        let shared = Arc::clone(&self.shared);
+        let mut state = self.shared.lock();
+        let state = match state.has_room() {
+            true => state.begin_call(message.as_ref(), deadline),
+            // The peer reads too slowly: the call waits its turn, as a sender does.
+            false => Progress::Waiting(message.as_ref().into(), deadline),
+        };
+        Call { shared, state }
     }
 
     /// Writes what was sent, then closes.
@@ -207,28 +215,29 @@ impl Shared {
         state.wake_driver();
         Poll::Pending
     }
-
-    fn begin_call(self: &Arc<Self>, message: &[u8], deadline: Option<Instant>) -> Result<Call> {
-        let mut state = self.lock();
-        // A lone call goes out at once. With others in flight more will follow in this turn, and they share a write.
-        let at_once = !state.corked && !state.endpoint.is_calling();
-        let call = state.endpoint.call(message, deadline, at_once)?;
-        state.calls.push_back(Slot::default());
-        debug_assert_eq!(call.0, state.first_call + state.calls.len() as u64 - 1);
-        if state.endpoint.wants_write() {
-            state.cork();
-        }
-        if deadline.is_some_and(|deadline| state.armed.is_none_or(|armed| deadline < armed)) {
-            state.wake_driver();
-        }
-        drop(state);
-        Ok(Call { shared: Arc::clone(self), call })
-    }
 }
 
 impl State {
     fn has_room(&self) -> bool {
         !self.endpoint.is_congested()
+    }
+
+    fn begin_call(&mut self, message: &[u8], deadline: Option<Instant>) -> Progress {
+        // A lone call goes out at once. With others in flight more will follow in this turn, and they share a write.
+        let at_once = !self.corked && !self.endpoint.is_calling();
+        let call = match self.endpoint.call(message, deadline, at_once) {
+            Ok(call) => call,
+            Err(error) => return Progress::Ended(Some(error)),
+        };
+        self.calls.push_back(Slot::default());
+        debug_assert_eq!(call.0, self.first_call + self.calls.len() as u64 - 1);
+        if self.endpoint.wants_write() {
+            self.cork();
+        }
+        if deadline.is_some_and(|deadline| self.armed.is_none_or(|armed| deadline < armed)) {
+            self.wake_driver();
+        }
+        Progress::Sent(call)
     }
 
     fn wake_driver(&mut self) {
@@ -283,8 +292,12 @@ impl State {
 
     /// Hands out the replies that have come.
     fn dispatch(&mut self) {
+        if !self.endpoint.is_calling() {
+            return;
+        }
+        let now = Instant::now();
         while self.endpoint.is_calling() {
-            match self.endpoint.next_event(Instant::now(), false) {
+            match self.endpoint.next_event(now, false) {
                 Some(Event::Reply { call, outcome }) => self.settle(call, outcome),
                 _ => break,
             }
@@ -304,37 +317,58 @@ impl State {
     }
 }
 
-/// A call that was sent.
-struct Call {
+/// A call on its way; awaiting it gives the reply.
+#[must_use = "dropping a call gives it up; await it, or use `send` when no reply is expected"]
+pub struct Call {
     shared: Arc<Shared>,
-    call: CallId,
+    state: Progress,
+}
+
+enum Progress {
+    /// Waiting for room to be sent in.
+    Waiting(Box<[u8]>, Option<Instant>),
+    Sent(CallId),
+    /// Over: with an error that is still to be told, or told already.
+    Ended(Option<Error>),
 }
 
 impl Future for Call {
     type Output = Result<Bytes>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.shared.lock();
-        let place = (self.call.0 - state.first_call) as usize;
-        let slot = &mut state.calls[place];
-        match slot.outcome.take() {
-            Some(outcome) => Poll::Ready(outcome),
-            None => {
-                match &mut slot.waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    waker => *waker = Some(cx.waker().clone()),
-                }
-                Poll::Pending
-            }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Call { shared, state: progress } = &mut *self;
+        if let Progress::Waiting(message, deadline) = progress {
+            std::task::ready!(shared.poll_room(cx, State::has_room));
+            *progress = shared.lock().begin_call(message, *deadline);
         }
+        let call = match progress {
+            Progress::Sent(call) => *call,
+            Progress::Ended(Some(error)) => return Poll::Ready(Err(error.clone())),
+            _ => unreachable!("a call is not polled after its end"),
+        };
+        let mut state = shared.lock();
+        let place = (call.0 - state.first_call) as usize;
+        let slot = &mut state.calls[place];
+        let Some(outcome) = slot.outcome.take() else {
+            match &mut slot.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                waker => *waker = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        };
+        state.finish(call);
+        *progress = Progress::Ended(None);
+        Poll::Ready(outcome)
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.endpoint.abandon(self.call);
-        state.finish(self.call);
+        if let Progress::Sent(call) = self.state {
+            let mut state = self.shared.lock();
+            state.endpoint.abandon(call);
+            state.finish(call);
+        }
     }
 }
 

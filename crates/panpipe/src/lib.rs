@@ -24,7 +24,7 @@
 pub mod blocking;
 
 mod connection;
-pub use connection::{Connection, connect, pair};
+pub use connection::{Call, Connection, connect, pair};
 
 mod listener;
 pub use listener::{Listener, listen};
@@ -35,4 +35,4 @@ mod server;
 pub use server::{Handler, Reply, Server, serve};
 
 pub use bytes::Bytes;
-pub use panpipe_link::{Error, ErrorKind, Ran, Result, methods};
+pub use panpipe_link::{Error, ErrorKind, FramingInfo, Ran, Result, framings, methods};

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -155,8 +156,11 @@ async fn serve_connection(
 ) -> Result<()> {
     let mut endpoint = Endpoint::new(link, address);
     let readiness = Readiness::of(&endpoint)?;
+    let mut stopping = pin!(stopped.changed());
+    // A server makes no calls, so that no deadline needs the time anew.
+    let now = Instant::now();
     let ended = loop {
-        match endpoint.next_event(Instant::now(), true) {
+        match endpoint.next_event(now, true) {
             Some(Event::Message(Ok(message))) => {
                 let reply = answer(handler, message, &mut endpoint, &readiness).await;
                 match reply {
@@ -176,15 +180,16 @@ async fn serve_connection(
             Some(Event::Ended(Some(error)) | Event::Message(Err(error))) => break Err(error),
             Some(Event::Reply { .. }) => {}
             None => {
-                let input = poll_fn(|cx| {
+                let goes_on = poll_fn(|cx| {
                     // Everything that this turn has answered goes out in one write.
                     let _ = readiness.poll_flush(&mut endpoint, cx);
-                    readiness.poll_read(&mut endpoint, cx)
+                    match readiness.poll_read(&mut endpoint, cx) {
+                        Poll::Ready(()) => Poll::Ready(true),
+                        Poll::Pending => stopping.as_mut().poll(cx).map(|_| false),
+                    }
                 });
-                tokio::select! {
-                    biased;
-                    () = input => {}
-                    _ = stopped.changed() => break Ok(()),
+                if !goes_on.await {
+                    break Ok(());
                 }
             }
         }

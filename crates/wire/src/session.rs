@@ -17,6 +17,10 @@ const READ_AHEAD: usize = 64 << 10;
 const SMALLEST_READ: usize = 4 << 10;
 const LARGEST_READ: usize = 256 << 10;
 
+/// Messages that nobody receives may take so much, each counted with what it costs beside its bytes.
+const MOST_UNASKED: usize = 1 << 20;
+const MESSAGE_COST: usize = 64;
+
 /// Memory that an empty outbox keeps.
 const KEPT_OUTBOX: usize = 64 << 10;
 
@@ -74,6 +78,10 @@ pub struct Session {
     /// Why nothing more can be sent.
     output_failure: Option<Error>,
 
+    /// Messages that were there before the calls that wait now, and so answer none of them.
+    unasked: VecDeque<Bytes>,
+    unasked_size: usize,
+
     calls: VecDeque<Call>,
     first_call: u64,
     /// No deadline is before this one.
@@ -99,6 +107,8 @@ impl Session {
             queued: 0,
             written: 0,
             output_failure: None,
+            unasked: VecDeque::new(),
+            unasked_size: 0,
             calls: VecDeque::new(),
             first_call: 0,
             earliest: None,
@@ -168,6 +178,12 @@ impl Session {
         if self.earliest.is_some_and(|earliest| earliest <= now) {
             if let Some(event) = self.expire(now) {
                 return Some(event);
+            }
+        }
+        if wants_message {
+            if let Some(message) = self.unasked.pop_front() {
+                self.unasked_size -= message.len() + MESSAGE_COST;
+                return Some(Event::Message(self.checked(message, "receiving from")));
             }
         }
         while wants_message || !self.calls.is_empty() {
@@ -302,6 +318,10 @@ impl Session {
         if self.calls.len() == MOST_CALLS {
             return Err(self.error(ErrorKind::Busy, "calling").because("65,536 calls wait for their replies"));
         }
+        // What has arrived while no call waited is not the answer to the one that comes now.
+        if self.calls.is_empty() && !self.inbox.is_empty() {
+            self.set_unasked_aside();
+        }
         if let Some(failure) = &self.failure {
             return Err(failure.clone().met_while(self.doing("calling")).ran(Ran::No));
         }
@@ -314,6 +334,17 @@ impl Session {
             self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         }
         Ok(CallId(self.first_call + self.calls.len() as u64 - 1))
+    }
+
+    fn set_unasked_aside(&mut self) {
+        while let Ok(Some(message)) = self.take_message() {
+            self.unasked_size += message.len() + MESSAGE_COST;
+            self.unasked.push_back(message);
+        }
+        if self.unasked_size > MOST_UNASKED && self.failure.is_none() {
+            let error = self.error(ErrorKind::BadPeer, "receiving from");
+            self.failure = Some(error.because("more than 1 MiB of messages came that nobody received"));
+        }
     }
 
     /// Gives a call up: its reply, should it come, is dropped.

@@ -113,8 +113,19 @@ fn connect(address: &Address) -> Result<Connecting> {
         let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
         return Err(error.because("a trailing * is for listening").at(address.text()));
     }
-    let place = any(&socket_address(address, "connecting to")?);
-    Ok(Connecting::to(address, VecDeque::from([place]), Link::unix))
+    let mut places = VecDeque::from([any(&socket_address(address, "connecting to")?)]);
+    places.extend(padded(address).map(|place| any(&place)));
+    Ok(Connecting::to(address, places, Link::unix))
+}
+
+/// An abstract name as Node.js before 22 writes it: its libuv always hands over all 107 bytes, the rest zeros.
+///
+/// Listening on both names and trying both lets these meet everybody else.
+fn padded(address: &Address) -> Option<SocketAddrUnix> {
+    let Ok(Name::Abstract(name)) = name(address.target()) else { return None };
+    let mut bytes = [0; LONGEST_PATH];
+    bytes.get_mut(..name.len()).filter(|_| name.len() < LONGEST_PATH)?.copy_from_slice(name.as_bytes());
+    SocketAddrUnix::new_abstract_name(&bytes).ok()
 }
 
 fn listen(address: &Address) -> Result<Listener> {
@@ -123,22 +134,26 @@ fn listen(address: &Address) -> Result<Listener> {
     let place = socket_address(address, "listening on")?;
     let doing = format!("listening on {}", address.text());
     let error = |errno| link::error(errno, doing.clone()).at(address.text());
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(error)?;
-    let (socket, file) = match name(address.target()) {
-        Ok(Name::Path(path)) => {
-            let mode = address.option("mode").and_then(parse_mode);
-            let file = SocketFile::listen(&socket, &place, path, mode, backlog(address))
-                .map_err(|failure| failure.into_error(&doing).at(address.text()))?;
-            (socket, Some(file))
-        }
-        _ => {
+    let mut sockets = vec![Arc::new(new_socket().map_err(error)?)];
+    let mut file = None;
+    if let Ok(Name::Path(path)) = name(address.target()) {
+        let mode = address.option("mode").and_then(parse_mode);
+        let made = SocketFile::listen(&sockets[0], &place, path, mode, backlog(address));
+        file = Some(made.map_err(|failure| failure.into_error(&doing).at(address.text()))?);
+    } else {
+        listen_at(&sockets[0], &place, backlog(address)).map_err(error)?;
+        if let Some(place) = padded(address) {
+            let socket = new_socket().map_err(error)?;
             listen_at(&socket, &place, backlog(address)).map_err(error)?;
-            (socket, None)
+            sockets.push(Arc::new(socket));
         }
-    };
-    let sockets = vec![Arc::new(socket)];
+    }
     Ok(Listener::new(address.clone(), Source::Sockets { sockets, link: Link::unix, file }))
+}
+
+fn new_socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
 fn listen_at(socket: &OwnedFd, place: &SocketAddrUnix, backlog: i32) -> Result<(), Errno> {

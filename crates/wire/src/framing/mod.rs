@@ -48,7 +48,7 @@ pub struct Info {
 }
 
 /// The encoder and decoder of one direction pair of one link.
-pub trait Framing: Send {
+pub trait Framing: Send + Sync {
     /// The full name with its variant, as `length:u32be`.
     fn name(&self) -> &'static str;
 

@@ -72,6 +72,39 @@ fn replies_answer_calls_in_order() {
 }
 
 #[test]
+fn a_message_that_was_there_first_answers_no_call() {
+    let (mut client, mut server) = (session("framing=lines"), session("framing=lines"));
+    send(&mut server, b"greeting").unwrap();
+    deliver(&mut server, &mut client);
+    let asked = call(&mut client, b"question", None);
+    send(&mut server, b"answer").unwrap();
+    deliver(&mut server, &mut client);
+    let (answered, outcome) = reply(&mut client, Instant::now());
+    assert_eq!((answered, &outcome.unwrap()[..]), (asked, &b"answer"[..]));
+    assert_eq!(message(&mut client).as_deref(), Some("greeting"));
+}
+
+#[test]
+fn messages_that_nobody_receives_are_bounded() {
+    let (mut client, mut server) = (session("framing=length"), session("framing=length"));
+    let mut rounds = 0;
+    loop {
+        send(&mut server, &[0; 10_000]).unwrap();
+        deliver(&mut server, &mut client);
+        let Err(error) = client.begin_call(None).map(|_| ()) else {
+            send(&mut server, b"reply").unwrap();
+            deliver(&mut server, &mut client);
+            reply(&mut client, Instant::now()).1.unwrap();
+            rounds += 1;
+            continue;
+        };
+        assert_eq!(error.kind(), ErrorKind::BadPeer);
+        break;
+    }
+    assert_eq!(rounds, (1 << 20) / (10_000 + MESSAGE_COST));
+}
+
+#[test]
 fn a_late_reply_is_dropped_and_answers_no_other_call() {
     let (mut client, mut server) = (session("framing=lines"), session("framing=lines"));
     let now = Instant::now();

@@ -1,0 +1,165 @@
+"""What a Python program may expect of its own process: signals, forks, threads, standard streams."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import panpipe
+import pytest
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "panpipe.serve(panpipe.listen('unix:@panpipe-test-*'), lambda m: m)",
+        "panpipe.listen('unix:@panpipe-test-*').accept()",
+        "one.recv()",
+        "one.call('x', timeout=600)",
+        "one.send(b'x' * 10_000_000)",
+        "panpipe.connect(full, timeout=600)",
+        "asyncio",
+    ],
+    ids=["serve", "accept", "recv", "call", "send", "connect", "asyncio"],
+)
+def test_ctrl_c_works_while_waiting(wait: str, program: Callable[..., object]) -> None:
+    waiting = program(
+        f"""
+import asyncio, os, panpipe, panpipe.aio, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+one, other = panpipe.pair("framing=length")
+listener = panpipe.listen("unix:@panpipe-test-*?backlog=1")
+full = listener.address
+kept = [panpipe.connect(full) for _ in range(2)]
+async def forever():
+    async with panpipe.aio.serve("unix:@panpipe-test-*", lambda m: m) as server:
+        await server.wait()
+print("ready", flush=True)
+try: {wait if "asyncio" not in wait else "asyncio.run(forever())"}
+except KeyboardInterrupt: print("interrupted", flush=True)
+"""
+    )
+    assert waiting.line() == "ready"
+    # Until it waits, the interrupt would end it in Python code, which is no test of ours.
+    while b"poll" not in (state := wchan(waiting.process.pid)) and b"epoll" not in state:
+        assert waiting.process.poll() is None, waiting.end()
+    waiting.process.send_signal(signal.SIGINT)
+    assert waiting.end() == (0, "interrupted\n", "")
+
+
+def wchan(pid: int) -> bytes:
+    with open(f"/proc/{pid}/wchan", "rb") as file:
+        return file.read()
+
+
+def test_an_uncaught_ctrl_c_in_serve_is_exit_130_for_a_shell(program: Callable[..., object], tmp_path: object) -> None:
+    serving = program(
+        f"""
+import panpipe, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+listener = panpipe.listen("unix:{tmp_path}/a.sock")
+print(listener.address, flush=True)
+panpipe.serve(listener, lambda m: m)
+"""
+    )
+    with panpipe.connect(serving.line()) as peer:
+        assert peer.call("x") == b"x"
+        serving.process.send_signal(signal.SIGINT)
+        code, _, _ = serving.end()
+    # A shell shows death by SIGINT as 130.
+    assert code == -signal.SIGINT
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_a_fork_may_connect_anew_and_is_told_when_it_uses_what_is_not_its_own(upper: Callable[[str], str]) -> None:
+    address = upper("unix:@panpipe-test-*?framing=lines")
+    peer = panpipe.connect(address)
+    assert peer.call("before") == b"BEFORE"
+    child = os.fork()
+    if child == 0:
+        try:
+            for use in (lambda: peer.call("x"), lambda: peer.send("x"), peer.recv):
+                try:
+                    use()
+                    os._exit(1)
+                except panpipe.Closed as error:
+                    if "forked" not in str(error):
+                        os._exit(2)
+            peer.close()
+            with panpipe.connect(address) as own:
+                os._exit(0 if own.call("child") == b"CHILD" else 3)
+        finally:
+            os._exit(4)
+    assert os.waitpid(child, 0)[1] == 0
+    assert peer.call("after") == b"AFTER"
+
+
+def test_a_fork_of_a_server_leaves_its_socket_file_alone(tmp_path: object) -> None:
+    listener = panpipe.listen(f"unix:{tmp_path}/a.sock")
+    child = os.fork()
+    if child == 0:
+        listener.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.listdir(str(tmp_path)) == ["a.sock"]
+
+
+def test_no_thread_but_the_main_one(program: Callable[..., object]) -> None:
+    counting = program(
+        """
+import asyncio, os, panpipe, panpipe.aio
+def threads(): return len(os.listdir("/proc/self/task"))
+async def main():
+    async with panpipe.aio.serve("tcp://localhost:0?framing=lines", lambda m: m.upper()) as server:
+        async with panpipe.aio.connect(server.address) as peer:
+            assert await peer.call("x") == b"X"
+            print(threads(), flush=True)
+asyncio.run(main())
+one, other = panpipe.pair("framing=lines")
+one.send("x"); other.recv()
+print(threads(), flush=True)
+"""
+    )
+    assert [counting.line(), counting.line()] == ["1", "1"]
+
+
+@pytest.mark.parametrize("address", ["-?framing=lines", "stdio:?framing=lines"])
+def test_a_stray_print_does_not_reach_the_protocol_on_stdio(address: str) -> None:
+    source = f"""
+import os, panpipe
+def handle(message):
+    print("stray")
+    os.system("echo stray from a child")
+    return message.upper()
+panpipe.serve({address!r}, handle)
+print("the end")
+"""
+    run = subprocess.run([sys.executable, "-c", source], input=b"one\ntwo\n", capture_output=True, timeout=30, check=True)
+    assert run.stdout == b"ONE\nTWO\n"
+    assert run.stderr.count(b"stray\n") == 2
+    assert run.stderr.count(b"stray from a child\n") == 2
+
+
+def test_stdio_as_a_client() -> None:
+    source = """
+import panpipe
+with panpipe.connect("-?framing=lines") as peer:
+    assert peer.call("question") == b"answer"
+    print("not in the protocol")
+"""
+    run = subprocess.run([sys.executable, "-c", source], input=b"answer\n", capture_output=True, timeout=30, check=True)
+    assert (run.stdout, run.stderr) == (b"question\n", b"not in the protocol\n")
+
+
+def test_an_inherited_descriptor() -> None:
+    import socket
+
+    ours, theirs = socket.socketpair()
+    source = f"import panpipe; panpipe.serve('fd:{theirs.fileno()}?framing=lines', lambda m: m.upper())"
+    child = subprocess.Popen([sys.executable, "-c", source], pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.sendall(b"hello\n")
+    assert ours.recv(100) == b"HELLO\n"
+    ours.close()
+    assert child.wait(timeout=30) == 0
