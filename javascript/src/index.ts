@@ -4,7 +4,7 @@ import { classify } from "./link/classify.js";
 import { memPair } from "./link/mem.js";
 import { parse, transportInfos, transportOf } from "./link/mod.js";
 import { Listener } from "./listener.js";
-import { Peer } from "./peer.js";
+import { Connection } from "./connection.js";
 import { Server, type Handler } from "./server.js";
 import { parseOptions, type TransportInfo } from "./wire/address.js";
 import { framingInfos } from "./wire/framing/mod.js";
@@ -13,7 +13,7 @@ import { optionInfos, type OptionInfo } from "./wire/option.js";
 import type { Message } from "./wire/session.js";
 
 export { Listener } from "./listener.js";
-export { Peer, type WaitOptions } from "./peer.js";
+export { Connection, type WaitOptions } from "./connection.js";
 export { Server, type Handler, type Reply } from "./server.js";
 export { PanpipeError, codes, type Code, type Ran } from "./wire/error.js";
 export type { Remote } from "./link/link.js";
@@ -27,11 +27,11 @@ export type { Message } from "./wire/session.js";
  *
  * Rejects with `invalid-address`, `unsupported`, `refused`, `not-found`, `permission`, `path-too-long`, `busy`, `deadline-exceeded`, `cancelled`, `io`.
  */
-export async function connect(address: string, options: { timeout?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<Peer> {
+export async function connect(address: string, options: { timeout?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<Connection> {
   const parsed = parse(address);
   const limits = { timeout: options.timeout ?? parsed.timeout, signal: options.signal };
   try {
-    return new Peer(await transportOf(parsed).connect(parsed, limits), parsed, address);
+    return new Connection(await transportOf(parsed).connect(parsed, limits), parsed, address);
   } catch (error) {
     throw classify(error).during(`connecting to ${address}`, address);
   }
@@ -57,10 +57,10 @@ export async function serve<M extends Message = Buffer>(address: string, handler
 }
 
 /** Two connections that are each other's peer, with options as in `?framing=lines`. */
-export function pair(options = ""): [Peer, Peer] {
+export function pair(options = ""): [Connection, Connection] {
   const parsed = parseOptions(options);
   const [a, b] = memPair("pair");
-  return [new Peer(a, parsed, parsed.text), new Peer(b, parsed, parsed.text)];
+  return [new Connection(a, parsed, parsed.text), new Connection(b, parsed, parsed.text)];
 }
 
 /** What there is, as data: the registries of transports, framings and options. */

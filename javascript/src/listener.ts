@@ -2,18 +2,18 @@
 
 import type { Link, LinkListener, Transport } from "./link/link.js";
 import { classify } from "./link/classify.js";
-import { Peer } from "./peer.js";
+import { Connection } from "./connection.js";
 import { withTarget, type Address } from "./wire/address.js";
 import { PanpipeError } from "./wire/error.js";
 import { Fifo } from "./wire/fifo.js";
 
 /** Waits for connections. Made by `listen`; iterate it, or call `accept`. */
-export class Listener implements AsyncIterable<Peer>, AsyncDisposable {
+export class Listener implements AsyncIterable<Connection>, AsyncDisposable {
   #inner: LinkListener | null = null;
   #address: string;
   readonly #parsed: Address;
   readonly #arrived = new Fifo<Link>();
-  readonly #accepting = new Fifo<(peer: Peer | null) => void>();
+  readonly #accepting = new Fifo<(peer: Connection | null) => void>();
   #ended = false;
   #closed = false;
 
@@ -44,7 +44,7 @@ export class Listener implements AsyncIterable<Peer>, AsyncDisposable {
   }
 
   /** The next connection; `null` once no more will come. Rejects with `closed` after this side closed. */
-  accept(): Promise<Peer | null> {
+  accept(): Promise<Connection | null> {
     const link = this.#arrived.shift();
     if (link !== undefined) return Promise.resolve(this.#peer(link));
     if (this.#closed) {
@@ -58,7 +58,7 @@ export class Listener implements AsyncIterable<Peer>, AsyncDisposable {
   }
 
   /** Connections as they come, until the listener is closed. */
-  [Symbol.asyncIterator](): AsyncIterator<Peer> {
+  [Symbol.asyncIterator](): AsyncIterator<Connection> {
     return {
       next: async () => {
         const peer = this.#closed ? null : await this.accept();
@@ -89,8 +89,8 @@ export class Listener implements AsyncIterable<Peer>, AsyncDisposable {
     this.#hold();
   }
 
-  #peer(link: Link): Peer {
-    return new Peer(link, this.#parsed, this.#address);
+  #peer(link: Link): Connection {
+    return new Connection(link, this.#parsed, this.#address);
   }
 
   #end(): void {

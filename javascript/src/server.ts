@@ -2,7 +2,7 @@
 
 import { HandlerFailure, type Answering } from "./answering.js";
 import type { Listener } from "./listener.js";
-import type { Peer } from "./peer.js";
+import type { Connection } from "./connection.js";
 import { PanpipeError } from "./wire/error.js";
 import type { Message } from "./wire/session.js";
 
@@ -10,7 +10,7 @@ import type { Message } from "./wire/session.js";
  * Answers a message: what it returns is the reply; `null` and `undefined` send nothing. It may be asynchronous.
  * It runs for one message of a connection at a time; connections do not wait for each other.
  */
-export type Handler<M extends Message = Buffer> = (message: M, peer: Peer) => Reply | PromiseLike<Reply>;
+export type Handler<M extends Message = Buffer> = (message: M, peer: Connection) => Reply | PromiseLike<Reply>;
 
 /** What a handler may answer. A reply of 16 KiB or more is not copied, so do not change it afterwards. */
 export type Reply = Uint8Array | string | null | undefined | void;
@@ -58,7 +58,7 @@ export class Server implements AsyncDisposable {
     await Promise.all(running);
   }
 
-  async #serve(peer: Peer): Promise<void> {
+  async #serve(peer: Connection): Promise<void> {
     const answering = peer.answer((message) => this.#handler(message, peer));
     this.#answering.add(answering);
     try {
@@ -78,7 +78,7 @@ export class Server implements AsyncDisposable {
   }
 }
 
-function report(peer: Peer, error: unknown): void {
+function report(peer: Connection, error: unknown): void {
   if (error instanceof HandlerFailure) {
     const why = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : String(error.cause);
     process.emitWarning(`the handler failed, which closes its connection on ${peer.address}: ${why}`, "PanpipeHandlerError");

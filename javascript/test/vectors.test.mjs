@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { PanpipeError, codes, methods } from "panpipe";
+import { PanpipeError, codes, connect, methods } from "panpipe";
 import { parse } from "../dist/link/mod.js";
 import { Outbox } from "../dist/outbox.js";
 import { hex } from "./bytes.mjs";
@@ -63,9 +63,9 @@ for (const vector of address.valid) {
 }
 
 for (const vector of address.invalid) {
-  test(`rejects ${JSON.stringify(vector.address)}`, () => {
-    assert.throws(
-      () => parse(vector.address),
+  test(`rejects ${JSON.stringify(vector.address)}`, async () => {
+    await assert.rejects(
+      async () => (vector.when === "connecting" ? connect(vector.address) : parse(vector.address)),
       (error) => {
         assert.ok(error instanceof PanpipeError);
         assert.equal(error.code, vector.code, error.message);

@@ -131,12 +131,10 @@ impl Core {
             }
         };
         // Its task was cancelled in this turn of the loop and has not had the time to say so.
-        if let Err(failure) = set {
-            if !future.call_method0(py, intern!(py, "cancelled"))?.is_truthy(py)? {
-                return Err(failure);
-            }
+        match set {
+            Err(failure) if !future.call_method0(py, intern!(py, "cancelled"))?.is_truthy(py)? => Err(failure),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn dispatch(&mut self, py: Python<'_>) -> PyResult<()> {
@@ -397,7 +395,8 @@ impl Core {
         let failed = {
             let mut this = slf.borrow_mut();
             // Before the descriptors close: a loop must not watch a number that may name another file soon.
-            let (event_loop, reading, writing) = (this.event_loop.clone_ref(py), this.reading.take(), this.writing.take());
+            let (event_loop, reading, writing) =
+                (this.event_loop.clone_ref(py), this.reading.take(), this.writing.take());
             let ours = this.endpoint.check_usable("closing").is_ok();
             if let Some(fd) = reading.filter(|_| ours) {
                 event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;

@@ -105,13 +105,7 @@ struct State {
 impl Blocking {
     /// A connection over `endpoint`.
     pub fn new(endpoint: Endpoint) -> Self {
-        let state = State {
-            endpoint,
-            outcomes: Vec::new(),
-            has_reader: false,
-            followers: Vec::new(),
-            drained: true,
-        };
+        let state = State { endpoint, outcomes: Vec::new(), has_reader: false, followers: Vec::new(), drained: true };
         Blocking { state: Mutex::new(state) }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Ran, Result, Session};
+use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Head, Ran, Result, Session};
 use rustix::io::Errno;
 
 use crate::os_error;
@@ -70,21 +70,25 @@ impl Endpoint {
     }
 
     /// Whether to wait for input.
+    #[inline]
     pub fn wants_read(&self) -> bool {
         !self.closed && self.session.wants_input()
     }
 
     /// Whether to wait for room to write.
+    #[inline]
     pub fn wants_write(&self) -> bool {
         !self.closed && !self.session.outbox().is_empty()
     }
 
     /// Whether so much waits to be written that senders should wait too.
+    #[inline]
     pub fn is_congested(&self) -> bool {
         self.session.outbox().len() >= CONGESTED
     }
 
     /// Whether any call waits for its reply.
+    #[inline]
     pub fn is_calling(&self) -> bool {
         self.session.is_calling()
     }
@@ -125,6 +129,7 @@ impl Endpoint {
     }
 
     /// The next event, as [`Session::next_event`].
+    #[inline]
     pub fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
         self.session.next_event(now, wants_message)
     }
@@ -152,6 +157,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// `too-large`, `unsupported`, `connection-lost`, `closed`; nothing was sent then.
+    #[inline]
     pub fn send(&mut self, message: &[u8], at_once: bool) -> Result<()> {
         self.transmit(message, at_once, "sending to", |_| Ok(()))
     }
@@ -160,10 +166,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// Those of `send`, and `busy` when 65,536 calls wait.
+    #[inline]
     pub fn call(&mut self, message: &[u8], deadline: Option<Instant>, at_once: bool) -> Result<CallId> {
         self.transmit(message, at_once, "calling", |session| session.begin_call(deadline))
     }
 
+    #[inline]
     fn transmit<T>(
         &mut self,
         message: &[u8],
@@ -172,26 +180,25 @@ impl Endpoint {
         begin: impl FnOnce(&mut Session) -> Result<T>,
     ) -> Result<T> {
         self.check_usable(doing)?;
-        let (head, tail) = self.session.frame(message, doing)?;
+        let mut head = Head::new();
+        self.session.frame(message, &mut head, doing)?;
         let begun = begin(&mut self.session)?;
-        let parts = [head.as_slice(), message, tail];
         if !at_once || message.len() < COPIED || !self.session.outbox().is_empty() {
-            self.session.queue(parts, 0);
+            self.session.queue(&head, message, 0);
             if at_once {
                 self.flush();
             }
             return Ok(begun);
         }
-        let written = match self.link.write(&parts.map(IoSlice::new)) {
-            Ok(count) => count,
-            Err(Errno::AGAIN) => 0,
+        let parts = [head.as_slice(), message, self.session.tail()];
+        match self.link.write(&parts.map(IoSlice::new)) {
+            Ok(written) => self.session.queue(&head, message, written),
+            Err(Errno::AGAIN) => self.session.queue(&head, message, 0),
             Err(errno) => {
                 let error = self.os_error(errno, "sending to");
                 self.session.output_failed(error);
-                return Ok(begun);
             }
-        };
-        self.session.queue(parts, written);
+        }
         Ok(begun)
     }
 
@@ -209,15 +216,21 @@ impl Endpoint {
     ///
     /// # Errors
     /// `closed` when this side closed it, or when it belongs to the process that this one was forked from.
+    #[inline]
     pub fn check_usable(&self, doing: &str) -> Result<()> {
+        match self.closed || !self.link.belongs_to_us() {
+            true => self.refuse(doing),
+            false => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, doing: &str) -> Result<()> {
         if self.closed {
             return Err(self.session.error(ErrorKind::Closed, doing).because("this side has closed the connection"));
         }
-        if !self.link.belongs_to_us() {
-            let reason = "it belongs to the process that this one was forked from; connect anew";
-            return Err(self.session.error(ErrorKind::Closed, doing).because(reason));
-        }
-        Ok(())
+        let reason = "it belongs to the process that this one was forked from; connect anew";
+        Err(self.session.error(ErrorKind::Closed, doing).because(reason))
     }
 
     /// Whether [`close`](Self::close) was called.

@@ -5,6 +5,9 @@
 //! and after either, or when [`Endpoint::next_deadline`] passes, it takes [`Endpoint::next_event`]s.
 //! [`Blocking`] and [`Server`] do this with `poll` and `epoll`, for faces that have no loop of their own.
 
+mod alarm;
+pub use alarm::Alarm;
+
 pub mod blocking;
 pub use blocking::{Blocking, Wait, WaitFor};
 

@@ -135,8 +135,7 @@ impl Server {
             return Some(now);
         }
         let closes = self.ending.iter().filter_map(|&place| self.connections.get(place)?.closes_by);
-        let flushes =
-            self.corked.iter().filter_map(|&place| Some(self.connections.get(place)?.corked_since? + CORKED));
+        let flushes = self.corked.iter().filter_map(|&place| Some(self.connections.get(place)?.corked_since? + CORKED));
         closes.chain(flushes).chain(self.accept_again).min()
     }
 
@@ -178,11 +177,13 @@ impl Server {
     }
 
     fn enqueue(&mut self, place: usize) {
-        if let Some(connection) = self.connections.get_mut(place) {
-            if !connection.is_queued && !connection.is_busy && connection.closes_by.is_none() {
-                connection.is_queued = true;
-                self.queue.push_back(place);
-            }
+        if let Some(connection) = self.connections.get_mut(place)
+            && !connection.is_queued
+            && !connection.is_busy
+            && connection.closes_by.is_none()
+        {
+            connection.is_queued = true;
+            self.queue.push_back(place);
         }
     }
 
@@ -290,7 +291,8 @@ impl Server {
     /// Writes what waits, and lets go of connections whose time has come.
     fn keep_time(&mut self, now: Instant) {
         let late = |connection: &Connection| connection.corked_since.is_some_and(|since| since + CORKED <= now);
-        let due: Vec<_> = self.corked.iter().copied().filter(|&place| self.connections.get(place).is_none_or(late)).collect();
+        let due: Vec<_> =
+            self.corked.iter().copied().filter(|&place| self.connections.get(place).is_none_or(late)).collect();
         for place in due {
             self.corked.remove(&place);
             if let Some(connection) = self.connections.get_mut(place) {
@@ -300,7 +302,8 @@ impl Server {
             self.settle(place);
         }
         let over = |connection: &Connection| connection.closes_by.is_some_and(|by| by <= now);
-        let over: Vec<_> = self.ending.iter().copied().filter(|&place| self.connections.get(place).is_some_and(over)).collect();
+        let over: Vec<_> =
+            self.ending.iter().copied().filter(|&place| self.connections.get(place).is_some_and(over)).collect();
         for place in over {
             self.remove(place);
         }

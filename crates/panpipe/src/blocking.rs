@@ -33,10 +33,8 @@ pub fn connect(address: &str) -> Result<Connection> {
 pub fn pair(options: &str) -> Result<(Connection, Connection)> {
     let address = panpipe_link::pair_address(options)?;
     let (one, other) = panpipe_link::pair()?;
-    let connection = |link| Connection {
-        connection: Blocking::new(Endpoint::new(link, &address)),
-        timeout: address.timeout,
-    };
+    let connection =
+        |link| Connection { connection: Blocking::new(Endpoint::new(link, &address)), timeout: address.timeout };
     Ok((connection(one), connection(other)))
 }
 

@@ -1,16 +1,17 @@
-//! A connection on tokio. One task per connection reads and flushes; callers write at once where they can.
+//! A connection on tokio. Whoever waits reads for all who wait; a task per connection flushes and keeps time.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, CallId, Endpoint, Error, Event, Link, Result};
+use panpipe_link::{Address, Alarm, CallId, Endpoint, Error, Event, Link, Result};
 use tokio::io::Interest;
-use tokio::time::Sleep;
+use tokio::io::unix::AsyncFd;
 
 use crate::readiness::{Readiness, register};
 
@@ -81,16 +82,27 @@ struct State {
     /// The calls that wait, from the oldest; the first is number `first_call`.
     calls: VecDeque<Slot>,
     first_call: u64,
-    /// Tasks that wait for a message, for room to send, or for everything to be written.
-    receivers: Vec<Waker>,
+    /// Tasks that wait for a message, by what `leader` calls them.
+    receivers: Vec<(Waiting, Waker)>,
+    last_receiver: u64,
+    /// Tasks that wait for room to send, or for everything to be written.
     senders: Vec<Waker>,
+    /// Who of those that wait for input is woken by the descriptor, and reads for all.
+    leader: Option<Waiting>,
     driver: Option<Waker>,
     /// The driver has been woken and will flush: what is sent until then shares a write.
     corked: bool,
-    /// The instant at which the driver looks for calls that are out of time.
-    armed: Option<Instant>,
+    /// Goes off when the driver must look for calls that are out of time; made for the first call.
+    alarm: Option<Alarm>,
     /// The user has let go.
     dropped: bool,
+}
+
+/// Somebody who waits for input.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Call(CallId),
+    Receiver(u64),
 }
 
 #[derive(Default)]
@@ -111,10 +123,12 @@ impl Connection {
             calls: VecDeque::new(),
             first_call: 0,
             receivers: Vec::new(),
+            last_receiver: 0,
             senders: Vec::new(),
+            leader: None,
             driver: None,
             corked: false,
-            armed: None,
+            alarm: None,
             dropped: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), readiness, timeout: address.timeout });
@@ -147,7 +161,12 @@ impl Connection {
     /// # Errors
     /// `connection-lost`, `bad-peer`, `too-large`, `closed`.
     pub async fn recv(&self) -> Result<Option<Bytes>> {
-        poll_fn(|cx| self.shared.lock().poll_recv(cx)).await
+        let number = {
+            let mut state = self.shared.lock();
+            state.last_receiver += 1;
+            state.last_receiver
+        };
+        Receiver { shared: &self.shared, number }.await
     }
 
     /// Sends a message; await the answer for the one that answers it, for the address's `timeout` at most.
@@ -158,7 +177,7 @@ impl Connection {
     /// # Errors
     /// Of the answer: those of `send` and `recv`, `busy` and `deadline-exceeded`; the error says whether the peer may
     /// have run it.
-    pub fn call(&self, message: impl AsRef<[u8]>) -> Call {
+    pub fn call(&self, message: impl AsRef<[u8]>) -> Call<'_> {
         self.call_within(self.shared.timeout, message)
     }
 
@@ -166,12 +185,13 @@ impl Connection {
     ///
     /// # Errors
     /// Those of `call`.
-    pub fn call_within(&self, timeout: Duration, message: impl AsRef<[u8]>) -> Call {
-        let deadline = Instant::now().checked_add(timeout);
-        let shared = Arc::clone(&self.shared);
-        let mut state = self.shared.lock();
+    pub fn call_within(&self, timeout: Duration, message: impl AsRef<[u8]>) -> Call<'_> {
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout);
+        let shared = &*self.shared;
+        let mut state = shared.lock();
         let state = match state.has_room() {
-            true => state.begin_call(message.as_ref(), deadline),
+            true => state.begin_call(message.as_ref(), now, deadline),
             // The peer reads too slowly: the call waits its turn, as a sender does.
             false => Progress::Waiting(message.as_ref().into(), deadline),
         };
@@ -222,9 +242,10 @@ impl State {
         !self.endpoint.is_congested()
     }
 
-    fn begin_call(&mut self, message: &[u8], deadline: Option<Instant>) -> Progress {
-        // A lone call goes out at once. With others in flight more will follow in this turn, and they share a write.
-        let at_once = !self.corked && !self.endpoint.is_calling();
+    fn begin_call(&mut self, message: &[u8], now: Instant, deadline: Option<Instant>) -> Progress {
+        // A lone call goes out at once. While others are not yet collected more will follow in this turn, and they
+        // share a write.
+        let at_once = !self.corked && self.calls.is_empty();
         let call = match self.endpoint.call(message, deadline, at_once) {
             Ok(call) => call,
             Err(error) => return Progress::Ended(Some(error)),
@@ -234,10 +255,25 @@ impl State {
         if self.endpoint.wants_write() {
             self.cork();
         }
-        if deadline.is_some_and(|deadline| self.armed.is_none_or(|armed| deadline < armed)) {
-            self.wake_driver();
+        if let Err(error) = self.set_alarm(now, deadline) {
+            self.endpoint.abandon(call);
+            self.slot(call).outcome = Some(Err(error));
         }
         Progress::Sent(call)
+    }
+
+    fn set_alarm(&mut self, now: Instant, deadline: Option<Instant>) -> Result<()> {
+        let Some(deadline) = deadline else { return Ok(()) };
+        let alarm = match &mut self.alarm {
+            Some(alarm) => alarm,
+            None => {
+                let alarm = Alarm::new()?;
+                self.wake_driver();
+                self.alarm.insert(alarm)
+            }
+        };
+        alarm.set(deadline, now);
+        Ok(())
     }
 
     fn wake_driver(&mut self) {
@@ -253,32 +289,56 @@ impl State {
         }
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+    /// Takes the next message, or the end.
+    fn take_message(&mut self) -> Poll<Result<Option<Bytes>>> {
         if let Err(error) = self.endpoint.check_usable("receiving from") {
             return Poll::Ready(Err(error));
         }
-        let wanted = self.endpoint.wants_read();
-        let event = loop {
-            match self.endpoint.next_event(Instant::now(), true) {
+        let now = Instant::now();
+        loop {
+            match self.endpoint.next_event(now, true) {
                 Some(Event::Reply { call, outcome }) => self.settle(call, outcome),
-                event => break event,
-            }
-        };
-        // Taking a message may have made room for the driver to read again.
-        if !wanted && self.endpoint.wants_read() {
-            self.wake_driver();
-        }
-        match event {
-            Some(Event::Message(message)) => Poll::Ready(message.map(Some)),
-            Some(Event::Ended(None)) => Poll::Ready(Ok(None)),
-            Some(Event::Ended(Some(error))) => Poll::Ready(Err(error)),
-            Some(Event::Reply { .. }) | None => {
-                if !self.receivers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    self.receivers.push(cx.waker().clone());
-                }
-                Poll::Pending
+                Some(Event::Message(message)) => return Poll::Ready(message.map(Some)),
+                Some(Event::Ended(None)) => return Poll::Ready(Ok(None)),
+                Some(Event::Ended(Some(error))) => return Poll::Ready(Err(error)),
+                None => return Poll::Pending,
             }
         }
+    }
+
+    /// Reads on behalf of all who wait, unless somebody else does; whether anything came.
+    fn lead(&mut self, who: Waiting, readiness: &Readiness, cx: &mut Context<'_>) -> bool {
+        if *self.leader.get_or_insert(who) != who || readiness.poll_read(&mut self.endpoint, cx).is_pending() {
+            return false;
+        }
+        // Who reads is awake, and looks for itself.
+        if let Waiting::Call(call) = who {
+            self.slot(call).waker = None;
+        }
+        self.dispatch();
+        // A message that answers no call is for the first who waits for one.
+        if let Some((_, waker)) = self.receivers.iter().find(|(receiver, _)| *receiver != who) {
+            waker.wake_by_ref();
+        }
+        true
+    }
+
+    /// Lets somebody else read who still waits.
+    fn hand_over(&mut self, who: Waiting) {
+        if self.leader != Some(who) {
+            return;
+        }
+        self.leader = None;
+        let calls = self.calls.iter().filter(|slot| slot.outcome.is_none() && !slot.done);
+        let waiting = calls.filter_map(|slot| slot.waker.as_ref());
+        if let Some(next) = waiting.chain(self.receivers.iter().map(|(_, waker)| waker)).next() {
+            next.wake_by_ref();
+        }
+    }
+
+    /// The slot of a call that is not finished.
+    fn slot(&mut self, call: CallId) -> &mut Slot {
+        &mut self.calls[(call.0 - self.first_call) as usize]
     }
 
     fn settle(&mut self, call: CallId, outcome: Result<Bytes>) {
@@ -290,12 +350,33 @@ impl State {
         slot.outcome = Some(outcome);
     }
 
+    /// Ready each time that the alarm has gone off; it is set again by then.
+    fn poll_alarm(&mut self, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(alarm) = &mut self.alarm else { return Poll::Pending };
+        if timer.is_none() {
+            *timer = register(alarm.descriptor(), Interest::READABLE, self.endpoint.address()).ok();
+        }
+        let Some(timer) = timer else { return Poll::Pending };
+        let Poll::Ready(Ok(mut guard)) = timer.poll_read_ready(cx) else { return Poll::Pending };
+        guard.clear_ready();
+        alarm.acknowledge();
+        let now = Instant::now();
+        // The session has only a bound on the next deadline; what it finds then is exact.
+        self.dispatch_at(now);
+        if let (Some(alarm), Some(deadline)) = (&mut self.alarm, self.endpoint.next_deadline()) {
+            alarm.set(deadline, now);
+        }
+        Poll::Ready(())
+    }
+
     /// Hands out the replies that have come.
     fn dispatch(&mut self) {
-        if !self.endpoint.is_calling() {
-            return;
+        if self.endpoint.is_calling() {
+            self.dispatch_at(Instant::now());
         }
-        let now = Instant::now();
+    }
+
+    fn dispatch_at(&mut self, now: Instant) {
         while self.endpoint.is_calling() {
             match self.endpoint.next_event(now, false) {
                 Some(Event::Reply { call, outcome }) => self.settle(call, outcome),
@@ -306,10 +387,7 @@ impl State {
 
     /// The call's slot is of no use any more.
     fn finish(&mut self, call: CallId) {
-        let place = (call.0 - self.first_call) as usize;
-        if let Some(slot) = self.calls.get_mut(place) {
-            slot.done = true;
-        }
+        self.slot(call).done = true;
         while self.calls.front().is_some_and(|slot| slot.done) {
             self.calls.pop_front();
             self.first_call += 1;
@@ -319,8 +397,8 @@ impl State {
 
 /// A call on its way; awaiting it gives the reply.
 #[must_use = "dropping a call gives it up; await it, or use `send` when no reply is expected"]
-pub struct Call {
-    shared: Arc<Shared>,
+pub struct Call<'a> {
+    shared: &'a Shared,
     state: Progress,
 }
 
@@ -332,14 +410,14 @@ enum Progress {
     Ended(Option<Error>),
 }
 
-impl Future for Call {
+impl Future for Call<'_> {
     type Output = Result<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Call { shared, state: progress } = &mut *self;
         if let Progress::Waiting(message, deadline) = progress {
             std::task::ready!(shared.poll_room(cx, State::has_room));
-            *progress = shared.lock().begin_call(message, *deadline);
+            *progress = shared.lock().begin_call(message, Instant::now(), *deadline);
         }
         let call = match progress {
             Progress::Sent(call) => *call,
@@ -347,45 +425,93 @@ impl Future for Call {
             _ => unreachable!("a call is not polled after its end"),
         };
         let mut state = shared.lock();
-        let place = (call.0 - state.first_call) as usize;
-        let slot = &mut state.calls[place];
-        let Some(outcome) = slot.outcome.take() else {
-            match &mut slot.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                waker => *waker = Some(cx.waker().clone()),
+        loop {
+            if let Some(outcome) = state.slot(call).outcome.take() {
+                state.finish(call);
+                state.hand_over(Waiting::Call(call));
+                *progress = Progress::Ended(None);
+                return Poll::Ready(outcome);
             }
-            return Poll::Pending;
-        };
-        state.finish(call);
-        *progress = Progress::Ended(None);
-        Poll::Ready(outcome)
+            if !state.lead(Waiting::Call(call), &shared.readiness, cx) {
+                break;
+            }
+        }
+        match &mut state.slot(call).waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waker => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 
-impl Drop for Call {
+impl Drop for Call<'_> {
     fn drop(&mut self) {
         if let Progress::Sent(call) = self.state {
             let mut state = self.shared.lock();
             state.endpoint.abandon(call);
             state.finish(call);
+            state.hand_over(Waiting::Call(call));
         }
     }
 }
 
-/// Reads, flushes and keeps time for a connection until it is closed.
+/// Somebody who waits for a message.
+struct Receiver<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Future for Receiver<'_> {
+    type Output = Result<Option<Bytes>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.shared.lock();
+        let who = Waiting::Receiver(self.number);
+        loop {
+            if let Poll::Ready(received) = state.take_message() {
+                return Poll::Ready(received);
+            }
+            if !state.lead(who, &self.shared.readiness, cx) {
+                break;
+            }
+        }
+        match state.receivers.iter_mut().find(|(receiver, _)| *receiver == who) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => state.receivers.push((who, cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Receiver<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        let who = Waiting::Receiver(self.number);
+        state.receivers.retain(|(receiver, _)| *receiver != who);
+        state.hand_over(who);
+    }
+}
+
+/// Flushes and keeps time for a connection until it is closed.
 async fn drive(shared: Arc<Shared>) {
-    let mut alarm: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| poll_drive(&shared, &mut alarm, cx)).await;
+    let mut timer: Option<AsyncFd<Arc<OwnedFd>>> = None;
+    let dropped = poll_fn(|cx| poll_drive(&shared, &mut timer, cx)).await;
+    if dropped {
+        let flushed = poll_fn(|cx| shared.readiness.poll_flush(&mut shared.lock().endpoint, cx));
+        let _ = tokio::time::timeout(LINGER, flushed).await;
+    }
     let mut state = shared.lock();
+    let state = &mut *state;
     state.endpoint.close();
     state.dispatch();
-    for waker in std::mem::take(&mut state.receivers).into_iter().chain(std::mem::take(&mut state.senders)) {
+    let receivers = state.receivers.drain(..).map(|(_, waker)| waker);
+    for waker in receivers.chain(state.senders.drain(..)) {
         waker.wake();
     }
 }
 
-/// Ready when the connection is to be closed.
-fn poll_drive(shared: &Shared, alarm: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+/// Ready when the connection is to be closed: `true` when its user has let go of it.
+fn poll_drive(shared: &Shared, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &mut Context<'_>) -> Poll<bool> {
     let mut state = shared.lock();
     let state = &mut *state;
     state.corked = false;
@@ -396,51 +522,11 @@ fn poll_drive(shared: &Shared, alarm: &mut Option<Pin<Box<Sleep>>>, cx: &mut Con
         }
     }
     if state.dropped || state.endpoint.is_closed() {
-        let over = flushed || poll_alarm(alarm, &mut state.armed, Some(Instant::now() + LINGER), cx).is_ready();
-        if over || state.endpoint.is_closed() {
-            return Poll::Ready(());
-        }
-    } else {
-        let mut has_read = false;
-        while shared.readiness.poll_read(&mut state.endpoint, cx).is_ready() {
-            has_read = true;
-            state.dispatch();
-        }
-        if has_read {
-            for waker in state.receivers.drain(..) {
-                waker.wake();
-            }
-        }
-        while poll_alarm(alarm, &mut state.armed, state.endpoint.next_deadline(), cx).is_ready() {
-            state.dispatch();
-        }
+        return Poll::Ready(state.dropped);
     }
+    while state.poll_alarm(timer, cx).is_ready() {}
     if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
         state.driver = Some(cx.waker().clone());
     }
     Poll::Pending
-}
-
-/// Ready once each time that the alarm goes off. It is set anew only when it would be late.
-fn poll_alarm(
-    alarm: &mut Option<Pin<Box<Sleep>>>,
-    armed: &mut Option<Instant>,
-    deadline: Option<Instant>,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    if let Some(deadline) = deadline.filter(|deadline| armed.is_none_or(|armed| *deadline < armed)) {
-        *armed = Some(deadline);
-        match alarm {
-            Some(alarm) => alarm.as_mut().reset(deadline.into()),
-            None => *alarm = Some(Box::pin(tokio::time::sleep_until(deadline.into()))),
-        }
-    }
-    match alarm {
-        Some(alarm) if armed.is_some() => {
-            std::task::ready!(alarm.as_mut().poll(cx));
-            *armed = None;
-            Poll::Ready(())
-        }
-        _ => Poll::Pending,
-    }
 }

@@ -123,7 +123,9 @@ impl Address {
                 .split_once(':')
                 .ok_or_else(|| invalid("an address is written scheme:target, as tcp://localhost:9999".into()))?,
         };
-        if scheme.is_empty() || !scheme.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'+')) {
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+            && scheme.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if !is_scheme {
             return Err(invalid(format!("{scheme:?} is no scheme: schemes are lower case")));
         }
         let method = *methods.iter().find(|method| method.scheme == scheme).ok_or_else(|| {

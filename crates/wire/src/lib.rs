@@ -21,6 +21,8 @@ pub use error::{Error, ErrorKind, Ran, Result};
 mod framing;
 pub use framing::{Fault, Frame, Framing, Head, Info as FramingInfo, Scan, all as framings};
 
+mod http;
+
 mod protocol;
 pub use protocol::{Info as ProtocolInfo, all as protocols};
 

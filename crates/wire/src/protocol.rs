@@ -9,10 +9,8 @@ pub struct Info {
     pub summary: &'static str,
 }
 
-const ALL: &[&Info] = &[&Info {
-    name: "plain",
-    summary: "Every message is a request, its reply is the next message back, in order.",
-}];
+const ALL: &[&Info] =
+    &[&Info { name: "plain", summary: "Every message is a request, its reply is the next message back, in order." }];
 
 /// Every protocol there is.
 pub fn all() -> &'static [&'static Info] {

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::framing::{Fault, Framing, Head, Scan};
+use crate::http::HttpGuard;
 
 /// Whole messages beyond this many bytes stay in the system's buffers until some are taken.
 const READ_AHEAD: usize = 64 << 10;
@@ -59,6 +60,7 @@ struct Call {
 pub struct Session {
     address: Arc<str>,
     framing: Box<dyn Framing>,
+    tail: &'static [u8],
     max: usize,
     text: bool,
 
@@ -69,8 +71,9 @@ pub struct Session {
     input_ended: bool,
     /// Why nothing more can be received.
     failure: Option<Error>,
-    /// Look for an HTTP request in what arrives first.
-    suspects_http: bool,
+    /// Looks for an HTTP request in what arrives first, and how much of the inbox it has seen.
+    guard: Option<HttpGuard>,
+    guarded: usize,
 
     outbox: BytesMut,
     queued: u64,
@@ -92,9 +95,11 @@ pub struct Session {
 impl Session {
     /// A session for one connection of `address`.
     pub fn new(address: &Address) -> Self {
+        let framing = address.new_framing();
         Session {
             address: Arc::clone(address.text()),
-            framing: address.new_framing(),
+            tail: framing.tail(),
+            framing,
             max: address.max,
             text: address.text_messages,
             inbox: BytesMut::new(),
@@ -102,7 +107,8 @@ impl Session {
             read_size: SMALLEST_READ,
             input_ended: false,
             failure: None,
-            suspects_http: false,
+            guard: None,
+            guarded: 0,
             outbox: BytesMut::new(),
             queued: 0,
             written: 0,
@@ -119,7 +125,7 @@ impl Session {
     /// Ends the session when what arrives first is an HTTP request: a web page can make a browser send one to
     /// any port of this machine, and must not be able to have it answered.
     pub fn refuse_http(&mut self) {
-        self.suspects_http = true;
+        self.guard = Some(HttpGuard::new());
     }
 
     /// Whether messages are strings.
@@ -175,16 +181,14 @@ impl Session {
     ///
     /// A message that answers no call is taken only if `wants_message`, and so is the end.
     pub fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
-        if self.earliest.is_some_and(|earliest| earliest <= now) {
-            if let Some(event) = self.expire(now) {
-                return Some(event);
-            }
+        if self.earliest.is_some_and(|earliest| earliest <= now)
+            && let Some(event) = self.expire(now)
+        {
+            return Some(event);
         }
-        if wants_message {
-            if let Some(message) = self.unasked.pop_front() {
-                self.unasked_size -= message.len() + MESSAGE_COST;
-                return Some(Event::Message(self.checked(message, "receiving from")));
-            }
+        if wants_message && let Some(message) = self.unasked.pop_front() {
+            self.unasked_size -= message.len() + MESSAGE_COST;
+            return Some(Event::Message(self.checked(message, "receiving from")));
         }
         while wants_message || !self.calls.is_empty() {
             match self.take_message() {
@@ -208,37 +212,28 @@ impl Session {
         None
     }
 
+    #[inline]
     fn take_message(&mut self) -> Result<Option<Bytes>> {
-        if self.suspects_http && !self.inbox.is_empty() {
-            self.suspects_http = false;
-            if is_http_request(&self.inbox) {
-                let error = self.error(ErrorKind::BadPeer, "receiving from");
-                self.failure = Some(error.because("an HTTP request, on a listener that does not speak HTTP"));
-                self.inbox.clear();
-            }
+        if self.guard.is_some() {
+            self.look_for_http();
         }
-        let scan = match self.inbox.is_empty() {
-            true => Ok(Scan::Partial(1)),
-            false => self.framing.scan(&self.inbox, self.max),
-        };
-        match scan {
+        if self.inbox.is_empty() {
+            self.needed = 1;
+            return self.take_partial();
+        }
+        match self.framing.scan(&self.inbox, self.max) {
             Ok(Scan::Frame(frame)) => {
                 self.needed = 0;
-                self.inbox.advance(frame.head);
-                let message = self.inbox.split_to(frame.body).freeze();
-                self.inbox.advance(frame.tail);
+                let total = frame.head + frame.body + frame.tail;
+                self.guarded = self.guarded.saturating_sub(total);
+                let mut message = self.inbox.split_to(total).freeze();
+                message.truncate(frame.head + frame.body);
+                message.advance(frame.head);
                 Ok(Some(message))
             }
             Ok(Scan::Partial(missing)) => {
                 self.needed = self.inbox.len() + missing;
-                match &self.failure {
-                    Some(failure) => Err(failure.clone()),
-                    None if self.input_ended && !self.inbox.is_empty() => {
-                        let error = self.error(ErrorKind::ConnectionLost, "receiving from");
-                        Err(error.because("the other side closed inside a message"))
-                    }
-                    None => Ok(None),
-                }
+                self.take_partial()
             }
             Err(fault) => {
                 let error = self.fault("receiving from", fault);
@@ -246,6 +241,34 @@ impl Session {
                 self.inbox.clear();
                 Err(error)
             }
+        }
+    }
+
+    #[cold]
+    fn look_for_http(&mut self) {
+        let Some(guard) = &mut self.guard else { return };
+        let is_http = guard.saw(&self.inbox[self.guarded..]);
+        self.guarded = self.inbox.len();
+        if guard.is_over() {
+            self.guard = None;
+        }
+        if is_http {
+            let error = self.error(ErrorKind::BadPeer, "receiving from");
+            self.failure = Some(error.because("an HTTP request, on a listener that does not speak HTTP"));
+            self.inbox.clear();
+            self.guard = None;
+        }
+    }
+
+    /// What comes of a message that has not arrived whole.
+    fn take_partial(&mut self) -> Result<Option<Bytes>> {
+        match &self.failure {
+            Some(failure) => Err(failure.clone()),
+            None if self.input_ended && !self.inbox.is_empty() => {
+                let error = self.error(ErrorKind::ConnectionLost, "receiving from");
+                Err(error.because("the other side closed inside a message"))
+            }
+            None => Ok(None),
         }
     }
 
@@ -258,9 +281,9 @@ impl Session {
             }
             let outcome = Err(match &error {
                 Some(error) => error.clone().met_while(self.doing("calling")),
-                None => self
-                    .error(ErrorKind::ConnectionLost, "calling")
-                    .because("the other side closed before it answered"),
+                None => {
+                    self.error(ErrorKind::ConnectionLost, "calling").because("the other side closed before it answered")
+                }
             }
             .ran(self.ran(&call)));
             return Some(Event::Reply { call: CallId(self.first_call - 1), outcome });
@@ -268,22 +291,39 @@ impl Session {
         wants_message.then_some(Event::Ended(error))
     }
 
+    #[inline]
     fn checked(&self, message: Bytes, doing: &str) -> Result<Bytes> {
-        if self.text && std::str::from_utf8(&message).is_err() {
-            let error = self.error(ErrorKind::BadPeer, doing).ran(Ran::Maybe);
-            return Err(error.because("the message is not UTF-8, and the address says text=true"));
+        match self.text {
+            false => Ok(message),
+            true => self.checked_text(message, doing),
         }
-        Ok(message)
+    }
+
+    fn checked_text(&self, message: Bytes, doing: &str) -> Result<Bytes> {
+        if std::str::from_utf8(&message).is_ok() {
+            return Ok(message);
+        }
+        let error = self.error(ErrorKind::BadPeer, doing).ran(Ran::Maybe);
+        Err(error.because("the message is not UTF-8, and the address says text=true"))
     }
 
     // Sending.
 
-    /// Checks that `message` can be sent, and makes what goes before and after it.
+    /// Checks that `message` can be sent, and writes what goes before it into `head`.
     ///
     /// # Errors
     /// `too-large`, `unsupported` (the framing or `text=true` cannot carry it), or whatever ended the sending:
     /// `connection-lost`, `busy`.
-    pub fn frame(&self, message: &[u8], doing: &str) -> Result<(Head, &'static [u8])> {
+    #[inline]
+    pub fn frame(&self, message: &[u8], head: &mut Head, doing: &str) -> Result<()> {
+        if self.output_failure.is_some() || message.len() > self.max || self.text {
+            self.check(message, doing)?;
+        }
+        self.framing.head(message, head).map_err(|fault| self.fault(doing, fault))
+    }
+
+    #[cold]
+    fn check(&self, message: &[u8], doing: &str) -> Result<()> {
         if let Some(failure) = &self.output_failure {
             return Err(failure.clone().met_while(self.doing(doing)));
         }
@@ -293,21 +333,33 @@ impl Session {
         if self.text && std::str::from_utf8(message).is_err() {
             return Err(self.fault(doing, Fault::Cannot("the message is not UTF-8, and the address says text=true")));
         }
-        let mut head = Head::new();
-        self.framing.head(message, &mut head).map_err(|fault| self.fault(doing, fault))?;
-        Ok((head, self.framing.tail()))
+        Ok(())
     }
 
-    /// Queues the parts of a frame, of which the first `written` bytes are with the system already.
-    pub fn queue(&mut self, parts: [&[u8]; 3], written: usize) {
+    /// What goes after every message.
+    #[inline]
+    pub fn tail(&self) -> &'static [u8] {
+        self.tail
+    }
+
+    /// Queues a frame, of which the first `written` bytes are with the system already.
+    #[inline]
+    pub fn queue(&mut self, head: &Head, message: &[u8], written: usize) {
+        let parts = [head.as_slice(), message, self.tail];
+        let total = parts.iter().map(|part| part.len()).sum::<usize>();
+        self.queued += total as u64;
+        self.outbox.reserve(total - written);
+        if written == 0 {
+            parts.iter().for_each(|part| self.outbox.extend_from_slice(part));
+            return;
+        }
+        self.written += written as u64;
         let mut skip = written;
         for part in parts {
-            self.queued += part.len() as u64;
             let skipped = skip.min(part.len());
             skip -= skipped;
             self.outbox.extend_from_slice(&part[skipped..]);
         }
-        self.written += written as u64;
     }
 
     /// Registers a call whose frame is queued next; its reply is the next message that no earlier call waits for.
@@ -433,20 +485,11 @@ impl Session {
                 .error(ErrorKind::TooLarge, doing)
                 .because(format!("a message may be {most} bytes at most, and this one is larger")),
             Fault::Broken(reason) => self.error(ErrorKind::BadPeer, doing).because(reason),
-            Fault::Cannot(reason) => self
-                .error(ErrorKind::Unsupported, doing)
-                .because(format!("{reason} (framing {})", self.framing.name())),
+            Fault::Cannot(reason) => {
+                self.error(ErrorKind::Unsupported, doing).because(format!("{reason} (framing {})", self.framing.name()))
+            }
         }
     }
-}
-
-/// Whether `input` begins with an HTTP/1 request line (RFC 9112, section 3).
-fn is_http_request(input: &[u8]) -> bool {
-    let line = input.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let verb = line.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    (3..=8).contains(&verb)
-        && line.get(verb) == Some(&b' ')
-        && memchr::memmem::find(&line[verb..], b" HTTP/1.").is_some()
 }
 
 #[cfg(test)]

@@ -23,17 +23,22 @@ export const unix: Transport = {
     summary: "a Unix stream socket: a file, or an abstract name on Linux",
     goodFor: "two processes of one machine: fast, and file permissions guard it",
     options: ["backlog", "mode"],
-    check: (target) => void readTarget(target),
+    check(target, _, given) {
+      if (readTarget(target).startsWith("\0") && "mode" in given) {
+        throw new Fault("invalid-address", "an abstract name has no file, and so no mode: any user of this machine may connect");
+      }
+    },
   },
 
   async connect(address: Address, limits: Limits): Promise<Link> {
     const path = readTarget(address.target);
+    if (path.endsWith("*")) throw new Fault("invalid-address", "a trailing * is for listening");
     checkLength(path);
     try {
       return link(await connectSocket({ path }, limits));
     } catch (error) {
       if (!path.startsWith("\0") || !padsNames || codeOf(error) !== "ECONNREFUSED") throw error;
-      throw new Fault("refused", `${(error as Error).message} (this Node fills abstract names up with zero bytes to 107, so it only meets those who do too; Node 22 does not)`);
+      throw new Fault("refused", `${(error as Error).message} (Node before 22 fills abstract names up with zero bytes, which panpipe's other languages look for too, and plain sockets do not)`);
     }
   },
 

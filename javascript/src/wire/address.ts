@@ -27,8 +27,8 @@ export interface TransportInfo {
   goodFor: string;
   /** The options it takes beside the common ones. */
   options: readonly string[];
-  /** Throws a `Fault` for a target that is none. */
-  check(target: string, options: Options): void;
+  /** Throws a `Fault` for a target that is none, or that does not go with the options; `given` are those that were written. */
+  check(target: string, options: Options, given: Readonly<Record<string, string>>): void;
 }
 
 /** Reads an address; throws `invalid-address` or `unsupported`. */
@@ -80,7 +80,7 @@ function parse(text: string, transports: readonly TransportInfo[]): Address {
   const target = percentDecode(full.slice(colon + 1, question < 0 ? undefined : question));
   const into = { ...defaults };
   const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions, ...transport.options], into);
-  transport.check(target, into);
+  transport.check(target, into, options);
   return { ...into, text, scheme, target, options };
 }
 

@@ -73,7 +73,7 @@ const table: readonly Option[] = [
     info: { name: "insecure", value: "true or false", default: "false" },
     read: (value, into) => void (into.insecure = truth("insecure", value)),
   },
-  { info: { name: "mode", value: "octal file mode", default: "0600" }, read: readMode },
+  { info: { name: "mode", value: "octal file mode up to 0777", default: "0600" }, read: readMode },
 ];
 
 /** Reads one option into `into`; `allowed` are the names that this transport takes. */
@@ -126,6 +126,6 @@ function readBacklog(value: string, into: Options): void {
 }
 
 function readMode(value: string, into: Options): void {
-  if (!/^0*[0-7]{1,4}$/.test(value)) throw new Fault("invalid-address", `mode=${value} must be an octal file mode, as in 0600`);
+  if (!/^0*[0-7]{1,3}$/.test(value)) throw new Fault("invalid-address", `mode=${value} must be an octal file mode, as in 0600`);
   into.mode = parseInt(value, 8);
 }

@@ -134,13 +134,12 @@ impl Link {
     /// Tells the peer that nothing more will be sent.
     pub(crate) fn end_output(&mut self) {
         // In a forked child the connection belongs to the parent, whom this must not disturb.
-        if self.belongs_to_us() {
-            if let Some(writer) = self.writer.as_ref().filter(|_| self.is_socket) {
+        match &self.writer {
+            Some(writer) if self.is_socket && self.belongs_to_us() => {
                 let _ = shutdown(writer, Shutdown::Write);
-                return;
             }
+            _ => self.writer = None,
         }
-        self.writer = None;
     }
 
     /// Ends reading too, which calls back whoever waits for input on a socket.

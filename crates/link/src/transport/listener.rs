@@ -92,8 +92,16 @@ impl Listener {
                     Err(Errno::AGAIN) => break,
                     // accept(2): errors of the new link itself, to be treated as if nobody had come.
                     Err(
-                        Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::NETDOWN | Errno::NOPROTOOPT
-                        | Errno::HOSTDOWN | Errno::NONET | Errno::HOSTUNREACH | Errno::OPNOTSUPP | Errno::NETUNREACH
+                        Errno::INTR
+                        | Errno::CONNABORTED
+                        | Errno::PROTO
+                        | Errno::NETDOWN
+                        | Errno::NOPROTOOPT
+                        | Errno::HOSTDOWN
+                        | Errno::NONET
+                        | Errno::HOSTUNREACH
+                        | Errno::OPNOTSUPP
+                        | Errno::NETUNREACH
                         | Errno::PERM,
                     ) => {}
                     Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {

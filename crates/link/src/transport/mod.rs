@@ -102,3 +102,56 @@ pub fn pair() -> Result<(Link, Link)> {
         .map_err(|errno| link::error(errno, "making a pair"))?;
     Ok((Link::socket(ours), Link::socket(theirs)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn vectors() -> Value {
+        serde_json::from_str(include_str!("../../../../vectors/address.json")).unwrap()
+    }
+
+    #[test]
+    fn reads_the_valid_addresses() {
+        for row in vectors()["valid"].as_array().unwrap() {
+            let text = row["address"].as_str().unwrap();
+            let address = parse(text).unwrap();
+            assert_eq!(&**address.text(), text);
+            assert_eq!(address.method().scheme, row["scheme"], "{text}");
+            assert_eq!(address.target(), row["target"], "{text}");
+            let given = row["options"].as_object().unwrap();
+            for name in ["framing", "protocol", "max", "timeout", "text", "backlog", "mode", "insecure"] {
+                assert_eq!(address.option(name), given.get(name).and_then(Value::as_str), "{text}: {name}");
+            }
+            let read = serde_json::json!({
+                "framing": address.framing,
+                "max": address.max,
+                "timeout_us": address.timeout.as_micros() as u64,
+                "text": address.text_messages,
+            });
+            for (name, value) in read.as_object().unwrap() {
+                assert!(row[name].is_null() || row[name] == *value, "{text}: {name} is {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_the_invalid_addresses() {
+        for row in vectors()["invalid"].as_array().unwrap() {
+            let text = row["address"].as_str().unwrap();
+            let parsed = match row["when"].as_str() {
+                Some("connecting") => parse(text).and_then(|address| connect(&address).map(|_| address)),
+                _ => parse(text),
+            };
+            let error = parsed.map(|address| address.text().to_string()).unwrap_err();
+            assert_eq!(error.code(), row["code"], "{error}");
+            assert_eq!(error.address(), Some(text));
+            let reason = error.to_string().replacen(text, "", 1);
+            for mention in row["mentions"].as_array().into_iter().flatten() {
+                assert!(reason.contains(mention.as_str().unwrap()), "{error} does not mention {mention}");
+            }
+        }
+    }
+}

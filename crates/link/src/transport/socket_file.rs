@@ -4,9 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use panpipe_wire::{Error, ErrorKind};
-use rustix::fs::{
-    CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, fstat, lstat, open, unlink,
-};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, fstat, lstat, open, unlink};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on, socket_with,

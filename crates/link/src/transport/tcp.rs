@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen as listen_on, socket_with, sockopt};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, listen as listen_on, socket_with, sockopt,
+};
 
 use super::connecting::{Connecting, any};
 use super::link::{self, Link};

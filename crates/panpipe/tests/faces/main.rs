@@ -1,5 +1,7 @@
 //! The Rust faces, tokio and blocking, over every address of this program.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod blocking;
 mod errors;
 mod tokio_face;

@@ -12,7 +12,9 @@ async fn upper(address: &str, options: &str) -> Server {
 #[tokio::test]
 async fn the_founding_example_over_every_address_and_framing() {
     for address in ADDRESSES {
-        for framing in ["raw", "lines", "nul", "length", "length:u8", "length:u64le", "netstring", "varint", "content-length"] {
+        for framing in
+            ["raw", "lines", "nul", "length", "length:u8", "length:u64le", "netstring", "varint", "content-length"]
+        {
             let server = upper(address, &format!("framing={framing}")).await;
             let peer = panpipe::connect(server.address()).await.unwrap();
             let reply = peer.call("Hello, server!").await.unwrap();

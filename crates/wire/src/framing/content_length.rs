@@ -70,9 +70,8 @@ impl ContentLength {
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return Err(Fault::Broken("a Content-Length that is not decimal digits"));
         }
-        let count = digits.iter().fold(0u64, |count, digit| {
-            count.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-        });
+        let count =
+            digits.iter().fold(0u64, |count, digit| count.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
         if count > max as u64 {
             return Err(Fault::TooLarge(max as u64));
         }

@@ -10,15 +10,8 @@ mod raw;
 mod varint;
 
 /// Every framing there is. Adding one is its file and its line here.
-const ALL: &[&Info] = &[
-    &raw::INFO,
-    &lines::INFO,
-    &nul::INFO,
-    &length::INFO,
-    &netstring::INFO,
-    &varint::INFO,
-    &content_length::INFO,
-];
+const ALL: &[&Info] =
+    &[&raw::INFO, &lines::INFO, &nul::INFO, &length::INFO, &netstring::INFO, &varint::INFO, &content_length::INFO];
 
 /// The framing of an address that names none.
 pub(crate) const DEFAULT: &str = "length";
@@ -106,11 +99,19 @@ pub struct Head {
     len: usize,
 }
 
+impl Default for Head {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Head {
     /// `Content-Length: `, twenty digits and two line ends are forty.
     const MOST: usize = 48;
 
-    pub(crate) fn new() -> Self {
+    /// No bytes yet.
+    #[inline]
+    pub fn new() -> Self {
         Head { bytes: [0; Head::MOST], len: 0 }
     }
 
@@ -135,6 +136,7 @@ impl Head {
     }
 
     /// The bytes.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
     }

@@ -11,10 +11,7 @@ fn vectors() -> Value {
 
 fn unhex(value: &Value) -> Vec<u8> {
     let digits = value.as_str().unwrap().as_bytes();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
 fn max_of(row: &Value) -> usize {
@@ -116,7 +113,8 @@ fn refuses_to_write_what_cannot_be_read_back() {
 }
 
 fn any_spec() -> impl Strategy<Value = &'static str> {
-    let specs = ["lines", "nul", "length", "length:u8", "length:u16le", "length:u64", "netstring", "varint", "content-length"];
+    let specs =
+        ["lines", "nul", "length", "length:u8", "length:u16le", "length:u64", "netstring", "varint", "content-length"];
     prop::sample::select(specs.to_vec())
 }
 

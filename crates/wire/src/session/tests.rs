@@ -5,28 +5,21 @@ use std::time::Duration;
 use super::*;
 use crate::address::Method;
 
-const ANY: &Method = &Method {
-    scheme: "any",
-    form: "any:",
-    options: &[],
-    check: |_| Ok(()),
-    reaches: "",
-    good_for: "",
-    not_for: "",
-};
+const ANY: &Method =
+    &Method { scheme: "any", form: "any:", options: &[], check: |_| Ok(()), reaches: "", good_for: "", not_for: "" };
 
 fn session(options: &str) -> Session {
     Session::new(&Address::parse(&format!("any:?{options}"), &[ANY]).unwrap())
 }
 
 fn send(session: &mut Session, message: &[u8]) -> Result<()> {
-    let (head, tail) = session.frame(message, "sending to")?;
-    session.queue([head.as_slice(), message, tail], 0);
+    let mut head = Head::new();
+    session.frame(message, &mut head, "sending to")?;
+    session.queue(&head, message, 0);
     Ok(())
 }
 
 fn call(session: &mut Session, message: &[u8], deadline: Option<Instant>) -> CallId {
-    session.frame(message, "calling").unwrap();
     let call = session.begin_call(deadline).unwrap();
     send(session, message).unwrap();
     call
@@ -211,11 +204,16 @@ fn an_http_request_is_refused_where_a_browser_can_reach() {
         (b"GET it done\n", false),
         (b"hello HTTP/1.1\n", false),
     ] {
-        let mut receiver = session("framing=lines");
-        receiver.refuse_http();
-        receiver.inbox().extend_from_slice(input);
-        let event = receiver.next_event(Instant::now(), true);
-        assert_eq!(matches!(event, Some(Event::Ended(Some(_)))), refused, "{event:?}");
+        for cut in 0..input.len() {
+            let mut receiver = session("framing=lines");
+            receiver.refuse_http();
+            let mut event = None;
+            for part in [&input[..cut], &input[cut..]] {
+                receiver.inbox().extend_from_slice(part);
+                event = event.or_else(|| receiver.next_event(Instant::now(), true));
+            }
+            assert_eq!(matches!(event, Some(Event::Ended(Some(_)))), refused, "{event:?}");
+        }
     }
 }
 

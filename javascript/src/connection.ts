@@ -23,7 +23,7 @@ export interface WaitOptions {
  *
  * It keeps the process alive only while something is awaited of it or is still to be written.
  */
-export class Peer implements AsyncIterable<Message>, AsyncDisposable {
+export class Connection implements AsyncIterable<Message>, AsyncDisposable {
   /** The address that this connection was made with or accepted on. */
   readonly address: string;
   /** What is known of the other end. */
