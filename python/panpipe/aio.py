@@ -1,8 +1,8 @@
 """panpipe for asyncio (and uvloop): the same words, awaited.
 
-    async with panpipe.aio.serve("tcp://localhost:9999?framing=raw", lambda data: data.upper()) as server:
-        async with panpipe.aio.connect(server.address) as peer:
-            print(await peer.call("Hello, server!"))
+async with panpipe.aio.serve("tcp://localhost:9999?framing=raw", lambda data: data.upper()) as server:
+    async with panpipe.aio.connect(server.address) as peer:
+        print(await peer.call("Hello, server!"))
 """
 
 import asyncio
@@ -52,6 +52,7 @@ class Connection(_Closes):
 
     def __init__(self, core: _panpipe.Core) -> None:
         self._core = core
+        self._call = core.call
         core.start()
 
     @property
@@ -66,14 +67,12 @@ class Connection(_Closes):
         ``ConnectionLost``, ``DeadlineExceeded``, ``BadPeer``, ``Busy`` or ``Closed``, whose ``ran`` says whether the
         peer may have run it.
         """
-        core = self._core
-        if core.congested:
+        while (reply := self._call(message, timeout)) is None:
             await self._room()
-        number, reply = core.call(message, timeout)
         try:
             return await reply
         except asyncio.CancelledError:
-            core.abandon(number)
+            self._core.abandon(reply)
             raise
 
     async def send(self, message: Message) -> None:
@@ -175,11 +174,16 @@ async def _connect(address: str, timeout: float | None) -> Connection:
 
 async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
     ready = loop.create_future()
-    loop.add_writer(fd, lambda: ready.done() or ready.set_result(None))
+    loop.add_writer(fd, _wake, ready)
     try:
         await ready
     finally:
         loop.remove_writer(fd)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def pair(options: str = "") -> tuple[Connection, Connection]:
@@ -217,7 +221,7 @@ class Listener(_Closes):
         ready = loop.create_future()
         descriptors = self._listener._descriptors()
         for fd in descriptors:
-            loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
+            loop.add_reader(fd, _wake, ready)
         try:
             await ready
         finally:
@@ -346,7 +350,7 @@ class Server(_Closes):
             self._loop.call_soon(self._turn)
 
 
-async def _serve(address: str, handler: Callable[..., Message | None | Awaitable[Message | None]]) -> Server:
+async def _serve(address: str, handler: Callable[..., Message | Awaitable[Message | None] | None]) -> Server:
     return Server(_panpipe.Server(_panpipe.listen(address), handler))
 
 
@@ -359,7 +363,7 @@ class _Serving(_Opening[Server]):
         return self._for_ever().__await__()
 
 
-def serve(address: str, handler: Callable[..., Message | None | Awaitable[Message | None]]) -> _Serving:
+def serve(address: str, handler: Callable[..., Message | Awaitable[Message | None] | None]) -> _Serving:
     """Answers every message of every client with ``handler(message)``, a plain or an async function.
 
     ``async with serve(...) as server`` serves until the block ends; ``await serve(...)`` serves until cancelled.

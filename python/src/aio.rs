@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, CallId, Endpoint, Error, ErrorKind, Event, Input, Link, Progress, Result};
+use panpipe_link::{Address, Alarm, CallId, Endpoint, Error, ErrorKind, Event, Input, Link, Progress, Result};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -48,7 +48,7 @@ impl Connecting {
     fn advance<'py>(&mut self, py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let connecting = self.connecting.as_mut().ok_or_else(|| PyRuntimeError::new_err("begin was not called"))?;
         match error::result(py, connecting.advance())? {
-            Progress::Connected(link) => Ok(Bound::new(py, Core::new(link, &self.address, event_loop))?.into_any()),
+            Progress::Connected(link) => Ok(Bound::new(py, Core::new(link, &self.address, event_loop)?)?.into_any()),
             Progress::WaitWritable(socket) => Ok(socket.as_raw_fd().into_pyobject(py)?.into_any()),
             Progress::WaitFor(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
         }
@@ -69,7 +69,7 @@ pub(crate) fn open_pair(event_loop: &Bound<'_, PyAny>, options: &str) -> PyResul
     let py = event_loop.py();
     let address = error::result(py, panpipe_link::pair_address(options))?;
     let (one, other) = error::result(py, panpipe_link::pair())?;
-    Ok((Core::new(one, &address, event_loop), Core::new(other, &address, event_loop)))
+    Ok((Core::new(one, &address, event_loop)?, Core::new(other, &address, event_loop)?))
 }
 
 /// What a connection of `panpipe.aio` does on its loop.
@@ -79,6 +79,7 @@ pub(crate) struct Core {
     timeout: Duration,
     text: bool,
     event_loop: Py<PyAny>,
+    create_future: Py<PyAny>,
     /// The futures of the calls that wait, from the oldest; the first is number `first_call`.
     calls: VecDeque<Option<Py<PyAny>>>,
     first_call: u64,
@@ -90,17 +91,18 @@ pub(crate) struct Core {
     writing: Option<i32>,
     /// A flush is due at the end of this turn of the loop; what is sent until then shares its write.
     corked: bool,
-    /// When the loop calls `on_time`.
-    armed: Option<Instant>,
+    /// Goes off when calls are out of time; made, and watched by the loop, from the first call on.
+    alarm: Option<Alarm>,
 }
 
 impl Core {
-    pub(crate) fn new(link: Link, address: &Address, event_loop: &Bound<'_, PyAny>) -> Self {
-        Core {
+    pub(crate) fn new(link: Link, address: &Address, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Core {
             endpoint: Endpoint::new(link, address),
             timeout: address.timeout,
             text: address.text_messages,
             event_loop: event_loop.clone().unbind(),
+            create_future: event_loop.getattr(intern!(event_loop.py(), "create_future"))?.unbind(),
             calls: VecDeque::new(),
             first_call: 0,
             receivers: Vec::new(),
@@ -108,17 +110,14 @@ impl Core {
             reading: None,
             writing: None,
             corked: false,
-            armed: None,
-        }
+            alarm: None,
+        })
     }
 
     fn settle(&mut self, py: Python<'_>, call: CallId, outcome: Result<Bytes>) -> PyResult<()> {
         let place = call.0.checked_sub(self.first_call).map(|place| place as usize);
         let future = place.and_then(|place| self.calls.get_mut(place)).and_then(Option::take);
-        while self.calls.front().is_some_and(Option::is_none) {
-            self.calls.pop_front();
-            self.first_call += 1;
-        }
+        self.forget_settled();
         let Some(future) = future else { return Ok(()) };
         let set = match outcome {
             Ok(reply) => {
@@ -137,13 +136,17 @@ impl Core {
         }
     }
 
+    fn forget_settled(&mut self) {
+        while self.calls.front().is_some_and(Option::is_none) {
+            self.calls.pop_front();
+            self.first_call += 1;
+        }
+    }
+
     fn dispatch(&mut self, py: Python<'_>) -> PyResult<()> {
         let now = Instant::now();
-        while self.endpoint.is_calling() {
-            match self.endpoint.next_event(now, false) {
-                Some(Event::Reply { call, outcome }) => self.settle(py, call, outcome)?,
-                _ => break,
-            }
+        while let Some(Event::Reply { call, outcome }) = self.endpoint.next_event(now, false) {
+            self.settle(py, call, outcome)?;
         }
         Ok(())
     }
@@ -177,32 +180,31 @@ impl Core {
         Ok(())
     }
 
-    /// After sending: a flush at the end of this turn if anything waits, and a call at the next deadline.
+    /// After sending: a flush at the end of this turn if anything waits.
     fn after_sending(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let mut this = slf.borrow_mut();
-        let flushes = this.endpoint.wants_write() && !this.corked && this.writing.is_none();
-        this.corked |= flushes;
-        let event_loop = this.event_loop.clone_ref(py);
-        drop(this);
-        if flushes {
-            event_loop.call_method1(py, intern!(py, "call_soon"), (slf.getattr(intern!(py, "on_turn_end"))?,))?;
-        }
-        Self::arm(slf)
-    }
-
-    fn arm(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let mut this = slf.borrow_mut();
-        let Some(deadline) = this.endpoint.next_deadline() else { return Ok(()) };
-        if this.armed.is_some_and(|armed| armed <= deadline) {
+        if !this.endpoint.wants_write() || this.corked || this.writing.is_some() {
             return Ok(());
         }
-        this.armed = Some(deadline);
+        this.corked = true;
         let event_loop = this.event_loop.clone_ref(py);
         drop(this);
-        let delay = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        event_loop.call_method1(py, intern!(py, "call_later"), (delay, slf.getattr(intern!(py, "on_time"))?))?;
+        event_loop.call_method1(py, intern!(py, "call_soon"), (slf.getattr(intern!(py, "on_turn_end"))?,))?;
+        Ok(())
+    }
+
+    /// Makes the alarm and has the loop watch it.
+    fn watch_alarm(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let alarm = error::result(py, Alarm::new())?;
+        let fd = alarm.descriptor().as_raw_fd();
+        let event_loop = {
+            let mut this = slf.borrow_mut();
+            this.alarm = Some(alarm);
+            this.event_loop.clone_ref(py)
+        };
+        event_loop.call_method1(py, intern!(py, "add_reader"), (fd, slf.getattr(intern!(py, "on_time"))?))?;
         Ok(())
     }
 
@@ -246,41 +248,48 @@ impl Core {
         Self::watch(slf)
     }
 
-    /// Sends a call; its number, and the future of its reply.
+    /// Sends a call; the future of its reply, or `None` when there is no room to send it in.
     fn call<'py>(
         slf: &Bound<'py, Self>,
         message: &Bound<'py, PyAny>,
         timeout: Option<f64>,
-    ) -> PyResult<(u64, Bound<'py, PyAny>)> {
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let timeout = seconds(timeout)?;
-        let event_loop = slf.borrow().event_loop.clone_ref(py);
-        let future = event_loop.bind(py).call_method0(intern!(py, "create_future"))?;
-        let (call, settled) = message::with_bytes(message, |message| {
-            let mut this = slf.borrow_mut();
-            let deadline = Instant::now().checked_add(timeout.unwrap_or(this.timeout));
-            // A lone call goes out at once. With others in flight more will follow in this turn, and share a write.
-            let at_once = !this.corked && !this.endpoint.is_calling();
-            let call = error::result(py, this.endpoint.call(message, deadline, at_once))?;
-            this.calls.push_back(Some(future.clone().unbind()));
-            Ok((call, !this.endpoint.wants_write() && this.armed.is_some()))
-        })?;
-        if !settled {
-            Self::after_sending(slf)?;
-            Self::watch(slf)?;
+        if slf.borrow().endpoint.is_congested() {
+            return Ok(None);
         }
-        Ok((call.0, future))
+        if slf.borrow().alarm.is_none() {
+            Self::watch_alarm(slf)?;
+        }
+        let future = slf.borrow().create_future.bind(py).call0()?;
+        let is_waiting = message::with_bytes(message, |message| {
+            let mut this = slf.borrow_mut();
+            let now = Instant::now();
+            let deadline = now.checked_add(timeout.unwrap_or(this.timeout));
+            // A lone call goes out at once. While others are not yet answered more will follow in this turn, and they
+            // share a write.
+            let at_once = !this.corked && !this.endpoint.is_calling();
+            error::result(py, this.endpoint.call(message, deadline, at_once))?;
+            this.calls.push_back(Some(future.clone().unbind()));
+            if let (Some(alarm), Some(deadline)) = (&mut this.alarm, deadline) {
+                alarm.set(deadline, now);
+            }
+            Ok(this.endpoint.wants_write() && !this.corked)
+        })?;
+        if is_waiting {
+            Self::after_sending(slf)?;
+        }
+        Ok(Some(future))
     }
 
-    fn abandon(&mut self, py: Python<'_>, call: u64) -> PyResult<()> {
-        self.endpoint.abandon(CallId(call));
-        let place = call.checked_sub(self.first_call).map(|place| place as usize);
-        if let Some(future) = place.and_then(|place| self.calls.get_mut(place)) {
-            *future = None;
-        }
-        while self.calls.front().is_some_and(Option::is_none) {
-            self.calls.pop_front();
-            self.first_call += 1;
+    /// Gives up the call whose reply this future waits for.
+    fn abandon(&mut self, py: Python<'_>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let is_it = |call: &Option<Py<PyAny>>| call.as_ref().is_some_and(|call| call.is(future));
+        if let Some(place) = self.calls.iter().position(is_it) {
+            self.endpoint.abandon(CallId(self.first_call + place as u64));
+            self.calls[place] = None;
+            self.forget_settled();
         }
         self.dispatch(py)
     }
@@ -372,14 +381,16 @@ impl Core {
         Self::on_writable(slf)
     }
 
-    fn on_time(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        {
-            let mut this = slf.borrow_mut();
-            this.armed = None;
-            this.dispatch(py)?;
+    fn on_time(&mut self, py: Python<'_>) -> PyResult<()> {
+        if let Some(alarm) = &mut self.alarm {
+            alarm.acknowledge();
         }
-        Self::arm(slf)
+        self.dispatch(py)?;
+        // The session has only a bound on the next deadline; what it finds when it looks is exact.
+        if let (Some(alarm), Some(deadline)) = (&mut self.alarm, self.endpoint.next_deadline()) {
+            alarm.set(deadline, Instant::now());
+        }
+        Ok(())
     }
 
     /// The error for a message that did not come in time.
@@ -397,8 +408,9 @@ impl Core {
             // Before the descriptors close: a loop must not watch a number that may name another file soon.
             let (event_loop, reading, writing) =
                 (this.event_loop.clone_ref(py), this.reading.take(), this.writing.take());
+            let timer = this.alarm.as_ref().map(|alarm| alarm.descriptor().as_raw_fd());
             let ours = this.endpoint.check_usable("closing").is_ok();
-            if let Some(fd) = reading.filter(|_| ours) {
+            for fd in [reading, timer].into_iter().flatten().filter(|_| ours) {
                 event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;
             }
             if let Some(fd) = writing.filter(|_| ours) {
@@ -417,6 +429,7 @@ impl Core {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.event_loop)?;
+        visit.call(&self.create_future)?;
         for future in self.calls.iter().flatten().chain(&self.receivers).chain(&self.senders) {
             visit.call(future)?;
         }

@@ -209,7 +209,7 @@ pub(crate) fn accept_core<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let open = listener.open(py, "accepting on")?;
     match error::result(py, open.accept())? {
-        Accepted::Link(link) => Ok(Bound::new(py, Core::new(link, &listener.address, event_loop))?.into_any()),
+        Accepted::Link(link) => Ok(Bound::new(py, Core::new(link, &listener.address, event_loop)?)?.into_any()),
         Accepted::Nobody => Ok(py.None().into_bound(py)),
         Accepted::Pause(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
         Accepted::Finished => Ok(pyo3::types::PyBool::new(py, false).to_owned().into_any()),

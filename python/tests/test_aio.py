@@ -2,10 +2,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import panpipe
-import panpipe.aio
 import pytest
 from conftest import FRAMINGS, plain
+
+import panpipe
+import panpipe.aio
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -194,13 +195,19 @@ def test_a_closed_server_answers_nobody(run: Run, tmp_path: Any) -> None:
 
 def test_await_serve_runs_until_cancelled(run: Run, tmp_path: Any) -> None:
     async def serve() -> None:
-        serving = asyncio.ensure_future(panpipe.aio.serve(f"unix:{tmp_path}/a.sock?framing=lines", bytes.upper).__aenter__())
-        server = await serving
-        waiting = asyncio.ensure_future(server.wait())
-        async with panpipe.aio.connect(server.address) as peer:
+        address = f"unix:{tmp_path}/a.sock?framing=lines"
+
+        async def for_ever() -> None:
+            await panpipe.aio.serve(address, bytes.upper)
+
+        serving = asyncio.ensure_future(for_ever())
+        while not list(tmp_path.glob("*.sock")):
+            await asyncio.sleep(0)
+        async with panpipe.aio.connect(address) as peer:
             assert await peer.call("x") == b"X"
-        waiting.cancel()
-        await server.close()
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
         assert list(tmp_path.iterdir()) == []
 
     run(serve())

@@ -2,9 +2,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import panpipe
 import pytest
 from conftest import FRAMINGS, plain
+
+import panpipe
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -146,9 +147,13 @@ def test_a_silent_client_delays_nobody(upper: Callable[[str], str]) -> None:
 def test_a_client_that_does_not_read_stops_itself_and_nobody_else(upper: Callable[[str], str]) -> None:
     address = upper("unix:@panpipe-test-*?framing=length&timeout=300ms")
     flooding = panpipe.connect(address)
-    with pytest.raises(panpipe.DeadlineExceeded):
+
+    def flood() -> None:
         for _ in range(1000):
             flooding.send(b"x" * 1_000_000, timeout=0.3)
+
+    with pytest.raises(panpipe.DeadlineExceeded):
+        flood()
     with panpipe.connect(address) as peer:
         assert peer.call("fast", timeout=30) == b"FAST"
 

@@ -2,10 +2,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import panpipe
-import panpipe.aio
 import pytest
 from conftest import plain
+
+import panpipe
+import panpipe.aio
 from panpipe import _error
 
 VECTORS = Path(__file__).parents[2] / "vectors"
@@ -36,7 +37,9 @@ def test_an_error_is_also_its_standard_twin(kind: type[Exception], twin: type[Ex
     assert issubclass(kind, panpipe.Error)
 
 
-@pytest.mark.parametrize("row", json.loads((VECTORS / "address.json").read_text())["invalid"], ids=lambda row: row["address"])
+@pytest.mark.parametrize(
+    "row", json.loads((VECTORS / "address.json").read_text())["invalid"], ids=lambda row: row["address"]
+)
 def test_a_bad_address(row: dict[str, object]) -> None:
     with pytest.raises(panpipe.Error) as raised:
         panpipe.connect(str(row["address"]))

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import panpipe
 import pytest
+
+import panpipe
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,9 @@ def handle(message):
 panpipe.serve({address!r}, handle)
 print("the end")
 """
-    run = subprocess.run([sys.executable, "-c", source], input=b"one\ntwo\n", capture_output=True, timeout=30, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", source], input=b"one\ntwo\n", capture_output=True, timeout=30, check=True
+    )
     assert run.stdout == b"ONE\nTWO\n"
     assert run.stderr.count(b"stray\n") == 2
     assert run.stderr.count(b"stray from a child\n") == 2

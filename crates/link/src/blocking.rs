@@ -92,7 +92,7 @@ pub struct Blocking {
 
 struct State {
     endpoint: Endpoint,
-    /// Replies that the reading thread found for others.
+    /// The ends of calls that their threads have not taken yet.
     outcomes: Vec<(CallId, Result<Bytes>)>,
     /// A thread is waiting for input on behalf of all.
     has_reader: bool,
@@ -146,11 +146,14 @@ impl Blocking {
             if let Err(error) = state.endpoint.check_usable("receiving from") {
                 return Some(Err(error));
             }
-            match state.next_event(now, true)? {
+            match state.endpoint.next_event(now, true)? {
                 Event::Message(message) => Some(message.map(Some)),
                 Event::Ended(None) => Some(Ok(None)),
                 Event::Ended(Some(error)) => Some(Err(error)),
-                Event::Reply { .. } => None,
+                Event::Reply { call, outcome } => {
+                    state.outcomes.push((call, outcome));
+                    None
+                }
             }
         })
     }
@@ -163,15 +166,7 @@ impl Blocking {
         let deadline = deadline(timeout);
         let mut state = self.lock();
         let call = state.endpoint.call(message, deadline, true)?;
-        let outcome = self.wait_until(state, None, wait, "calling", |state, now| {
-            // Somebody else may have found it, and the calls of others may end before it does.
-            while state.endpoint.is_calling() {
-                match state.endpoint.next_event(now, false) {
-                    Some(Event::Reply { call: ended, outcome }) if ended == call => return Some(outcome),
-                    Some(Event::Reply { call, outcome }) => state.outcomes.push((call, outcome)),
-                    _ => break,
-                }
-            }
+        let outcome = self.wait_until(state, None, wait, "calling", |state, _| {
             let place = state.outcomes.iter().position(|(ended, _)| *ended == call)?;
             Some(state.outcomes.swap_remove(place).1)
         });
@@ -232,6 +227,7 @@ impl Blocking {
         let mut bell = None;
         let answer = loop {
             let now = Instant::now();
+            state.collect_outcomes(now);
             if let Some(answer) = check(&mut state, now) {
                 break answer;
             }
@@ -311,13 +307,10 @@ impl State {
         self.drained = self.endpoint.on_readable() == Input::Drained;
     }
 
-    /// The next event that is not the end of somebody's call.
-    fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
-        loop {
-            match self.endpoint.next_event(now, wants_message)? {
-                Event::Reply { call, outcome } => self.outcomes.push((call, outcome)),
-                event => return Some(event),
-            }
+    /// Takes the ends of calls, whoever waits for them.
+    fn collect_outcomes(&mut self, now: Instant) {
+        while let Some(Event::Reply { call, outcome }) = self.endpoint.next_event(now, false) {
+            self.outcomes.push((call, outcome));
         }
     }
 

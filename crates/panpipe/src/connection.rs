@@ -377,11 +377,8 @@ impl State {
     }
 
     fn dispatch_at(&mut self, now: Instant) {
-        while self.endpoint.is_calling() {
-            match self.endpoint.next_event(now, false) {
-                Some(Event::Reply { call, outcome }) => self.settle(call, outcome),
-                _ => break,
-            }
+        while let Some(Event::Reply { call, outcome }) = self.endpoint.next_event(now, false) {
+            self.settle(call, outcome);
         }
     }
 
