@@ -4,7 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Self, final
 
-__all__: list[str]
+__all__ = [
+    "Connecting",
+    "Connection",
+    "Core",
+    "Listener",
+    "Server",
+    "accept_core",
+    "connect",
+    "listen",
+    "methods",
+    "open_pair",
+    "pair",
+]
 
 _Message = bytes | bytearray | memoryview | str
 

@@ -144,6 +144,10 @@ print("the end")
     assert run.stderr.count(b"stray from a child\n") == 2
 
 
+def run_with(source: str, stdin: bytes) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run([sys.executable, "-c", source], input=stdin, capture_output=True, timeout=30, check=True)
+
+
 def test_stdio_as_a_client() -> None:
     source = """
 import panpipe
@@ -151,7 +155,7 @@ with panpipe.connect("-?framing=lines") as peer:
     assert peer.call("question") == b"answer"
     print("not in the protocol")
 """
-    run = subprocess.run([sys.executable, "-c", source], input=b"answer\n", capture_output=True, timeout=30, check=True)
+    run = run_with(source, b"answer\n")
     assert (run.stdout, run.stderr) == (b"question\n", b"not in the protocol\n")
 
 

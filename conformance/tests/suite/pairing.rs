@@ -1,0 +1,181 @@
+//! The founding exchange in every pairing of server and client, over every place and framing.
+
+use std::iter::once;
+use std::sync::{Arc, OnceLock};
+
+use panpipe_conformance::{Answer, Job, Outcome, Serving};
+
+use crate::Case;
+use crate::peer::{CLIENTS, Outcomes, SERVERS, Server};
+use crate::place::{self, Folder, places};
+use crate::skip::Skips;
+
+/// A server or a pair is started by the first case that needs it, and all others wait for that one.
+type Shared<T> = OnceLock<Result<T, String>>;
+
+struct Pairing {
+    folder: Arc<Folder>,
+    rows: Vec<Row>,
+    messages: Vec<Message>,
+    servers: Vec<Shared<Server>>,
+    /// Of server and client.
+    pairs: Vec<Vec<Shared<Outcomes>>>,
+}
+
+/// One address of every server, and those who meet there.
+struct Row {
+    place: &'static str,
+    framing: String,
+    /// Of server and client.
+    met: Vec<(usize, usize)>,
+}
+
+struct Message {
+    bytes: Vec<u8>,
+    fits: fn(framing: &str, length: usize) -> bool,
+}
+
+/// The cases of every transport and framing that the registries know.
+pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
+    let mut rows = Vec::new();
+    let mut names = Vec::new();
+    for place in panpipe::methods().iter().flat_map(|method| places(method.scheme)) {
+        for framing in framings() {
+            let mut met = Vec::new();
+            for (client, server) in pairs() {
+                let name = format!("{place}::{framing}::{}_to_{}", SERVERS[server].name, CLIENTS[client].name);
+                if !skips.matches(&name) {
+                    names.push((name, rows.len(), met.len()));
+                    met.push((server, client));
+                }
+            }
+            rows.push(Row { place, framing, met });
+        }
+    }
+    let pairing = Arc::new(Pairing::new(Arc::clone(folder), rows));
+    let case = |(name, row, meeting)| {
+        let pairing = Arc::clone(&pairing);
+        Case::new(name, move || pairing.check(row, meeting))
+    };
+    names.into_iter().map(case).collect()
+}
+
+/// Each with its variants, as `lines` and `length:u16le`.
+fn framings() -> impl Iterator<Item = String> {
+    panpipe::framings().iter().flat_map(|info| {
+        let variants = info.variants.iter().map(|variant| format!("{}:{variant}", info.name));
+        once(info.name.to_owned()).chain(variants)
+    })
+}
+
+fn pairs() -> impl Iterator<Item = (usize, usize)> {
+    (0..CLIENTS.len()).flat_map(|client| (0..SERVERS.len()).map(move |server| (client, server)))
+}
+
+impl Pairing {
+    fn new(folder: Arc<Folder>, rows: Vec<Row>) -> Self {
+        let row_of_cells = |_| CLIENTS.iter().map(|_| Shared::new()).collect();
+        Pairing {
+            folder,
+            rows,
+            messages: messages(),
+            servers: SERVERS.iter().map(|_| Shared::new()).collect(),
+            pairs: SERVERS.iter().map(row_of_cells).collect(),
+        }
+    }
+
+    /// Whether the exchange went as it should.
+    fn check(&self, row: usize, meeting: usize) -> Result<(), String> {
+        let (server, client) = self.rows[row].met[meeting];
+        let outcomes = self.pairs[server][client].get_or_init(|| self.run(server, client)).as_ref()?;
+        let place = self.rows[..row].iter().filter(|row| row.met.contains(&(server, client))).count();
+        let Outcome::Opened { answers } = outcomes[place].as_ref()? else {
+            return Err(format!("no connection: {:?}", outcomes[place]));
+        };
+        let asked = self.asked(row);
+        let texts = self.texts();
+        for (&message, answer) in asked.iter().zip(answers) {
+            let (request, reply) = (&texts[2 * message], &texts[2 * message + 1]);
+            match answer {
+                Answer::Text(text) if &texts[*text] == reply => {}
+                _ => {
+                    return Err(format!(
+                        "{} was answered with {answer:?}",
+                        request[..request.len().min(50)].escape_ascii()
+                    ));
+                }
+            }
+        }
+        match asked.len() == answers.len() {
+            true => Ok(()),
+            false => Err(format!("{} messages were asked, and {} answered", asked.len(), answers.len())),
+        }
+    }
+
+    /// All that one client asks of one server, in one process.
+    fn run(&self, server: usize, client: usize) -> Result<Outcomes, String> {
+        let serving = self.servers[server].get_or_init(|| self.serve(server)).as_ref()?;
+        let rows = self.rows.iter().enumerate().filter(|(_, row)| row.serves(server));
+        let met = rows.zip(&serving.places).filter(|((_, row), _)| row.met.contains(&(server, client)));
+        let job = |((row, _), Serving { address, .. }): ((usize, &Row), &Serving)| Job {
+            address: address.clone(),
+            steps: self.asked(row).into_iter().map(|message| Some(2 * message)).collect(),
+            ..Job::default()
+        };
+        CLIENTS[client].call(&self.texts(), met.map(job).collect())
+    }
+
+    fn serve(&self, server: usize) -> Result<Server, String> {
+        let rows = self.rows.iter().filter(|row| row.serves(server));
+        let options = |row: &Row| format!("framing={}&timeout=5s", row.framing);
+        let address = |row: &Row| place::address(row.place, &options(row), &self.folder);
+        SERVERS[server].serve(rows.map(address).collect::<Result<_, _>>()?)
+    }
+
+    /// The messages that the framing of a row carries.
+    fn asked(&self, row: usize) -> Vec<usize> {
+        let fits = |&place: &usize| {
+            let message = &self.messages[place];
+            (message.fits)(&self.rows[row].framing, message.bytes.len())
+        };
+        (0..self.messages.len()).filter(fits).collect()
+    }
+
+    /// Each message, and after it what answers it.
+    fn texts(&self) -> Vec<Vec<u8>> {
+        let messages = self.messages.iter().map(|message| &message.bytes);
+        messages.flat_map(|bytes| [bytes.clone(), bytes.to_ascii_uppercase()]).collect()
+    }
+}
+
+impl Row {
+    fn serves(&self, server: usize) -> bool {
+        self.met.iter().any(|&(serving, _)| serving == server)
+    }
+}
+
+fn messages() -> Vec<Message> {
+    let message = |bytes: &[u8], fits| Message { bytes: bytes.to_vec(), fits };
+    // Not the same byte all over, so that parts that changed places are seen.
+    let long = |length| (0u32..).map(|number| b'a' + (number % 251 % 26) as u8).take(length).collect::<Vec<_>>();
+    vec![
+        message(b"Hello, server!", |_, _| true),
+        message("grüße, 世界 ✓ naïve".as_bytes(), |_, _| true),
+        message(b"a\0b\nc\rd\r\n\0\xff\r", |framing, _| !["lines", "nul"].contains(&framing)),
+        message(b"a\0b\rc\x80\xff", |framing, _| framing == "lines"),
+        message(b"a\nb\rc\x80\xff\r\n", |framing, _| framing == "nul"),
+        message(b"", |framing, _| framing != "raw"),
+        message(&long(255), |framing, length| most(framing) == length),
+        message(&long(65_535), |framing, length| most(framing) == length),
+        message(&long(100_000), |framing, length| most(framing) > length),
+    ]
+}
+
+/// The largest message that a framing's count can hold; `raw` is for small ones, which arrive in one read.
+fn most(framing: &str) -> usize {
+    match framing {
+        "raw" | "length:u8" => 255,
+        _ if framing.starts_with("length:u16") => 65_535,
+        _ => usize::MAX,
+    }
+}

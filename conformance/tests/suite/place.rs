@@ -1,0 +1,55 @@
+//! Where servers listen: an address of each transport that no other server has.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A folder of this run's own for socket files, removed with it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("panpipe-conformance-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary folder can be made");
+        Folder(path)
+    }
+
+    /// The path of a new file.
+    pub(crate) fn path(&self) -> String {
+        self.0.join(next().to_string()).to_str().expect("the temporary folder has a UTF-8 name").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The places that cases of a transport run at: mostly its own name.
+pub(crate) fn places(scheme: &'static str) -> &'static [&'static str] {
+    match scheme {
+        "unix" => &["unix", "unix_abstract"],
+        "tcp" => &["tcp"],
+        "stdio" => &["stdio"],
+        "fd" => &["fd"],
+        "mem" => &["mem"],
+        // A new transport has cases at once: give it an address below, or a line in skip.toml.
+        scheme => panic!("the suite knows no place for {scheme}"),
+    }
+}
+
+/// An address to listen on at `place`.
+pub(crate) fn address(place: &str, options: &str, folder: &Folder) -> Result<String, String> {
+    Ok(match place {
+        "tcp" => format!("tcp://localhost:0?{options}"),
+        "unix" => format!("unix:{}?{options}", folder.path()),
+        // Node 20 fills abstract names up with zero bytes to 107, so that it meets others only at names of that length.
+        "unix_abstract" => format!("unix:@{:-<107}?{options}", format!("panpipe-{}-{}", std::process::id(), next())),
+        _ => return Err(format!("the suite knows no address for {place}; add one, or a line to skip.toml")),
+    })
+}
+
+fn next() -> usize {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}

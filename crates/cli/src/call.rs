@@ -1,0 +1,42 @@
+//! `panpipe call`: one message there, one reply back. No runtime, so that it starts at once.
+
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use panpipe::{Error, ErrorKind, Result};
+use panpipe_link::{Address, WaitFor, blocking};
+
+use crate::arguments::Call;
+use crate::report;
+
+pub(crate) fn run(arguments: Call) -> Result<ExitCode> {
+    report::exit_on_interrupt();
+    let mut address = panpipe_link::parse(&arguments.address)?;
+    address.timeout = arguments.timeout.unwrap_or(address.timeout);
+    let message = match arguments.message {
+        Some(message) => message.into_vec(),
+        None => read_stdin(&address)?,
+    };
+    let peer = blocking::connect(&address, None, &mut WaitFor)?;
+    let reply = peer.call(&message, Some(address.timeout), &mut WaitFor)?;
+    let newline: &[u8] = if arguments.no_newline || reply.ends_with(b"\n") { b"" } else { b"\n" };
+    report::print(&[&reply, newline])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All of stdin; no more than one byte beyond `max` is read of an endless one.
+fn read_stdin(address: &Address) -> Result<Vec<u8>> {
+    let error = |kind| Error::new(kind, format!("reading the message for {}", address.text())).at(address.text());
+    let mut message = Vec::new();
+    let most = address.max as u64;
+    let read = io::stdin().lock().take(most + 1).read_to_end(&mut message);
+    read.map_err(|reason| error(ErrorKind::Io).because(reason))?;
+    match message.len() > address.max {
+        true => {
+            let reason = format!("a message may be {most} bytes at most, and stdin holds more");
+            Err(error(ErrorKind::TooLarge).because(reason))
+        }
+        false => Ok(message),
+    }
+}

@@ -1,0 +1,24 @@
+//! The `panpipe` command. Data goes to stdout, messages to stderr.
+
+mod arguments;
+mod call;
+mod log;
+mod methods;
+mod program;
+mod report;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(serve) => serve::run(serve),
+        Command::Call(call) => call::run(call),
+        Command::Methods { markdown } => methods::run(markdown),
+    };
+    outcome.unwrap_or_else(|error| report::failure(&error))
+}

@@ -1,0 +1,93 @@
+//! `panpipe methods`: what may stand in an address, from the registries.
+
+use std::process::ExitCode;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use panpipe::Result;
+
+use crate::report;
+
+/// Columns when stdout is no terminal.
+const PIPED_WIDTH: u16 = 100;
+
+pub(crate) fn run(markdown: bool) -> Result<ExitCode> {
+    let (transports, framings) = (transports(), framings());
+    let text = match markdown {
+        true => format!("## Transports\n\n{}\n## Framings\n\n{}", transports.markdown(), framings.markdown()),
+        false => format!("Transports\n{}\n\nFramings\n{}\n", transports.plain(), framings.plain()),
+    };
+    report::print(&[text.as_bytes()])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Rows of Markdown text, whose first column holds names.
+struct Rows {
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+fn transports() -> Rows {
+    let rows = panpipe::methods().iter().map(|method| {
+        let options = method.options.iter().map(|option| format!("{}={}", option.name, option.default));
+        vec![
+            method.scheme.to_owned(),
+            method.form.to_owned(),
+            method.reaches.to_owned(),
+            method.good_for.to_owned(),
+            method.not_for.to_owned(),
+            options.collect::<Vec<_>>().join(", "),
+        ]
+    });
+    Rows { head: vec!["scheme", "form", "reaches", "good for", "not for", "options"], rows: rows.collect() }
+}
+
+fn framings() -> Rows {
+    let rows = panpipe::framings().iter().map(|framing| {
+        let variants = match framing.variants {
+            [] => String::new(),
+            variants => format!(" (:{})", variants.join(", :")),
+        };
+        let carries = match framing.cannot_carry {
+            "" => "anything".to_owned(),
+            but => format!("anything but {but}"),
+        };
+        vec![format!("{}{variants}", framing.name), framing.wire.to_owned(), carries, framing.good_for.to_owned()]
+    });
+    Rows { head: vec!["framing", "on the wire", "carries", "good for"], rows: rows.collect() }
+}
+
+impl Rows {
+    /// A table as wide as the terminal.
+    fn plain(&self) -> String {
+        let mut table = Table::new();
+        table
+            .load_style(presets::UTF8_HORIZONTAL_ONLY)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width())
+            .set_header(&self.head);
+        for row in &self.rows {
+            table.add_row(row);
+        }
+        table.trim_fmt()
+    }
+
+    fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let head: Vec<_> = self.head.iter().map(ToString::to_string).collect();
+        let rows = self.rows.iter().map(|row| {
+            let mut cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            if let [name, ..] = cells.as_mut_slice() {
+                *name = format!("`{name}`");
+            }
+            line(&cells)
+        });
+        line(&head) + &line(&vec!["---".to_owned(); head.len()]) + &rows.collect::<String>()
+    }
+}
+
+fn width() -> u16 {
+    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col,
+        _ => PIPED_WIDTH,
+    }
+}
