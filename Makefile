@@ -37,3 +37,47 @@ node_modules/ready: package.json package-lock.json javascript/package.json
 javascript/dist/index.js: node_modules/ready $(TYPESCRIPT) javascript/tsconfig.json
 	@npm run --silent --workspace javascript build
 	@touch $@
+
+.PHONY: demo
+demo: build ## Runs the founding example for real, and the same over each address and framing
+	@$(PYTHON) demo/demo.py
+
+.PHONY: test
+test: build test-tools ## Runs every test of every language
+	cargo test --quiet --locked --workspace --exclude panpipe-bench
+	cd python && ../$(PYTHON) -m pytest --quiet
+	cd python && ../$(PYTHON) -m mypy.stubtest panpipe._panpipe
+	npm test --silent --workspace javascript
+
+.PHONY: test-tools
+test-tools: tools # Gets what only the tests need: nc
+	@./tools/nc
+
+.PHONY: bench
+bench: build ## Compares with bare sockets; BENCH='--quick --only TEXT' for a part
+	cargo run --release --quiet --locked -p panpipe-bench -- $(BENCH)
+
+.PHONY: lint
+lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in every language
+	cargo fmt --check
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps
+	.venv/bin/ruff check --quiet --config python/pyproject.toml python demo bench conformance examples
+	.venv/bin/ruff format --check --quiet --config python/pyproject.toml python demo bench conformance examples
+	cd python && ../.venv/bin/mypy --no-error-summary
+	npx tsc --project javascript --noEmit
+
+.PHONY: format
+format: .venv/ready ## Formats Rust and Python
+	cargo fmt
+	.venv/bin/ruff check --quiet --fix --config python/pyproject.toml python demo bench conformance examples
+	.venv/bin/ruff format --quiet --config python/pyproject.toml python demo bench conformance examples
+
+.PHONY: docs
+docs: build ## Writes the tables of docs/methods.md anew, from the registries
+	@./tools/methods > docs/methods.md
+
+.PHONY: clean
+clean: ## Removes everything that was built
+	cargo clean
+	rm -rf .venv node_modules javascript/dist python/panpipe/*.so

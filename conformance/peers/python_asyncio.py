@@ -5,8 +5,9 @@ import os
 import sys
 from contextlib import AsyncExitStack
 
-import panpipe
 from conversation import Request, answer_of, failure_of, tell
+
+import panpipe
 
 
 async def upper(message: bytes) -> bytes:

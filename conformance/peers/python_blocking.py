@@ -4,8 +4,9 @@ import os
 import sys
 import threading
 
-import panpipe
 from conversation import Request, answer_of, failure_of, tell
+
+import panpipe
 
 
 def serve(request: Request) -> None:

@@ -29,7 +29,7 @@ from panpipe._error import (
     TooLarge,
     Unsupported,
 )
-from panpipe._panpipe import Connection, Listener, Server, connect, listen, methods, pair
+from panpipe._panpipe import Connection, Listener, Server, connect, framings, listen, methods, pair
 
 __all__ = [
     "AddressInUse",
@@ -52,6 +52,7 @@ __all__ = [
     "Unsupported",
     "aio",
     "connect",
+    "framings",
     "listen",
     "methods",
     "pair",

@@ -12,6 +12,7 @@ __all__ = [
     "Server",
     "accept_core",
     "connect",
+    "framings",
     "listen",
     "methods",
     "open_pair",
@@ -99,6 +100,9 @@ def pair(options: str = "") -> tuple[Connection, Connection]:
 
 def methods() -> list[dict[str, str]]:
     """Every transport there is, with what it reaches and what it is good for."""
+
+def framings() -> list[str]:
+    """The names of the framings there are."""
 
 @final
 class Server:

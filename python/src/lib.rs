@@ -17,5 +17,5 @@ mod _panpipe {
     #[pymodule_export]
     use crate::blocking::{Connection, Listener, accept_core, connect, listen, pair};
     #[pymodule_export]
-    use crate::server::{Server, methods};
+    use crate::server::{Server, framings, methods};
 }

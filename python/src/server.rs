@@ -198,3 +198,9 @@ pub(crate) fn methods(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     };
     panpipe_link::methods().iter().map(row).collect()
 }
+
+/// The names of the framings there are.
+#[pyfunction]
+pub(crate) fn framings() -> Vec<&'static str> {
+    panpipe_link::framings().iter().map(|framing| framing.name).collect()
+}

@@ -3,10 +3,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from conftest import FRAMINGS, plain
 
 import panpipe
 import panpipe.aio
+
+from conftest import FRAMINGS, plain
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

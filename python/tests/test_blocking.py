@@ -3,9 +3,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FRAMINGS, plain
 
 import panpipe
+
+from conftest import FRAMINGS, plain
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)

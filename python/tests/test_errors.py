@@ -3,11 +3,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import plain
 
 import panpipe
 import panpipe.aio
 from panpipe import _error
+
+from conftest import plain
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 

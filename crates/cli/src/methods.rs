@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use panpipe::Result;
+use panpipe::{OptionInfo, Result};
 
 use crate::report;
 
@@ -11,11 +11,12 @@ use crate::report;
 const PIPED_WIDTH: u16 = 100;
 
 pub(crate) fn run(markdown: bool) -> Result<ExitCode> {
-    let (transports, framings) = (transports(), framings());
-    let text = match markdown {
-        true => format!("## Transports\n\n{}\n## Framings\n\n{}", transports.markdown(), framings.markdown()),
-        false => format!("Transports\n{}\n\nFramings\n{}\n", transports.plain(), framings.plain()),
-    };
+    let tables = [("Transports", transports()), ("Framings", framings()), ("Options", options())];
+    let written = tables.iter().map(|(title, rows)| match markdown {
+        true => format!("## {title}\n\n{}", rows.markdown()),
+        false => format!("{title}\n{}\n", rows.plain()),
+    });
+    let text = written.collect::<Vec<_>>().join("\n");
     report::print(&[text.as_bytes()])?;
     Ok(ExitCode::SUCCESS)
 }
@@ -54,6 +55,22 @@ fn framings() -> Rows {
         vec![format!("{}{variants}", framing.name), framing.wire.to_owned(), carries, framing.good_for.to_owned()]
     });
     Rows { head: vec!["framing", "on the wire", "carries", "good for"], rows: rows.collect() }
+}
+
+fn options() -> Rows {
+    let row = |option: &OptionInfo, of: &str| {
+        [option.name, option.value, option.default, option.summary, of].map(str::to_owned).to_vec()
+    };
+    let mut rows: Vec<_> = panpipe::COMMON_OPTIONS.iter().map(|option| row(option, "all")).collect();
+    for method in panpipe::methods() {
+        for option in method.options {
+            match rows.iter_mut().find(|row| row[0] == option.name) {
+                Some(row) => row[4] = format!("{}, {}", row[4], method.scheme),
+                None => rows.push(row(option, method.scheme)),
+            }
+        }
+    }
+    Rows { head: vec!["option", "value", "default", "what it says", "of"], rows }
 }
 
 impl Rows {

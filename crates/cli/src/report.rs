@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use panpipe::{Error, ErrorKind, Ran, Result};
 
-/// What a shell calls a program that Ctrl-C or SIGTERM ended.
+/// What a shell calls a program that SIGHUP, Ctrl-C or SIGTERM ended.
+pub(crate) const HUNG_UP: u8 = 129;
 pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) const TERMINATED: u8 = 143;
 

@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: Serve) -> Result<ExitCode> {
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(system)?;
         let serve = async {
             match program {
                 program if !program.is_empty() => serve_program(Program::new(program, &address), &address).await,
@@ -37,6 +38,7 @@ pub(crate) fn run(arguments: Serve) -> Result<ExitCode> {
             served = serve => served.map(|()| ExitCode::SUCCESS),
             _ = interrupt.recv() => Ok(ExitCode::from(report::INTERRUPTED)),
             _ = terminate.recv() => Ok(ExitCode::from(report::TERMINATED)),
+            _ = hang_up.recv() => Ok(ExitCode::from(report::HUNG_UP)),
         }
     });
     // Drops every task where it stands: listeners remove their files, connections close, children are killed.
@@ -48,8 +50,7 @@ pub(crate) fn run(arguments: Serve) -> Result<ExitCode> {
 async fn serve(address: &Address, handler: impl panpipe::Handler) -> Result<()> {
     let server = panpipe::serve(address.text(), handler).await?;
     report::say(&format!("listening on {}", server.address()));
-    server.wait().await;
-    Ok(())
+    server.wait().await
 }
 
 async fn serve_program(program: Program, address: &Address) -> Result<()> {

@@ -25,4 +25,6 @@ pub use transport::{
     Accepted, Connecting, Link, Listener, Progress, connect, listen, may_block, methods, pair, pair_address, parse,
 };
 
-pub use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, FramingInfo, Method, Ran, Result, framings};
+pub use panpipe_wire::{
+    Address, COMMON_OPTIONS, CallId, Error, ErrorKind, Event, FramingInfo, Method, OptionInfo, Ran, Result, framings,
+};

@@ -14,8 +14,8 @@
 //! let upper = |message: panpipe::Bytes| async move { message.to_ascii_uppercase() };
 //! let server = panpipe::serve("tcp://localhost:9999?framing=raw", upper).await?;
 //! println!("listening on {}", server.address());
-//! server.wait().await;
-//! # Ok(()) }
+//! server.wait().await
+//! # }
 //! ```
 //!
 //! These need a tokio runtime with I/O and time enabled. [`blocking`] needs none.
@@ -35,4 +35,4 @@ mod server;
 pub use server::{Handler, Reply, Server, serve};
 
 pub use bytes::Bytes;
-pub use panpipe_link::{Error, ErrorKind, FramingInfo, Ran, Result, framings, methods};
+pub use panpipe_link::{COMMON_OPTIONS, Error, ErrorKind, FramingInfo, OptionInfo, Ran, Result, framings, methods};

@@ -61,6 +61,11 @@ impl Listener {
         }
     }
 
+    /// Whether there is one connection, which was there from the start.
+    pub(crate) fn serves_one(&self) -> bool {
+        self.descriptors.is_empty()
+    }
+
     pub(crate) async fn accept_link(&self) -> Result<Option<Link>> {
         loop {
             match self.listener.accept()? {

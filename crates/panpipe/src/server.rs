@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Endpoint, ErrorKind, Event, Link, Result};
+use panpipe_link::{Address, Endpoint, Error, ErrorKind, Event, Link, Result};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -93,7 +93,7 @@ pub async fn serve(address: &str, handler: impl Handler) -> Result<Server> {
 pub struct Server {
     address: Arc<str>,
     stop: watch::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<()>>,
 }
 
 impl Server {
@@ -103,49 +103,72 @@ impl Server {
     }
 
     /// Waits until nobody can come any more: for ever on a socket, until its end on stdin.
-    pub async fn wait(mut self) {
-        let _ = (&mut self.task).await;
+    ///
+    /// # Errors
+    /// `io` when listening itself broke; on stdin also what ended its one connection, as `bad-peer`.
+    pub async fn wait(mut self) -> Result<()> {
+        ended((&mut self.task).await)
     }
 
     /// Stops listening, lets each connection finish the message it is handling, and closes them.
-    pub async fn close(self) {
+    ///
+    /// # Errors
+    /// Those of [`wait`](Self::wait).
+    pub async fn close(self) -> Result<()> {
         let Server { stop, task, .. } = self;
         drop(stop);
-        let _ = task.await;
+        ended(task.await)
     }
 }
 
-async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch::Receiver<()>) {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let connections = stopped.clone();
-    let accepting = async {
-        loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let link = match listener.accept_link().await {
-                Ok(Some(link)) => link,
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::error!(%error, "no longer accepting");
-                    return;
-                }
-            };
-            let (address, handler) = (listener.parsed_address().clone(), Arc::clone(&handler));
-            let stopped = connections.clone();
-            tokio::spawn(async move {
-                if let Err(error) = serve_connection(link, &address, &*handler, stopped).await {
-                    tracing::warn!(%error, "connection closed");
-                }
-                drop(permit);
-            });
-        }
-    };
-    tokio::select! {
-        () = accepting => {}
-        _ = stopped.changed() => {}
+fn ended(outcome: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
+        // The runtime is shutting down.
+        Err(_) => Ok(()),
     }
+}
+
+async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch::Receiver<()>) -> Result<()> {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    // Where only one connection can come its end is the server's.
+    let last: Arc<OnceLock<Error>> = Arc::default();
+    let connections = stopped.clone();
+    let accepted = tokio::select! {
+        accepted = accept_all(&listener, &handler, &room, &last, &connections) => accepted,
+        _ = stopped.changed() => Ok(()),
+    };
+    let serves_one = listener.serves_one();
     drop(listener);
     // All permits are there again when the last connection has gone.
     let _ = room.acquire_many(MOST_CONNECTIONS as u32).await;
+    match last.get() {
+        Some(error) if serves_one => Err(error.clone()),
+        _ => accepted,
+    }
+}
+
+async fn accept_all(
+    listener: &Listener,
+    handler: &Arc<impl Handler>,
+    room: &Arc<Semaphore>,
+    last: &Arc<OnceLock<Error>>,
+    stopped: &watch::Receiver<()>,
+) -> Result<()> {
+    loop {
+        let Ok(permit) = Arc::clone(room).acquire_owned().await else { return Ok(()) };
+        let Some(link) = listener.accept_link().await? else { return Ok(()) };
+        let (address, handler) = (listener.parsed_address().clone(), Arc::clone(handler));
+        let (stopped, last) = (stopped.clone(), Arc::clone(last));
+        tokio::spawn(async move {
+            if let Err(error) = serve_connection(link, &address, &*handler, stopped).await {
+                tracing::warn!(%error, "connection closed");
+                let _ = last.set(error);
+            }
+            drop(permit);
+        });
+    }
 }
 
 async fn serve_connection(
@@ -167,7 +190,7 @@ async fn serve_connection(
                     Ok(Some(reply)) => endpoint.send(&reply, false),
                     Ok(None) => Ok(()),
                     Err(reason) => {
-                        let error = panpipe_link::Error::new(ErrorKind::Closed, format!("handling {}", address.text()));
+                        let error = Error::new(ErrorKind::Closed, format!("handling {}", address.text()));
                         break Err(error.because(reason));
                     }
                 }?;

@@ -44,7 +44,7 @@ pub struct OptionInfo {
 }
 
 /// The options that every address has.
-pub(crate) const COMMON: &[OptionInfo] = &[
+pub const COMMON: &[OptionInfo] = &[
     OptionInfo {
         name: "framing",
         value: "a framing",

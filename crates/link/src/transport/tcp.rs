@@ -99,7 +99,7 @@ fn resolve(address: &Address, doing: &str) -> Result<Vec<SocketAddr>> {
         Host::Ip(ip) => vec![ip],
         Host::Name(name) => (name, port)
             .to_socket_addrs()
-            .map_err(|reason| error(ErrorKind::NotFound).because(reason))?
+            .map_err(|_| error(ErrorKind::NotFound).because(format!("the name {name} does not resolve")))?
             .map(|socket| socket.ip())
             .collect(),
     };

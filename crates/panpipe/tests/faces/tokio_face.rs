@@ -214,7 +214,7 @@ async fn a_closed_server_leaves_no_socket_file_and_answers_nobody() {
     let path = address.trim_start_matches("unix:").split('?').next().unwrap().to_owned();
     let peer = panpipe::connect(&address).await.unwrap();
     assert_eq!(peer.call("x").await.unwrap(), "X");
-    server.close().await;
+    server.close().await.unwrap();
     assert!(!std::path::Path::new(&path).exists());
     assert!(peer.recv().await.unwrap().is_none());
     assert_eq!(panpipe::connect(&address).await.err().unwrap().kind(), ErrorKind::NotFound);

@@ -1,0 +1,166 @@
+"""What the Python contenders share: their two roles, and what a client times, counts and checks.
+
+The roles and the lines that a client reads and prints are those of ``bench/src/contender/mod.rs``.
+"""
+
+import asyncio
+import json
+import sys
+from collections import namedtuple
+from time import perf_counter_ns
+
+END = b"the end!"
+WINDOW = 64
+
+# The clock is looked at once in this many operations.
+EVERY = 64
+
+# What a client is asked to measure: bytes, and nanoseconds to warm up and to measure.
+Task = namedtuple("Task", "workload size warm measured")
+
+
+def run(serve, measure):
+    """Runs the role that the command line names."""
+    if sys.argv[1] == "server":
+        serve(sys.argv[2], sys.argv[3])
+        return
+    echo, sink = sys.argv[2:4]
+    for line in sys.stdin:
+        workload, *numbers = line.split()
+        size, warm, measured = map(int, numbers)
+        task = Task(workload, size, warm * 1_000_000, measured * 1_000_000)
+        operations, value = measure(task, sink if workload == "stream" else echo)
+        print(json.dumps({"operations": operations, "value": value}), flush=True)
+
+
+def message(size, number=0):
+    """A message of ``size`` bytes that differs from those of other numbers."""
+    return bytes((place * 7 + place // 251 + number) & 255 for place in range(size))
+
+
+def place(address):
+    """Where a bare socket listens or connects: a path, or a host and a port."""
+    address, _, _ = address.partition("?")
+    if address.startswith("unix:"):
+        return address.removeprefix("unix:")
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    return host, int(port)
+
+
+def round_trips(call, task):
+    """The median, in microseconds, of calls one after another."""
+    sent, size = message(task.size), task.size
+    check(call(sent) == sent)
+    operations, times, last = 0, [], perf_counter_ns()
+    warm_until = last + task.warm
+    until = warm_until + task.measured
+    # A stall of the system may outlast the measurement; it is then measured.
+    while last < until or not times:
+        reply = call(sent)
+        now = perf_counter_ns()
+        if len(reply) != size:
+            check(False)
+        if last >= warm_until:
+            times.append(now - last)
+        last = now
+        operations += 1
+    check(call(sent) == sent)
+    return operations, sorted(times)[len(times) // 2] / 1e3
+
+
+async def round_trips_async(call, task):
+    """As ``round_trips``."""
+    sent, size = message(task.size), task.size
+    check(await call(sent) == sent)
+    operations, times, last = 0, [], perf_counter_ns()
+    warm_until = last + task.warm
+    until = warm_until + task.measured
+    while last < until or not times:
+        reply = await call(sent)
+        now = perf_counter_ns()
+        if len(reply) != size:
+            check(False)
+        if last >= warm_until:
+            times.append(now - last)
+        last = now
+        operations += 1
+    check(await call(sent) == sent)
+    return operations, sorted(times)[len(times) // 2] / 1e3
+
+
+async def in_flight(call, task):
+    """Calls per second of 64 tasks, each of which calls again as soon as it is answered."""
+    size, now = task.size, perf_counter_ns()
+    warm_until, until = now + task.warm, now + task.warm + task.measured
+    operations, marks = 0, []
+
+    async def caller(number):
+        nonlocal operations
+        sent = message(size, number)
+        check(await call(sent) == sent)
+        while len(marks) < 2:
+            reply = await call(sent)
+            if len(reply) != size:
+                check(False)
+            operations += 1
+            if operations % EVERY == 0:
+                now = perf_counter_ns()
+                if now >= (until if marks else warm_until):
+                    marks.append((now, operations))
+
+    await asyncio.gather(*(caller(number) for number in range(WINDOW)))
+    (begun, before), (ended, after) = marks[:2]
+    return operations + WINDOW, (after - before) * 1e9 / (ended - begun)
+
+
+def stream(send, call, task):
+    """Megabytes per second of messages that a sink receives, until it has acknowledged the last."""
+    operations, sent = 0, message(task.size)
+    for span in (task.warm, task.measured):
+        count, begun = 0, perf_counter_ns()
+        while perf_counter_ns() - begun < span:
+            send(sent)
+            count += 1
+        check(call(END) == count.to_bytes(8, "big"))
+        value = count * task.size * 1e3 / (perf_counter_ns() - begun)
+        operations += count
+    return operations, value
+
+
+async def stream_async(send, call, task):
+    """As ``stream``."""
+    operations, sent = 0, message(task.size)
+    for span in (task.warm, task.measured):
+        count, begun = 0, perf_counter_ns()
+        while perf_counter_ns() - begun < span:
+            await send(sent)
+            count += 1
+        check(await call(END) == count.to_bytes(8, "big"))
+        value = count * task.size * 1e3 / (perf_counter_ns() - begun)
+        operations += count
+    return operations, value
+
+
+class Sink:
+    """Counts messages of one size."""
+
+    def __init__(self):
+        self.count, self.size = 0, None
+
+    def take(self, taken):
+        """The count when it is asked for, else ``None``."""
+        if taken == END:
+            count, self.count = self.count, 0
+            return count.to_bytes(8, "big")
+        if self.size is None:
+            self.size = len(taken)
+            check(taken == message(self.size))
+        if len(taken) != self.size:
+            check(False)
+        self.count += 1
+        return None
+
+
+def check(holds):
+    if not holds:
+        raise SystemExit("what came is not what was sent")

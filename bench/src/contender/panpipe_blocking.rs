@@ -1,0 +1,41 @@
+//! `panpipe::blocking`, as a user writes it.
+
+use panpipe::Bytes;
+use panpipe::blocking::{Connection, connect, listen};
+
+use super::measure::{Measured, Sink};
+use super::{Role, Task, announce, blocking};
+use crate::Outcome;
+
+pub(super) fn serve(role: Role, address: &str) -> Outcome<()> {
+    let listener = listen(address)?;
+    announce(listener.address())?;
+    while let Some(peer) = listener.accept()? {
+        let mut sink = Sink::default();
+        while let Some(message) = peer.recv()? {
+            match role {
+                Role::Echo => peer.send(message)?,
+                Role::Sink => {
+                    if let Some(count) = sink.take(&message)? {
+                        peer.send(count)?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn measure(task: Task, address: &str) -> Outcome<Measured> {
+    blocking::measure(task, &mut connect(address)?)
+}
+
+impl blocking::Peer for Connection {
+    fn send(&mut self, message: &[u8]) -> Outcome<()> {
+        Ok(Connection::send(self, message)?)
+    }
+
+    fn call(&mut self, message: &[u8]) -> Outcome<impl AsRef<[u8]>> {
+        Ok::<Bytes, _>(Connection::call(self, message)?)
+    }
+}

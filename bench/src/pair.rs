@@ -1,0 +1,226 @@
+//! The processes of one contender: a client, and a server for each role.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, set_parent_process_death_signal};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::face::{Program, ProgramKind, Workload};
+
+/// Milliseconds of each measurement.
+const MEASURED: u32 = 40;
+
+/// A contender that has not answered by then never will.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// Where the two ends run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// Both on one CPU.
+    Pinned,
+    /// Each on a CPU of its own.
+    Apart,
+    /// Wherever the kernel likes.
+    Unpinned,
+}
+
+impl Placement {
+    pub(crate) const ALL: [Placement; 3] = [Placement::Pinned, Placement::Apart, Placement::Unpinned];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Placement::Pinned => "pinned",
+            Placement::Apart => "apart",
+            Placement::Unpinned => "unpinned",
+        }
+    }
+
+    /// The CPUs of the client and of the server. The first CPU serves most interrupts, so one end alone has the last.
+    fn cpus(self) -> Outcome<(CpuSet, CpuSet)> {
+        let allowed = sched_getaffinity(None)?;
+        let one = |cpu| {
+            let mut one = CpuSet::new();
+            one.set(cpu);
+            one
+        };
+        let mut each = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+        match (self, each.next(), each.next_back()) {
+            (Placement::Unpinned, ..) => Ok((allowed, allowed)),
+            (Placement::Pinned, Some(only), None) | (Placement::Pinned, _, Some(only)) => Ok((one(only), one(only))),
+            (Placement::Apart, Some(first), Some(last)) => Ok((one(first), one(last))),
+            _ => Err("there are not enough CPUs".into()),
+        }
+    }
+}
+
+/// What one measurement brought.
+pub(crate) struct Sample {
+    pub(crate) value: f64,
+    /// CPU time of both ends for one operation, in microseconds.
+    pub(crate) cpu: f64,
+}
+
+/// The processes of one contender.
+pub(crate) struct Pair {
+    client: Process,
+    echo: Process,
+    sink: Process,
+    // Goes last, when nobody listens there any more.
+    _directory: Directory,
+}
+
+impl Pair {
+    /// Starts servers that listen on `transport`, and a client.
+    pub(crate) fn start(program: &Program, transport: &str) -> Outcome<Self> {
+        let directory = Directory::make()?;
+        let address = |role: &str| match transport {
+            "unix" => format!("unix:{}", directory.0.join(role).display()),
+            _ => "tcp://127.0.0.1:0".to_owned(),
+        };
+        let mut echo = Process::start(program, &["server", "echo", &address("echo")])?;
+        let mut sink = Process::start(program, &["server", "sink", &address("sink")])?;
+        let (at_echo, at_sink) = (echo.read_line()?, sink.read_line()?);
+        let client = Process::start(program, &["client", &at_echo, &at_sink])?;
+        Ok(Pair { client, echo, sink, _directory: directory })
+    }
+
+    /// One measurement, after `warm_up` milliseconds that are not counted.
+    pub(crate) fn measure(&mut self, workload: &Workload, placement: Placement, warm_up: u32) -> Outcome<Sample> {
+        let (of_client, of_server) = placement.cpus()?;
+        self.client.run_on(&of_client)?;
+        self.echo.run_on(&of_server)?;
+        self.sink.run_on(&of_server)?;
+        let before = self.cpu_time()?;
+        writeln!(self.client.input, "{} {warm_up} {MEASURED}", workload.task)?;
+        let answer: Value = serde_json::from_str(&self.client.read_line()?)?;
+        let spent = self.cpu_time()? - before;
+        match (answer["operations"].as_f64(), answer["value"].as_f64()) {
+            (Some(operations), Some(value)) => Ok(Sample { value, cpu: spent as f64 / 1e3 / operations }),
+            _ => Err(format!("a client answered {answer}").into()),
+        }
+    }
+
+    fn cpu_time(&self) -> Outcome<u64> {
+        Ok(self.client.cpu_time()? + self.echo.cpu_time()? + self.sink.cpu_time()?)
+    }
+}
+
+/// A child that dies with us.
+struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(program: &Program, arguments: &[&str]) -> Outcome<Self> {
+        let mut command = command(program)?;
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // SAFETY: this is a single system call, which is safe between fork and exec.
+        unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+        let mut child = command.spawn().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(input), Some(output)) => Ok(Process { child, input, output: BufReader::new(output) }),
+            _ => Err("a child without pipes".into()),
+        }
+    }
+
+    fn read_line(&mut self) -> Outcome<String> {
+        let mut line = String::new();
+        // A contender never says more than one line at a time, so that the buffer is empty here.
+        if poll(&mut [PollFd::new(self.output.get_ref(), PollFlags::IN)], Some(&PATIENCE))? == 0 {
+            return Err("a contender does not answer".into());
+        }
+        if self.output.read_line(&mut line)? == 0 {
+            return Err(format!("a contender has ended: {}", self.child.wait()?).into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Lets all its threads run on these CPUs alone.
+    fn run_on(&self, cpus: &CpuSet) -> Outcome<()> {
+        for task in self.tasks()? {
+            let number = task.file_name().and_then(|name| name.to_str()?.parse().ok());
+            sched_setaffinity(number.and_then(Pid::from_raw), cpus)?;
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds of CPU time that its threads have used (`schedstat` in proc(5)).
+    fn cpu_time(&self) -> Outcome<u64> {
+        let mut sum = 0;
+        for task in self.tasks()? {
+            let text = fs::read_to_string(task.join("schedstat"))?;
+            sum += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(sum)
+    }
+
+    fn tasks(&self) -> Outcome<Vec<PathBuf>> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()))?;
+        Ok(tasks.map(|task| task.map(|task| task.path())).collect::<Result<_, _>>()?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The repository, which holds this crate.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+pub(crate) fn python() -> PathBuf {
+    root().join(".venv/bin/python")
+}
+
+fn command(program: &Program) -> Outcome<Command> {
+    let contender = |file| root().join("bench/contenders").join(file);
+    Ok(match program.kind {
+        ProgramKind::Rust(name) => {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["contender", name]);
+            command
+        }
+        ProgramKind::Python(file) => {
+            let mut command = Command::new(python());
+            command.arg(contender(file));
+            command
+        }
+        ProgramKind::Node(file) => {
+            let mut command = Command::new("node");
+            command.arg(contender(file));
+            command
+        }
+    })
+}
+
+/// A directory of our own for socket files, removed when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn make() -> Outcome<Self> {
+        static MADE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("panpipe-bench-{}-{number}", std::process::id()));
+        fs::create_dir(&path)?;
+        Ok(Directory(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
