@@ -69,6 +69,23 @@ impl Endpoint {
         self.link.writer()
     }
 
+    /// The writer under a number of its own, for a loop that takes each number once.
+    ///
+    /// # Errors
+    /// `busy` when descriptors run out.
+    pub fn writer_of_its_own(&self) -> Result<Arc<OwnedFd>> {
+        if !Arc::ptr_eq(self.reader(), self.writer()) {
+            return Ok(Arc::clone(self.writer()));
+        }
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(self.writer(), 0);
+        duplicate.map(Arc::new).map_err(|errno| self.os_error(errno, "sending to"))
+    }
+
+    /// Says that nothing more can be sent because of `error`.
+    pub fn fail_output(&mut self, error: Error) {
+        self.session.output_failed(error);
+    }
+
     /// Whether to wait for input.
     #[inline]
     pub fn wants_read(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use panpipe_link::{Endpoint, Error, ErrorKind, Result};
@@ -12,23 +12,24 @@ use tokio::io::unix::AsyncFd;
 /// An endpoint's descriptors, registered with tokio.
 pub(crate) struct Readiness {
     reader: AsyncFd<Arc<OwnedFd>>,
-    /// `None` when the reader is also the writer.
-    writer: Option<AsyncFd<Arc<OwnedFd>>>,
+    /// Made when something first has to wait for room. A peer that reads makes a writer ready each time, and to be
+    /// woken by that for nothing costs a round trip a third.
+    writer: OnceLock<AsyncFd<Arc<OwnedFd>>>,
 }
 
 impl Readiness {
     /// Registers the descriptors of `endpoint`.
     pub(crate) fn of(endpoint: &Endpoint) -> Result<Self> {
-        let (reader, writer) = (endpoint.reader(), endpoint.writer());
-        let one = Arc::ptr_eq(reader, writer);
-        let interest = if one { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        Ok(Readiness {
-            reader: register(reader, interest, endpoint.address())?,
-            writer: match one {
-                true => None,
-                false => Some(register(writer, Interest::WRITABLE, endpoint.address())?),
-            },
-        })
+        let reader = register(endpoint.reader(), Interest::READABLE, endpoint.address())?;
+        Ok(Readiness { reader, writer: OnceLock::new() })
+    }
+
+    fn writer(&self, endpoint: &Endpoint) -> Result<&AsyncFd<Arc<OwnedFd>>> {
+        if let Some(writer) = self.writer.get() {
+            return Ok(writer);
+        }
+        let registered = register(&endpoint.writer_of_its_own()?, Interest::WRITABLE, endpoint.address())?;
+        Ok(self.writer.get_or_init(|| registered))
     }
 
     /// Reads while there is something to read; pending when the descriptor is drained or nothing is wanted.
@@ -54,9 +55,11 @@ impl Readiness {
             if !endpoint.wants_write() {
                 return Poll::Ready(());
             }
-            match self.writer.as_ref().unwrap_or(&self.reader).poll_write_ready(cx) {
-                Poll::Ready(Ok(mut guard)) => guard.clear_ready(),
-                Poll::Ready(Err(_)) | Poll::Pending => return Poll::Pending,
+            match self.writer(endpoint).map(|writer| writer.poll_write_ready(cx)) {
+                Ok(Poll::Ready(Ok(mut guard))) => guard.clear_ready(),
+                Ok(Poll::Ready(Err(_)) | Poll::Pending) => return Poll::Pending,
+                // Without a way to wait for room nothing more can be sent.
+                Err(error) => endpoint.fail_output(error),
             }
         }
     }
