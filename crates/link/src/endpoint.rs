@@ -74,11 +74,7 @@ impl Endpoint {
     /// # Errors
     /// `busy` when descriptors run out.
     pub fn writer_of_its_own(&self) -> Result<Arc<OwnedFd>> {
-        if !Arc::ptr_eq(self.reader(), self.writer()) {
-            return Ok(Arc::clone(self.writer()));
-        }
-        let duplicate = rustix::io::fcntl_dupfd_cloexec(self.writer(), 0);
-        duplicate.map(Arc::new).map_err(|errno| self.os_error(errno, "sending to"))
+        self.link.writer_of_its_own().map_err(|errno| self.os_error(errno, "sending to"))
     }
 
     /// Says that nothing more can be sent because of `error`.

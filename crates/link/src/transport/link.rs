@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use panpipe_wire::{Error, Result};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown, sockopt};
 
 use crate::{fork, os_error};
@@ -162,6 +162,14 @@ impl Link {
     /// The descriptor to wait on for input.
     pub fn reader(&self) -> &Arc<OwnedFd> {
         &self.reader
+    }
+
+    /// The writer under a number that is not the reader's.
+    pub(crate) fn writer_of_its_own(&self) -> Result<Arc<OwnedFd>, Errno> {
+        match Arc::ptr_eq(self.reader(), self.writer()) {
+            true => fcntl_dupfd_cloexec(self.writer(), 0).map(Arc::new),
+            false => Ok(Arc::clone(self.writer())),
+        }
     }
 
     /// The descriptor to wait on for room to write; the reader's own on a socket.
