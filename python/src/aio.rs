@@ -14,6 +14,10 @@ use pyo3::{PyTraverseError, PyVisit, intern};
 use crate::blocking::seconds;
 use crate::{error, message};
 
+/// In a longer turn what was sent so far goes out once before its end, so that a peer on another CPU need not wait for
+/// all of it. Measured: 40 % more calls a second on two CPUs, and 7 % fewer on one; more such flushes cost more there.
+const OVERLAP: Duration = Duration::from_micros(25);
+
 /// A connection on its way.
 #[pyclass(module = "panpipe")]
 pub(crate) struct Connecting {
@@ -91,6 +95,8 @@ pub(crate) struct Core {
     writing: Option<i32>,
     /// A flush is due at the end of this turn of the loop; what is sent until then shares its write.
     corked: bool,
+    /// When the turn is so long that the peer could work meanwhile; past once it has got something to work on.
+    overlaps_at: Option<Instant>,
     /// Goes off when calls are out of time; made, and watched by the loop, from the first call on.
     alarm: Option<Alarm>,
 }
@@ -110,6 +116,7 @@ impl Core {
             reading: None,
             writing: None,
             corked: false,
+            overlaps_at: None,
             alarm: None,
         })
     }
@@ -188,6 +195,7 @@ impl Core {
             return Ok(());
         }
         this.corked = true;
+        this.overlaps_at = Some(Instant::now() + OVERLAP);
         let event_loop = this.event_loop.clone_ref(py);
         drop(this);
         event_loop.call_method1(py, intern!(py, "call_soon"), (slf.getattr(intern!(py, "on_turn_end"))?,))?;
@@ -274,6 +282,10 @@ impl Core {
             this.calls.push_back(Some(future.clone().unbind()));
             if let (Some(alarm), Some(deadline)) = (&mut this.alarm, deadline) {
                 alarm.set(deadline, now);
+            }
+            if this.overlaps_at.is_some_and(|at| at <= now) {
+                this.overlaps_at = None;
+                this.endpoint.flush();
             }
             Ok(this.endpoint.wants_write() && !this.corked)
         })?;
@@ -377,7 +389,11 @@ impl Core {
     }
 
     fn on_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.borrow_mut().corked = false;
+        {
+            let mut this = slf.borrow_mut();
+            this.corked = false;
+            this.overlaps_at = None;
+        }
         Self::on_writable(slf)
     }
 

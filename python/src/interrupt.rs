@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use panpipe_link::{Error, ErrorKind, Result, Wait, WaitFor};
+use panpipe_link::{Error, ErrorKind, Result, Wait};
 use pyo3::prelude::*;
-use rustix::event::PollFd;
 
 use crate::error;
-
-/// A signal that arrives between the last look and the wait is found after this long.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Waits without the GIL and looks for signals afterwards.
 pub(crate) struct Interruptible<'py> {
@@ -32,13 +28,15 @@ impl<'py> Interruptible<'py> {
 }
 
 impl Wait for Interruptible<'_> {
-    fn wait(&mut self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()> {
-        let timeout = timeout.map_or(LONGEST_WAIT, |timeout| timeout.min(LONGEST_WAIT));
-        self.py.detach(|| WaitFor.wait(fds, Some(timeout)))?;
+    /// A signal that arrives between the last look and the wait is found after this long.
+    const LONGEST: Option<Duration> = Some(Duration::from_secs(1));
+
+    fn run<T: Send>(&mut self, waiting: impl FnOnce() -> T + Send) -> Result<T> {
+        let waited = self.py.detach(waiting);
         if let Err(raised) = self.py.check_signals() {
             self.raised = Some(raised);
             return Err(Error::new(ErrorKind::Cancelled, "waiting"));
         }
-        Ok(())
+        Ok(waited)
     }
 }

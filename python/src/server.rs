@@ -59,7 +59,7 @@ impl Server {
             let now = Instant::now();
             let timeout = self.server.next_deadline(now).map(|deadline| deadline.saturating_duration_since(now));
             let mut wait = Interruptible::new(py);
-            let waited = wait.wait(&mut [PollFd::new(self.server.descriptor(), PollFlags::IN)], timeout);
+            let waited = wait.poll(&mut [PollFd::new(self.server.descriptor(), PollFlags::IN)], timeout);
             wait.result(waited)?;
             self.turn(py, None)?;
             // A handler may have run for long without a wait in between.

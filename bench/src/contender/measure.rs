@@ -87,11 +87,11 @@ impl Rate {
         self.operations += 1;
         if self.operations.is_multiple_of(Self::EVERY) && self.ended.is_none() {
             let now = Instant::now();
-            if self.counted.is_none() && now >= self.warm_until {
-                self.counted = Some((now, self.operations));
-            }
-            if now >= self.until {
-                self.ended = Some((now, self.operations));
+            // One mark a look: a stall of the system may outlast the measurement, and is then measured.
+            match self.counted {
+                None if now >= self.warm_until => self.counted = Some((now, self.operations)),
+                Some(_) if now >= self.until => self.ended = Some((now, self.operations)),
+                _ => {}
             }
         }
         self.ended.is_none()

@@ -11,27 +11,39 @@ use rustix::io::{Errno, read, write};
 
 use crate::endpoint::{Endpoint, Input};
 use crate::os_error;
-use crate::transport::{Accepted, Listener, Progress};
+use crate::transport::{Accepted, Listener, Progress, WaitingRead};
 
 /// How a thread waits; Python lets others run meanwhile and looks for Ctrl-C.
 pub trait Wait {
-    /// Waits until one of `fds` is ready, or `timeout` has passed; may return early for no reason.
+    /// The longest time to wait at a stretch, where a wake-up may be missed.
+    const LONGEST: Option<Duration> = None;
+
+    /// Runs what waits, which may return early for no reason.
     ///
     /// # Errors
     /// Whatever ends the waiting, such as `cancelled`.
-    fn wait(&mut self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()>;
-}
+    fn run<T: Send>(&mut self, waiting: impl FnOnce() -> T + Send) -> Result<T>;
 
-/// Waits with `poll` and nothing else.
-pub struct WaitFor;
-
-impl Wait for WaitFor {
-    fn wait(&mut self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()> {
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        match poll(fds, timeout.as_ref()) {
+    /// Waits with `poll` until one of `fds` is ready, or `timeout` has passed; may return early for no reason.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), and `io`.
+    fn poll(&mut self, fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()> {
+        let timeout =
+            timeout.into_iter().chain(Self::LONGEST).min().and_then(|timeout| Timespec::try_from(timeout).ok());
+        match self.run(|| poll(fds, timeout.as_ref()))? {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::new(os_error::kind(errno), "waiting").because(os_error::text(errno))),
         }
+    }
+}
+
+/// Waits and does nothing else.
+pub struct WaitFor;
+
+impl Wait for WaitFor {
+    fn run<T: Send>(&mut self, waiting: impl FnOnce() -> T + Send) -> Result<T> {
+        Ok(waiting())
     }
 }
 
@@ -49,8 +61,8 @@ pub fn connect(address: &Address, timeout: Option<Duration>, wait: &mut impl Wai
         }
         match connecting.advance()? {
             Progress::Connected(link) => return Ok(Blocking::new(Endpoint::new(link, address))),
-            Progress::WaitWritable(socket) => wait.wait(&mut [PollFd::new(&socket, PollFlags::OUT)], left)?,
-            Progress::WaitFor(pause) => wait.wait(&mut [], Some(left.map_or(pause, |left| left.min(pause))))?,
+            Progress::WaitWritable(socket) => wait.poll(&mut [PollFd::new(&socket, PollFlags::OUT)], left)?,
+            Progress::WaitFor(pause) => wait.poll(&mut [], Some(left.map_or(pause, |left| left.min(pause))))?,
         }
     }
 }
@@ -77,8 +89,8 @@ pub fn accept(listener: &Listener, timeout: Option<Duration>, wait: &mut impl Wa
         }
         let mut fds: Vec<_> = descriptors.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         match pause {
-            Some(pause) => wait.wait(&mut [], Some(left.map_or(pause, |left| left.min(pause))))?,
-            None => wait.wait(&mut fds, left)?,
+            Some(pause) => wait.poll(&mut [], Some(left.map_or(pause, |left| left.min(pause))))?,
+            None => wait.poll(&mut fds, left)?,
         }
     }
 }
@@ -104,7 +116,8 @@ struct State {
 
 impl Blocking {
     /// A connection over `endpoint`.
-    pub fn new(endpoint: Endpoint) -> Self {
+    pub fn new(mut endpoint: Endpoint) -> Self {
+        endpoint.allow_waiting_reads();
         let state = State { endpoint, outcomes: Vec::new(), has_reader: false, followers: Vec::new(), drained: true };
         Blocking { state: Mutex::new(state) }
     }
@@ -261,6 +274,9 @@ impl Blocking {
         timeout: Option<Duration>,
         wait: &mut impl Wait,
     ) -> (MutexGuard<'a, State>, Result<()>) {
+        if reads && let Some(read) = state.endpoint.begin_waiting_read() {
+            return self.read_once(state, read, timeout, wait);
+        }
         let (reader, writer) = (Arc::clone(state.endpoint.reader()), Arc::clone(state.endpoint.writer()));
         let input = match reads {
             true => {
@@ -278,7 +294,7 @@ impl Blocking {
         let end = if state.endpoint.wants_write() { 2 } else { 1 };
         drop(state);
 
-        let waited = wait.wait(&mut fds[first.min(end)..end], timeout);
+        let waited = wait.poll(&mut fds[first.min(end)..end], timeout);
 
         let (input_ready, output_ready) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         let mut state = self.lock();
@@ -298,6 +314,27 @@ impl Blocking {
         if reads {
             state.call_followers();
         }
+        (state, waited)
+    }
+}
+
+impl Blocking {
+    /// Waits in the read itself, which saves a system call and, between CPUs, a fifth of a round trip.
+    fn read_once<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        mut read: WaitingRead,
+        timeout: Option<Duration>,
+        wait: &mut impl Wait,
+    ) -> (MutexGuard<'a, State>, Result<()>) {
+        state.has_reader = true;
+        drop(state);
+        let waited = wait.run(|| read.run(timeout));
+        let mut state = self.lock();
+        state.has_reader = false;
+        // What was read before a signal is kept all the same.
+        state.drained = state.endpoint.end_waiting_read(read) == Input::Drained;
+        state.call_followers();
         (state, waited)
     }
 }

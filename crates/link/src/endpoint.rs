@@ -3,13 +3,13 @@
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Head, Ran, Result, Session};
 use rustix::io::Errno;
 
 use crate::os_error;
-use crate::transport::Link;
+use crate::transport::{Link, WaitingRead};
 
 /// A larger message goes to the system from where it lies; a smaller one is copied next to its head.
 const COPIED: usize = 4 << 10;
@@ -34,6 +34,8 @@ pub struct Endpoint {
     link: Link,
     session: Session,
     closed: bool,
+    /// The timeout that waiting reads have set on the socket.
+    read_timeout: Option<Duration>,
 }
 
 impl Endpoint {
@@ -46,7 +48,7 @@ impl Endpoint {
         if !link.has_input() {
             session.input_ended();
         }
-        Endpoint { link, session, closed: false }
+        Endpoint { link, session, closed: false, read_timeout: None }
     }
 
     /// The address that errors name.
@@ -132,13 +134,48 @@ impl Endpoint {
                 }
                 Err(Errno::AGAIN) => return Input::Drained,
                 Err(errno) => {
-                    let error = self.os_error(errno, "receiving from").ran(Ran::Maybe);
-                    self.session.input_failed(error);
+                    self.fail_input(errno);
                     return Input::Drained;
                 }
             }
         }
         Input::MoreMayWait
+    }
+
+    /// Lets [`begin_waiting_read`](Self::begin_waiting_read) answer, where that is possible.
+    pub(crate) fn allow_waiting_reads(&mut self) {
+        self.link.allow_waiting_reads();
+    }
+
+    /// A read to be run without the endpoint, if it is all there is to wait for.
+    pub(crate) fn begin_waiting_read(&mut self) -> Option<WaitingRead> {
+        let possible = self.link.reads_may_wait() && self.wants_read() && !self.wants_write();
+        let usable = possible && self.check_usable("receiving from").is_ok();
+        usable.then(|| {
+            let inbox = std::mem::take(self.session.inbox());
+            WaitingRead::new(Arc::clone(self.reader()), self.read_timeout, inbox)
+        })
+    }
+
+    /// Takes in what a waiting read brought.
+    pub(crate) fn end_waiting_read(&mut self, read: WaitingRead) -> Input {
+        *self.session.inbox() = read.inbox;
+        self.read_timeout = read.timeout;
+        match read.outcome {
+            Ok(0) => self.session.input_ended(),
+            Ok(_) if !read.was_short => {
+                self.session.read_was_full();
+                return Input::MoreMayWait;
+            }
+            Ok(_) | Err(Errno::AGAIN) => {}
+            Err(errno) => self.fail_input(errno),
+        }
+        Input::Drained
+    }
+
+    fn fail_input(&mut self, errno: Errno) {
+        let error = self.os_error(errno, "receiving from").ran(Ran::Maybe);
+        self.session.input_failed(error);
     }
 
     /// The next event, as [`Session::next_event`].

@@ -140,7 +140,7 @@ pub fn serve<R: Reply>(listener: Listener, mut handler: impl FnMut(Bytes) -> R) 
     while !server.is_finished() {
         let now = Instant::now();
         let timeout = server.next_deadline(now).map(|deadline| deadline.saturating_duration_since(now));
-        WaitFor.wait(&mut [PollFd::new(server.descriptor(), PollFlags::IN)], timeout)?;
+        WaitFor.poll(&mut [PollFd::new(server.descriptor(), PollFlags::IN)], timeout)?;
         server.turn(Instant::now())?;
         while let Some(event) = server.next_event(Instant::now()) {
             match event {

@@ -247,8 +247,9 @@ impl Session {
     #[cold]
     fn look_for_http(&mut self) {
         let Some(guard) = &mut self.guard else { return };
-        let is_http = guard.saw(&self.inbox[self.guarded..]);
-        self.guarded = self.inbox.len();
+        // The inbox may be lent to a read that waits, and is empty then.
+        let is_http = guard.saw(self.inbox.get(self.guarded..).unwrap_or_default());
+        self.guarded = self.guarded.max(self.inbox.len());
         if guard.is_over() {
             self.guard = None;
         }

@@ -29,6 +29,9 @@ pub struct Link {
     /// `None` once the output has ended on a link whose writer is a descriptor of its own.
     writer: Option<Arc<OwnedFd>>,
     is_socket: bool,
+    /// Whether others may hold the same open file, whose mode is then not ours to change.
+    is_inherited: bool,
+    reads_may_wait: bool,
     /// Whether a browser can be made to connect here.
     browsers_reach_it: bool,
     forks: u64,
@@ -43,6 +46,8 @@ impl Link {
             has_input: true,
             writer: Some(socket),
             is_socket: true,
+            is_inherited: false,
+            reads_may_wait: false,
             browsers_reach_it: false,
             forks: fork::watch(),
         }
@@ -78,6 +83,7 @@ impl Link {
         if is_socket(&reader)? && is_socket(&writer)? {
             let mut link = Self::socket(reader);
             link.writer = Some(Arc::new(writer));
+            link.is_inherited = true;
             return Ok(link);
         }
         // Opening a pipe's other end through /proc would make us our own peer.
@@ -90,6 +96,8 @@ impl Link {
             has_input,
             writer,
             is_socket: false,
+            is_inherited: true,
+            reads_may_wait: false,
             browsers_reach_it: false,
             forks: fork::watch(),
         })
@@ -97,21 +105,30 @@ impl Link {
 
     /// Appends what has arrived to `inbox`, as far as there is room; zero at the end of the input.
     pub(crate) fn read(&self, inbox: &mut BytesMut) -> Result<usize, Errno> {
-        let count = loop {
-            let room: &mut [MaybeUninit<u8>] = inbox.spare_capacity_mut();
+        loop {
             let read = match self.is_socket {
                 // The flag, since the descriptor's own mode is shared with whoever else holds it.
-                true => recv(&self.reader, room, RecvFlags::DONTWAIT).map(|((filled, _), _)| filled.len()),
-                false => rustix::io::read(&self.reader, room).map(|(filled, _)| filled.len()),
+                true => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
+                false => read_into(&self.reader, inbox),
             };
-            match read {
-                Err(Errno::INTR) => {}
-                read => break read?,
+            if read != Err(Errno::INTR) {
+                return read;
             }
-        };
-        // SAFETY: the system has written `count` bytes of the spare capacity.
-        unsafe { inbox.advance_mut(count) };
-        Ok(count)
+        }
+    }
+
+    /// Lets reads wait, where the mode of the descriptor is ours to change.
+    pub(crate) fn allow_waiting_reads(&mut self) {
+        self.reads_may_wait = self.is_socket
+            && fcntl_getfl(&self.reader).is_ok_and(|flags| {
+                !flags.contains(OFlags::NONBLOCK)
+                    || !self.is_inherited && fcntl_setfl(&self.reader, flags - OFlags::NONBLOCK).is_ok()
+            });
+    }
+
+    /// Whether a read may wait by itself.
+    pub(crate) fn reads_may_wait(&self) -> bool {
+        self.reads_may_wait
     }
 
     /// Writes what the system takes now.
@@ -182,6 +199,26 @@ impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
+}
+
+/// Appends to `inbox` what a socket has, as far as there is room.
+pub(crate) fn recv_into(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
+    let room: &mut [MaybeUninit<u8>] = inbox.spare_capacity_mut();
+    let ((filled, _), _) = recv(socket, room, flags)?;
+    let count = filled.len();
+    // SAFETY: the system has written `count` bytes of the spare capacity.
+    unsafe { inbox.advance_mut(count) };
+    Ok(count)
+}
+
+/// The same of any other descriptor.
+fn read_into(fd: &OwnedFd, inbox: &mut BytesMut) -> Result<usize, Errno> {
+    let room: &mut [MaybeUninit<u8>] = inbox.spare_capacity_mut();
+    let (filled, _) = rustix::io::read(fd, room)?;
+    let count = filled.len();
+    // SAFETY: the system has written `count` bytes of the spare capacity.
+    unsafe { inbox.advance_mut(count) };
+    Ok(count)
 }
 
 /// The same pipe or terminal as a descriptor that does not wait.

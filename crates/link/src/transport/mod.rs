@@ -9,10 +9,12 @@ mod socket_file;
 mod stdio;
 mod tcp;
 mod unix;
+mod waiting_read;
 
 pub use connecting::{Connecting, Progress};
 pub use link::Link;
 pub use listener::{Accepted, Listener};
+pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
