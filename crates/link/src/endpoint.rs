@@ -56,6 +56,11 @@ impl Endpoint {
         self.session.address()
     }
 
+    /// An error of this connection, met while `doing`, which is followed by the address.
+    pub fn error(&self, kind: ErrorKind, doing: &str) -> Error {
+        self.session.error(kind, doing)
+    }
+
     /// Whether messages are strings.
     pub fn is_text(&self) -> bool {
         self.session.is_text()
@@ -206,10 +211,14 @@ impl Endpoint {
     /// Sends a message: now if `at_once` and nothing waits before it, else with the next [`flush`](Self::flush).
     ///
     /// # Errors
-    /// `too-large`, `unsupported`, `connection-lost`, `closed`; nothing was sent then.
+    /// `too-large`, `unsupported`, `connection-lost`, `closed`; unless the error says that it may have run, nothing was sent.
     #[inline]
     pub fn send(&mut self, message: &[u8], at_once: bool) -> Result<()> {
-        self.transmit(message, at_once, "sending to", |_| Ok(()))
+        self.transmit(message, at_once, "sending to", |_| Ok(()))?;
+        match self.session.output_failure() {
+            Some(failure) => Err(failure.clone().ran(Ran::Maybe)),
+            None => Ok(()),
+        }
     }
 
     /// Sends a call, as [`send`](Self::send); its [`Event::Reply`] names the returned id.

@@ -74,8 +74,9 @@ pub struct Server {
     epoll: OwnedFd,
     listener: Listener,
     connections: Slab<Connection>,
-    /// Connections that may have something to hand over, in turn.
+    /// Connections that may have something to hand over, in turn, and what the first may still hand over in its.
     queue: VecDeque<usize>,
+    turn_left: usize,
     /// Connections that a deadline concerns.
     corked: HashSet<usize>,
     ending: HashSet<usize>,
@@ -100,6 +101,7 @@ impl Server {
             listener,
             connections: Slab::new(),
             queue: VecDeque::new(),
+            turn_left: BATCH,
             corked: HashSet::new(),
             ending: HashSet::new(),
             serials: 0,
@@ -188,25 +190,38 @@ impl Server {
     }
 
     /// The next request, or loss.
+    ///
+    /// A connection hands over what one read brought, up to 64 requests, before the others get their turn; its replies
+    /// are written when its turn ends.
     pub fn next_event(&mut self, now: Instant) -> Option<ServerEvent> {
         while let Some(&place) = self.queue.front() {
-            if let Some(event) = self.next_event_of(place, now) {
-                // The others get their turn after each request; the batch is what one read brought, in rotation.
-                if self.queue.len() > 1 {
-                    self.queue.rotate_left(1);
-                }
+            if self.turn_left > 0
+                && let Some(event) = self.next_event_of(place, now)
+            {
+                self.turn_left -= 1;
                 return Some(event);
             }
-            self.queue.pop_front();
-            if let Some(connection) = self.connections.get_mut(place) {
-                connection.is_queued = false;
-                connection.endpoint.flush();
-                connection.corked_since = None;
-                self.corked.remove(&place);
-            }
-            self.settle(place);
+            let has_more = self.turn_left == 0;
+            self.turn_left = BATCH;
+            self.end_turn(place, has_more);
         }
         None
+    }
+
+    fn end_turn(&mut self, place: usize, has_more: bool) {
+        self.queue.pop_front();
+        if let Some(connection) = self.connections.get_mut(place) {
+            connection.is_queued = false;
+            let was_congested = connection.endpoint.is_congested();
+            connection.endpoint.flush();
+            connection.corked_since = None;
+            self.corked.remove(&place);
+            // With room again, requests that waited behind unread replies go on.
+            if has_more || was_congested && !connection.endpoint.is_congested() {
+                self.enqueue(place);
+            }
+        }
+        self.settle(place);
     }
 
     fn next_event_of(&mut self, place: usize, now: Instant) -> Option<ServerEvent> {

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Endpoint, Error, Event, Link, Result};
+use panpipe_link::{Address, Alarm, CallId, Endpoint, Error, ErrorKind, Event, Link, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -75,6 +75,27 @@ struct Shared {
     state: Mutex<State>,
     readiness: Readiness,
     timeout: Duration,
+    /// What the descriptor wakes when there is input.
+    input: Waker,
+}
+
+/// Wakes who reads for all, and the driver, in case that one is not polled.
+struct InputWaker(Weak<Shared>);
+
+impl Wake for InputWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let mut state = shared.lock();
+        state.input_waits = true;
+        if let (Some(_), Some(waker)) = (state.leader, &state.leader_waker) {
+            waker.wake_by_ref();
+        }
+        state.wake_driver();
+    }
 }
 
 struct State {
@@ -87,8 +108,11 @@ struct State {
     last_receiver: u64,
     /// Tasks that wait for room to send, or for everything to be written.
     senders: Vec<Waker>,
-    /// Who of those that wait for input is woken by the descriptor, and reads for all.
+    /// Who of those that wait for input reads for all, and what wakes it.
     leader: Option<Waiting>,
+    leader_waker: Option<Waker>,
+    /// There is input that nobody has looked at.
+    input_waits: bool,
     driver: Option<Waker>,
     /// The driver has been woken and will flush: what is sent until then shares a write.
     corked: bool,
@@ -128,13 +152,20 @@ impl Connection {
             last_receiver: 0,
             senders: Vec::new(),
             leader: None,
+            leader_waker: None,
+            input_waits: false,
             driver: None,
             corked: false,
             corked_since: Instant::now(),
             alarm: None,
             dropped: false,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), readiness, timeout: address.timeout });
+        let shared = Arc::new_cyclic(|shared| Shared {
+            state: Mutex::new(state),
+            readiness,
+            timeout: address.timeout,
+            input: Waker::from(Arc::new(InputWaker(Weak::clone(shared)))),
+        });
         tokio::spawn(drive(Arc::clone(&shared)));
         Ok(Connection { shared })
     }
@@ -234,7 +265,9 @@ impl Shared {
         if enough(&state) || state.endpoint.is_closed() || state.endpoint.output_failure().is_some() {
             return Poll::Ready(());
         }
-        state.senders.push(cx.waker().clone());
+        if !state.senders.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.senders.push(cx.waker().clone());
+        }
         state.wake_driver();
         Poll::Pending
     }
@@ -293,6 +326,12 @@ impl State {
         }
     }
 
+    fn wake_senders(&mut self) {
+        for waker in self.senders.drain(..) {
+            waker.wake();
+        }
+    }
+
     fn cork(&mut self) {
         if !self.corked {
             self.corked = true;
@@ -319,33 +358,50 @@ impl State {
     }
 
     /// Reads on behalf of all who wait, unless somebody else does; whether anything came.
-    fn lead(&mut self, who: Waiting, readiness: &Readiness, cx: &mut Context<'_>) -> bool {
-        if *self.leader.get_or_insert(who) != who || readiness.poll_read(&mut self.endpoint, cx).is_pending() {
+    fn lead(&mut self, who: Waiting, shared: &Shared, cx: &mut Context<'_>) -> bool {
+        if *self.leader.get_or_insert(who) != who {
             return false;
+        }
+        match &mut self.leader_waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waker => *waker = Some(cx.waker().clone()),
         }
         // Who reads is awake, and looks for itself.
         if let Waiting::Call(call) = who {
             self.slot(call).waker = None;
         }
+        self.read(shared, Some(who))
+    }
+
+    /// Reads what has come and hands it out; whether anything came.
+    fn read(&mut self, shared: &Shared, who: Option<Waiting>) -> bool {
+        self.input_waits = false;
+        if shared.readiness.poll_read(&mut self.endpoint, &mut Context::from_waker(&shared.input)).is_pending() {
+            return false;
+        }
         self.dispatch();
         // A message that answers no call is for the first who waits for one.
-        if let Some((_, waker)) = self.receivers.iter().find(|(receiver, _)| *receiver != who) {
+        if let Some((_, waker)) = self.receivers.iter().find(|(receiver, _)| Some(*receiver) != who) {
             waker.wake_by_ref();
         }
         true
     }
 
-    /// Lets somebody else read who still waits.
+    /// Lets the driver read for those who still wait, until one of them does.
     fn hand_over(&mut self, who: Waiting) {
         if self.leader != Some(who) {
             return;
         }
         self.leader = None;
-        let calls = self.calls.iter().filter(|slot| slot.outcome.is_none() && !slot.done);
-        let waiting = calls.filter_map(|slot| slot.waker.as_ref());
-        if let Some(next) = waiting.chain(self.receivers.iter().map(|(_, waker)| waker)).next() {
-            next.wake_by_ref();
+        if self.somebody_waits() {
+            self.input_waits = true;
+            self.wake_driver();
         }
+    }
+
+    fn somebody_waits(&self) -> bool {
+        let waits = |slot: &Slot| slot.outcome.is_none() && !slot.done && slot.waker.is_some();
+        self.leader.is_some() || !self.receivers.is_empty() || self.calls.iter().any(waits)
     }
 
     /// The slot of a call that is not finished.
@@ -378,6 +434,8 @@ impl State {
         if let (Some(alarm), Some(deadline)) = (&mut self.alarm, self.endpoint.next_deadline()) {
             alarm.set(deadline, now);
         }
+        // Calls that wait for room keep their own time.
+        self.wake_senders();
         Poll::Ready(())
     }
 
@@ -425,13 +483,23 @@ impl Future for Call<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Call { shared, state: progress } = &mut *self;
         if let Progress::Waiting(message, deadline) = progress {
-            std::task::ready!(shared.poll_room(cx, State::has_room));
-            *progress = shared.lock().begin_call(message, Instant::now(), *deadline);
+            let has_room = shared.poll_room(cx, State::has_room).is_ready();
+            let mut state = shared.lock();
+            let now = Instant::now();
+            *progress = if has_room {
+                state.begin_call(message, now, *deadline)
+            } else if deadline.is_some_and(|deadline| deadline <= now) {
+                let error = state.endpoint.error(ErrorKind::DeadlineExceeded, "calling");
+                Progress::Ended(Some(error.because("no room to send it in within the timeout")))
+            } else {
+                state.set_alarm(now, *deadline)?;
+                return Poll::Pending;
+            };
         }
         let call = match progress {
             Progress::Sent(call) => *call,
             Progress::Ended(Some(error)) => return Poll::Ready(Err(error.clone())),
-            _ => unreachable!("a call is not polled after its end"),
+            _ => panic!("a call was polled after it had ended"),
         };
         let mut state = shared.lock();
         loop {
@@ -441,7 +509,7 @@ impl Future for Call<'_> {
                 *progress = Progress::Ended(None);
                 return Poll::Ready(outcome);
             }
-            if !state.lead(Waiting::Call(call), &shared.readiness, cx) {
+            if !state.lead(Waiting::Call(call), shared, cx) {
                 break;
             }
         }
@@ -480,7 +548,7 @@ impl Future for Receiver<'_> {
             if let Poll::Ready(received) = state.take_message() {
                 return Poll::Ready(received);
             }
-            if !state.lead(who, &self.shared.readiness, cx) {
+            if !state.lead(who, self.shared, cx) {
                 break;
             }
         }
@@ -503,32 +571,52 @@ impl Drop for Receiver<'_> {
 
 /// Flushes and keeps time for a connection until it is closed.
 async fn drive(shared: Arc<Shared>) {
+    let end = End(shared);
+    let shared = &end.0;
     let mut timer: Option<AsyncFd<Arc<OwnedFd>>> = None;
-    let dropped = poll_fn(|cx| poll_drive(&shared, &mut timer, cx)).await;
+    let mut has_deferred = false;
+    let dropped = poll_fn(|cx| poll_drive(shared, &mut timer, &mut has_deferred, cx)).await;
     if dropped {
         let flushed = poll_fn(|cx| shared.readiness.poll_flush(&mut shared.lock().endpoint, cx));
         let _ = tokio::time::timeout(LINGER, flushed).await;
     }
-    let mut state = shared.lock();
-    let state = &mut *state;
-    state.endpoint.close();
-    state.dispatch();
-    let receivers = state.receivers.drain(..).map(|(_, waker)| waker);
-    for waker in receivers.chain(state.senders.drain(..)) {
-        waker.wake();
+}
+
+/// Closes the connection when its driver ends, also when the runtime ends it.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.endpoint.close();
+        state.dispatch();
+        for (_, waker) in state.receivers.drain(..) {
+            waker.wake();
+        }
+        if let Some(waker) = state.leader_waker.take() {
+            waker.wake();
+        }
+        state.wake_senders();
     }
 }
 
 /// Ready when the connection is to be closed: `true` when its user has let go of it.
-fn poll_drive(shared: &Shared, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &mut Context<'_>) -> Poll<bool> {
+fn poll_drive(
+    shared: &Shared,
+    timer: &mut Option<AsyncFd<Arc<OwnedFd>>>,
+    has_deferred: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<bool> {
     let mut state = shared.lock();
     let state = &mut *state;
     state.corked = false;
     let flushed = shared.readiness.poll_flush(&mut state.endpoint, cx).is_ready();
     if flushed || !state.endpoint.is_congested() {
-        for waker in state.senders.drain(..) {
-            waker.wake();
-        }
+        state.wake_senders();
+    }
+    // What can never be sent ends the calls that wait for it.
+    if state.endpoint.output_failure().is_some() {
+        state.dispatch();
     }
     if state.dropped || state.endpoint.is_closed() {
         return Poll::Ready(state.dropped);
@@ -536,6 +624,17 @@ fn poll_drive(shared: &Shared, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &m
     while state.poll_alarm(timer, cx).is_ready() {}
     if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
         state.driver = Some(cx.waker().clone());
+    }
+    if state.input_waits && state.somebody_waits() {
+        // Whoever reads for all was woken too and gets one turn to do so; then this task does.
+        if std::mem::replace(has_deferred, true) {
+            *has_deferred = false;
+            while state.read(shared, None) {}
+        } else {
+            cx.waker().wake_by_ref();
+        }
+    } else {
+        *has_deferred = false;
     }
     Poll::Pending
 }

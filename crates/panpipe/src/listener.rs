@@ -8,6 +8,7 @@ use std::task::Poll;
 use panpipe_link::{Accepted, Address, Link, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Mutex;
 
 use crate::connection::Connection;
 use crate::readiness::register;
@@ -28,13 +29,15 @@ pub async fn listen(address: &str) -> Result<Listener> {
     let text = listener.address().text();
     let descriptors = listener.descriptors();
     let descriptors = descriptors.iter().map(|fd| register(fd, Interest::READABLE, text)).collect::<Result<_>>()?;
-    Ok(Listener { descriptors, listener })
+    Ok(Listener { descriptors, accepting: Mutex::new(()), listener })
 }
 
 /// A listening address. Dropping it stops listening and removes its socket file.
 pub struct Listener {
     // Deregistered before the listener closes them.
     descriptors: Vec<AsyncFd<Arc<OwnedFd>>>,
+    /// A descriptor wakes one task; others that accept wait here for their turn.
+    accepting: Mutex<()>,
     listener: panpipe_link::Listener,
 }
 
@@ -67,6 +70,7 @@ impl Listener {
     }
 
     pub(crate) async fn accept_link(&self) -> Result<Option<Link>> {
+        let _turn = self.accepting.lock().await;
         loop {
             match self.listener.accept()? {
                 Accepted::Link(link) => return Ok(Some(link)),

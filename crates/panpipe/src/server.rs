@@ -3,14 +3,14 @@
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use panpipe_link::{Address, Endpoint, Error, ErrorKind, Event, Link, Result};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::listener::{Listener, listen};
 use crate::readiness::Readiness;
@@ -131,44 +131,44 @@ fn ended(outcome: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
 }
 
 async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch::Receiver<()>) -> Result<()> {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    // Where only one connection can come its end is the server's.
-    let last: Arc<OnceLock<Error>> = Arc::default();
-    let connections = stopped.clone();
-    let accepted = tokio::select! {
-        accepted = accept_all(&listener, &handler, &room, &last, &connections) => accepted,
-        _ = stopped.changed() => Ok(()),
+    let mut connections = JoinSet::new();
+    let mut listener = Some(listener);
+    let serves_one = listener.as_ref().is_some_and(Listener::serves_one);
+    let outcome = loop {
+        if listener.is_none() && connections.is_empty() {
+            break Ok(());
+        }
+        let open = listener.as_ref().filter(|_| connections.len() < MOST_CONNECTIONS);
+        tokio::select! {
+            _ = stopped.changed() => break Ok(()),
+            Some(ended) = connections.join_next() => match ended {
+                // Where only one connection can come its end is the server's.
+                Ok(Err(error)) if serves_one => break Err(error),
+                Ok(_) => {}
+                Err(panic) => tracing::warn!(error = %panic, "connection closed"),
+            },
+            accepted = accept(open), if open.is_some() => match accepted {
+                Ok(Some((link, address))) => {
+                    let (handler, stopped) = (Arc::clone(&handler), stopped.clone());
+                    connections.spawn(async move {
+                        let ended = serve_connection(link, &address, &*handler, stopped).await;
+                        ended.inspect_err(|error| tracing::warn!(%error, "connection closed"))
+                    });
+                }
+                Ok(None) => listener = None,
+                Err(error) => break Err(error),
+            },
+        }
     };
-    let serves_one = listener.serves_one();
+    // Nobody new; who is there finishes within its time.
     drop(listener);
-    // All permits are there again when the last connection has gone.
-    let _ = room.acquire_many(MOST_CONNECTIONS as u32).await;
-    match last.get() {
-        Some(error) if serves_one => Err(error.clone()),
-        _ => accepted,
-    }
+    let _ = tokio::time::timeout(LINGER, async { while connections.join_next().await.is_some() {} }).await;
+    outcome
 }
 
-async fn accept_all(
-    listener: &Listener,
-    handler: &Arc<impl Handler>,
-    room: &Arc<Semaphore>,
-    last: &Arc<OnceLock<Error>>,
-    stopped: &watch::Receiver<()>,
-) -> Result<()> {
-    loop {
-        let Ok(permit) = Arc::clone(room).acquire_owned().await else { return Ok(()) };
-        let Some(link) = listener.accept_link().await? else { return Ok(()) };
-        let (address, handler) = (listener.parsed_address().clone(), Arc::clone(handler));
-        let (stopped, last) = (stopped.clone(), Arc::clone(last));
-        tokio::spawn(async move {
-            if let Err(error) = serve_connection(link, &address, &*handler, stopped).await {
-                tracing::warn!(%error, "connection closed");
-                let _ = last.set(error);
-            }
-            drop(permit);
-        });
-    }
+async fn accept(listener: Option<&Listener>) -> Result<Option<(Link, Address)>> {
+    let Some(listener) = listener else { return Ok(None) };
+    Ok(listener.accept_link().await?.map(|link| (link, listener.parsed_address().clone())))
 }
 
 async fn serve_connection(
@@ -191,12 +191,18 @@ async fn serve_connection(
                     Ok(None) => Ok(()),
                     Err(reason) => {
                         let error = Error::new(ErrorKind::Closed, format!("handling {}", address.text()));
-                        break Err(error.because(reason));
+                        break Err(error.at(address.text()).because(reason));
                     }
                 }?;
-                if endpoint.is_congested() {
-                    // A peer that does not read its replies gets no further requests handled.
-                    readiness.flush(&mut endpoint).await;
+                // A peer that does not read its replies gets no further requests handled.
+                while endpoint.is_congested() {
+                    let flushed = poll_fn(|cx| match readiness.poll_flush(&mut endpoint, cx) {
+                        Poll::Ready(()) => Poll::Ready(true),
+                        Poll::Pending => stopping.as_mut().poll(cx).map(|_| false),
+                    });
+                    if !flushed.await {
+                        return Ok(());
+                    }
                 }
             }
             Some(Event::Ended(None)) => break Ok(()),

@@ -186,6 +186,11 @@ impl Session {
         {
             return Some(event);
         }
+        if self.output_failure.is_some()
+            && let Some(event) = self.fail_unsent()
+        {
+            return Some(event);
+        }
         if wants_message && let Some(message) = self.unasked.pop_front() {
             self.unasked_size -= message.len() + MESSAGE_COST;
             return Some(Event::Message(self.checked(message, "receiving from")));
@@ -271,6 +276,22 @@ impl Session {
             }
             None => Ok(None),
         }
+    }
+
+    /// The end of a call of which nothing was sent before sending became impossible: its reply will never come.
+    #[cold]
+    fn fail_unsent(&mut self) -> Option<Event> {
+        while self.calls.back().is_some_and(|call| call.begins >= self.written) {
+            if self.calls.pop_back().is_some_and(|call| !call.abandoned) {
+                let call = CallId(self.first_call + self.calls.len() as u64);
+                let failure = self.output_failure.clone().unwrap_or_else(|| self.error(ErrorKind::Io, "calling"));
+                return Some(Event::Reply {
+                    call,
+                    outcome: Err(failure.met_while(self.doing("calling")).ran(Ran::No)),
+                });
+            }
+        }
+        None
     }
 
     /// The end of the input: first each call that waits is told, then whoever waits for a message.
@@ -454,9 +475,9 @@ impl Session {
             self.earliest = self.calls.iter().filter(|call| !call.abandoned).filter_map(|call| call.deadline).min();
             return None;
         };
-        let ran = self.ran(&self.calls[place]);
         self.calls[place].abandoned = true;
-        let error = self.error(ErrorKind::DeadlineExceeded, "calling").ran(ran);
+        // What has not left yet still will: its frame stands in the outbox.
+        let error = self.error(ErrorKind::DeadlineExceeded, "calling").ran(Ran::Maybe);
         let outcome = Err(error.because("no reply within the timeout"));
         Some(Event::Reply { call: CallId(self.first_call + place as u64), outcome })
     }

@@ -135,6 +135,36 @@ fn a_call_that_never_left_has_not_run() {
 }
 
 #[test]
+fn calls_that_can_no_longer_be_sent_end_at_once() {
+    let mut client = session("framing=lines");
+    let sent = call(&mut client, b"sent", None);
+    client.written(client.outbox().len());
+    let halfway = call(&mut client, b"halfway", None);
+    client.written(3);
+    let kept = call(&mut client, b"kept", None);
+    client.output_failed(client.error(ErrorKind::ConnectionLost, "sending to"));
+    let (ended, outcome) = reply(&mut client, Instant::now());
+    let error = outcome.unwrap_err();
+    assert_eq!((ended, error.kind(), error.may_have_run()), (kept, ErrorKind::ConnectionLost, Ran::No));
+    assert!(client.next_event(Instant::now(), false).is_none(), "what was sent may still be answered");
+    client.inbox().extend_from_slice(b"SENT\nHALFWAY\n");
+    for (expected, text) in [(sent, "SENT"), (halfway, "HALFWAY")] {
+        let (answered, outcome) = reply(&mut client, Instant::now());
+        assert_eq!((answered, &outcome.unwrap()[..]), (expected, text.as_bytes()));
+    }
+}
+
+#[test]
+fn a_call_out_of_time_may_still_be_sent() {
+    let mut client = session("framing=lines");
+    let now = Instant::now();
+    call(&mut client, b"slow", Some(now));
+    let error = reply(&mut client, now).1.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::DeadlineExceeded, Ran::Maybe));
+    assert_eq!(client.outbox(), b"slow\n");
+}
+
+#[test]
 fn the_end_is_clean_between_messages_and_an_error_inside_one() {
     let mut receiver = session("framing=lines");
     receiver.inbox().extend_from_slice(b"whole\n");
