@@ -68,7 +68,7 @@ class Connection(_Closes):
         peer may have run it.
         """
         while (reply := self._call(message, timeout)) is None:
-            await self._room()
+            timeout = await self._room_within(self._core.timeout if timeout is None else timeout)
         try:
             return await reply
         except asyncio.CancelledError:
@@ -103,7 +103,7 @@ class Connection(_Closes):
         except Error:
             raise
         except TimeoutError:
-            raise core.timed_out() from None
+            raise core.timed_out("receiving from") from None
         return message
 
     async def close(self) -> None:
@@ -133,6 +133,17 @@ class Connection(_Closes):
 
     def __repr__(self) -> str:
         return f"<panpipe.aio.Connection {self.address}>"
+
+    async def _room_within(self, timeout: float) -> float:
+        """Waits until there is room to send a call in; what is left of its time."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._room()
+        except TimeoutError:
+            raise self._core.timed_out("calling") from None
+        return max(timeout - (loop.time() - begun), 0.0)
 
     async def _room(self) -> None:
         while self._core.congested:
@@ -197,6 +208,10 @@ class Listener(_Closes):
 
     def __init__(self, listener: _panpipe.Listener) -> None:
         self._listener = listener
+        self._closed = False
+        # A loop watches a descriptor for one waiter; others that accept wait here for their turn.
+        self._turn = asyncio.Lock()
+        self._waiting: asyncio.Future[None] | None = None
 
     @property
     def address(self) -> str:
@@ -206,7 +221,13 @@ class Listener(_Closes):
     async def accept(self) -> Connection | None:
         """Waits for the next connection; ``None`` when no more will come. Safe to cancel."""
         loop = asyncio.get_running_loop()
-        while True:
+        if not self._closed:
+            async with self._turn:
+                return await self._accept(loop)
+        return None
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
+        while not self._closed:
             accepted = _panpipe.accept_core(self._listener, loop)
             if isinstance(accepted, _panpipe.Core):
                 return Connection(accepted)
@@ -216,9 +237,10 @@ class Listener(_Closes):
                 await self._readable(loop)
             else:
                 await asyncio.sleep(accepted)
+        return None
 
     async def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
-        ready = loop.create_future()
+        self._waiting = ready = loop.create_future()
         descriptors = self._listener._descriptors()
         for fd in descriptors:
             loop.add_reader(fd, _wake, ready)
@@ -229,7 +251,13 @@ class Listener(_Closes):
                 loop.remove_reader(fd)
 
     async def close(self) -> None:
-        """Stops listening and removes the socket file."""
+        """Stops listening and removes the socket file; who waits in ``accept`` gets ``None``."""
+        self._closed = True
+        if self._waiting is not None:
+            _wake(self._waiting)
+            # It stops watching the descriptors before they close.
+            async with self._turn:
+                pass
         self._listener.close()
 
     async def __aenter__(self) -> "Listener":
@@ -293,9 +321,11 @@ class Server(_Closes):
     async def close(self) -> None:
         """Stops listening, cancels handlers that run, and closes the connections."""
         self._stop()
-        for task in self._tasks:
+        # A handler may be what closes the server, and does not wait for itself.
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _stop(self, error: BaseException | None = None) -> None:
         server, self._server = self._server, None
@@ -317,10 +347,14 @@ class Server(_Closes):
         if self._server is None:
             return
         try:
-            again = self._server.turn(self._spawn)
+            again, coroutines = self._server.turn()
         except BaseException as error:
             self._stop(error)
             raise
+        for number, coroutine in coroutines:
+            self._spawn(number, coroutine)
+        if self._server is None:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -337,10 +371,12 @@ class Server(_Closes):
     async def _answer(self, number: int, answer: Awaitable[Message | None]) -> None:
         try:
             reply = await answer
-        except Exception:
-            _log.exception("a handler failed, and its connection is closed")
+        except BaseException as error:
             if self._server is not None:
                 self._server.fail(number)
+            if not isinstance(error, Exception):
+                raise
+            _log.exception("a handler failed, and its connection is closed")
         else:
             if self._server is not None:
                 self._server.reply(number, reply)

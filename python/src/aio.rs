@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Endpoint, Error, ErrorKind, Event, Input, Link, Progress, Result};
+use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, Progress, Result};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -225,6 +225,16 @@ impl Core {
     }
 }
 
+/// Forgets those who have given up, so that they do not pile up.
+fn forget_done(py: Python<'_>, futures: &mut Vec<Py<PyAny>>) -> PyResult<()> {
+    for place in (0..futures.len()).rev() {
+        if futures[place].call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
+            futures.swap_remove(place);
+        }
+    }
+    Ok(())
+}
+
 fn wake(py: Python<'_>, futures: &mut Vec<Py<PyAny>>) -> PyResult<()> {
     for future in futures.drain(..) {
         if !future.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
@@ -264,8 +274,12 @@ impl Core {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let timeout = seconds(timeout)?;
-        if slf.borrow().endpoint.is_congested() {
-            return Ok(None);
+        {
+            let this = slf.borrow();
+            error::result(py, this.endpoint.check_usable("calling"))?;
+            if this.endpoint.is_congested() {
+                return Ok(None);
+            }
         }
         if slf.borrow().alarm.is_none() {
             Self::watch_alarm(slf)?;
@@ -349,14 +363,16 @@ impl Core {
 
     /// A future that is done when it is worth looking for a message again.
     fn readable(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let future = self.event_loop.call_method0(py, intern!(py, "create_future"))?;
+        let future = self.create_future.call0(py)?;
+        forget_done(py, &mut self.receivers)?;
         self.receivers.push(future.clone_ref(py));
         Ok(future)
     }
 
     /// A future that is done when there is room to send again.
     fn writable(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let future = self.event_loop.call_method0(py, intern!(py, "create_future"))?;
+        let future = self.create_future.call0(py)?;
+        forget_done(py, &mut self.senders)?;
         self.senders.push(future.clone_ref(py));
         Ok(future)
     }
@@ -409,11 +425,16 @@ impl Core {
         Ok(())
     }
 
-    /// The error for a message that did not come in time.
-    fn timed_out(&self, py: Python<'_>) -> PyErr {
-        let address = self.endpoint.address();
-        let error = Error::new(ErrorKind::DeadlineExceeded, format!("receiving from {address}")).at(address);
+    /// The error for what did not come about in time.
+    fn timed_out(&self, py: Python<'_>, doing: &str) -> PyErr {
+        let error = self.endpoint.error(ErrorKind::DeadlineExceeded, doing);
         error::to_python(py, &error.because("not within the timeout"))
+    }
+
+    /// The timeout of calls, in seconds.
+    #[getter]
+    fn timeout(&self) -> f64 {
+        self.timeout.as_secs_f64()
     }
 
     /// Closes; waiting calls and receivers are told.

@@ -136,7 +136,7 @@ impl Listener {
     /// Hands the listener over to a server.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<panpipe_link::Listener> {
         let open = self.open(py, "serving")?;
-        self.close();
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         std::sync::Arc::into_inner(open).ok_or_else(|| {
             let error = Error::new(ErrorKind::Busy, format!("serving {}", self.address.text()));
             error::to_python(py, &error.because("another thread accepts here").at(self.address.text()))
@@ -166,7 +166,11 @@ impl Listener {
     }
 
     fn close(&self) {
-        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listener) = listener {
+            // Another thread may be accepting, and finds that no more will come.
+            listener.close();
+        }
     }
 
     fn __enter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {

@@ -18,6 +18,9 @@ use crate::{error, message};
 /// Requests that are handled before a loop's other callbacks get their turn.
 const TURN: usize = 1024;
 
+/// Coroutines that handlers have returned, each with a number to answer by.
+type Begun = Vec<(u64, Py<PyAny>)>;
+
 /// A server: in a loop of its own, or on asyncio's.
 #[pyclass(module = "panpipe")]
 pub(crate) struct Server {
@@ -27,6 +30,8 @@ pub(crate) struct Server {
     /// Requests whose handlers are coroutines that have not answered yet, by the number that Python has for them.
     running: std::collections::HashMap<u64, Token>,
     last_running: u64,
+    /// Those of them that this turn has brought.
+    begun: Begun,
 }
 
 #[pymethods]
@@ -36,7 +41,7 @@ impl Server {
         let listener = listener.take(py)?;
         let text = listener.address().text_messages;
         let server = error::result(py, panpipe_link::Server::new(listener))?;
-        Ok(Server { server, handler, text, running: Default::default(), last_running: 0 })
+        Ok(Server { server, handler, text, running: Default::default(), last_running: 0, begun: Vec::new() })
     }
 
     #[getter]
@@ -61,29 +66,35 @@ impl Server {
             let mut wait = Interruptible::new(py);
             let waited = wait.poll(&mut [PollFd::new(self.server.descriptor(), PollFlags::IN)], timeout);
             wait.result(waited)?;
-            self.turn(py, None)?;
+            let (_, coroutines) = self.turn(py)?;
+            for (number, coroutine) in coroutines {
+                self.fail(number);
+                coroutine.call_method0(py, intern!(py, "close"))?;
+                log(py, "%s", "an async handler needs panpipe.aio.serve, and its connection is closed")?;
+            }
             // A handler may have run for long without a wait in between.
             py.check_signals()?;
         }
         Ok(())
     }
 
-    /// Handles what has come. Coroutines are given to `spawn` with a number to answer by.
+    /// Handles what has come.
     ///
-    /// Answers the seconds after which to call again, whatever the descriptor says.
-    #[pyo3(signature = (spawn))]
-    fn turn(&mut self, py: Python<'_>, spawn: Option<&Bound<'_, PyAny>>) -> PyResult<Option<f64>> {
+    /// Answers the seconds after which to call again, whatever the descriptor says, and the coroutines that handlers
+    /// have returned, each with a number to answer by. They are run by the caller, since they may use this server.
+    fn turn(&mut self, py: Python<'_>) -> PyResult<(Option<f64>, Begun)> {
         error::result(py, self.server.turn(Instant::now()))?;
         for _ in 0..TURN {
             match self.server.next_event(Instant::now()) {
-                Some(ServerEvent::Request { from, message }) => self.handle(py, from, &message, spawn)?,
+                Some(ServerEvent::Request { from, message }) => self.handle(py, from, &message)?,
                 Some(ServerEvent::Lost(error)) => log(py, "connection closed: %s", &error.to_string())?,
                 None => break,
             }
         }
         let now = Instant::now();
         let deadline = self.server.next_deadline(now);
-        Ok(deadline.map(|deadline| deadline.saturating_duration_since(now).as_secs_f64()))
+        let again = deadline.map(|deadline| deadline.saturating_duration_since(now).as_secs_f64());
+        Ok((again, std::mem::take(&mut self.begun)))
     }
 
     /// Answers a request whose handler was a coroutine.
@@ -103,23 +114,16 @@ impl Server {
 }
 
 impl Server {
-    fn handle(
-        &mut self,
-        py: Python<'_>,
-        from: Token,
-        request: &[u8],
-        spawn: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+    fn handle(&mut self, py: Python<'_>, from: Token, request: &[u8]) -> PyResult<()> {
         let request = message::to_python(py, request, self.text)?;
         match self.handler.bind(py).call1((request,)) {
-            Ok(reply) => match spawn {
-                Some(spawn) if is_awaitable(&reply)? => {
-                    self.last_running += 1;
-                    self.running.insert(self.last_running, from);
-                    spawn.call1((self.last_running, reply)).map(drop)
-                }
-                _ => self.answer(py, from, &reply),
-            },
+            Ok(reply) if is_awaitable(&reply)? => {
+                self.last_running += 1;
+                self.running.insert(self.last_running, from);
+                self.begun.push((self.last_running, reply.unbind()));
+                Ok(())
+            }
+            Ok(reply) => self.answer(py, from, &reply),
             Err(raised) => {
                 self.server.fail(from, Instant::now());
                 log_raised(py, raised)

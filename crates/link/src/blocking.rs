@@ -100,6 +100,8 @@ pub fn accept(listener: &Listener, timeout: Option<Duration>, wait: &mut impl Wa
 /// One waiting thread reads and hands the others what is theirs; a thread that sends waits on its own.
 pub struct Blocking {
     state: Mutex<State>,
+    /// Calls the reading thread back when another one closes; a socket does so by itself.
+    closer: Option<Arc<OwnedFd>>,
 }
 
 struct State {
@@ -118,8 +120,10 @@ impl Blocking {
     /// A connection over `endpoint`.
     pub fn new(mut endpoint: Endpoint) -> Self {
         endpoint.allow_waiting_reads();
+        // Without one a close is noticed when the next input comes.
+        let closer = if endpoint.is_socket() { None } else { new_bell().ok() };
         let state = State { endpoint, outcomes: Vec::new(), has_reader: false, followers: Vec::new(), drained: true };
-        Blocking { state: Mutex::new(state) }
+        Blocking { state: Mutex::new(state), closer }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -140,11 +144,12 @@ impl Blocking {
     ///
     /// # Errors
     /// `too-large`, `unsupported`, `connection-lost`, `closed`; `deadline-exceeded` when the peer does not
-    /// read, and the rest of the message is then sent before the next one.
+    /// read. Where the error says that it may have run, the rest of the message is sent before the next one.
     pub fn send(&self, message: &[u8], timeout: Option<Duration>, wait: &mut impl Wait) -> Result<()> {
-        let mut state = self.lock();
+        let deadline = deadline(timeout);
+        let mut state = self.wait_for_room(deadline, wait, "sending to")?;
         state.endpoint.send(message, true)?;
-        self.finish_sending(state, timeout, wait, "sending to").map(drop)
+        self.finish_sending(state, deadline, wait, "sending to").map(drop).map_err(|error| error.ran(Ran::Maybe))
     }
 
     /// Waits for the next message; `None` once the peer has closed between messages.
@@ -177,7 +182,7 @@ impl Blocking {
     /// Those of `send` and `recv`, and `busy`; the error says whether the peer may have run the call.
     pub fn call(&self, message: &[u8], timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Bytes> {
         let deadline = deadline(timeout);
-        let mut state = self.lock();
+        let mut state = self.wait_for_room(deadline, wait, "calling")?;
         let call = state.endpoint.call(message, deadline, true)?;
         let outcome = self.wait_until(state, None, wait, "calling", |state, _| {
             let place = state.outcomes.iter().position(|(ended, _)| *ended == call)?;
@@ -199,29 +204,46 @@ impl Blocking {
             return Ok(());
         }
         let finished = match state.endpoint.wants_write() {
-            true => self.finish_sending(state, timeout, wait, "closing"),
+            true => self.finish_sending(state, deadline(timeout), wait, "closing"),
             false => Ok(state),
         };
         let failed = finished.map(drop).err();
         let mut state = self.lock();
         state.endpoint.close();
         state.call_followers();
+        if let Some(closer) = &self.closer {
+            let _ = write(&**closer, &1u64.to_ne_bytes());
+        }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Lets what an earlier send has left go first, if it is much.
+    fn wait_for_room(
+        &self,
+        deadline: Option<Instant>,
+        wait: &mut impl Wait,
+        doing: &str,
+    ) -> Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        match state.endpoint.is_congested() {
+            true => self.finish_sending(state, deadline, wait, doing),
+            false => Ok(state),
+        }
     }
 
     fn finish_sending<'a>(
         &'a self,
         state: MutexGuard<'a, State>,
-        timeout: Option<Duration>,
+        deadline: Option<Instant>,
         wait: &mut impl Wait,
         doing: &str,
     ) -> Result<MutexGuard<'a, State>> {
         if !state.endpoint.wants_write() && state.endpoint.output_failure().is_none() {
             return Ok(state);
         }
-        self.wait_until(state, deadline(timeout), wait, doing, |state, _| {
+        self.wait_until(state, deadline, wait, doing, |state, _| {
             if let Some(failure) = state.endpoint.output_failure() {
-                return Some(Err(failure.clone().ran(Ran::Maybe)));
+                return Some(Err(failure.clone()));
             }
             (!state.endpoint.wants_write()).then_some(Ok(()))
         })?;
@@ -288,15 +310,23 @@ impl Blocking {
                 Err(error) => return (state, Err(error)),
             },
         };
-        let mut fds = [PollFd::new(&input, PollFlags::IN), PollFd::new(&writer, PollFlags::OUT)];
         // A descriptor that is not asked for anything still reports a hang-up, at once and for ever.
-        let first = if reads && !state.endpoint.wants_read() { 1 } else { 0 };
-        let end = if state.endpoint.wants_write() { 2 } else { 1 };
+        let waits_for_input = !reads || state.endpoint.wants_read();
+        let waits_for_room = state.endpoint.wants_write();
         drop(state);
 
-        let waited = wait.poll(&mut fds[first.min(end)..end], timeout);
+        let wanted = [
+            (&input, PollFlags::IN, waits_for_input),
+            (&writer, PollFlags::OUT, waits_for_room),
+            (self.closer.as_ref().unwrap_or(&input), PollFlags::IN, self.closer.is_some()),
+        ];
+        let fds = wanted.iter().filter(|(_, _, wanted)| *wanted);
+        let mut fds: Vec<_> = fds.map(|(fd, flags, _)| PollFd::new(*fd, *flags)).collect();
+        let waited = wait.poll(&mut fds, timeout);
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let input_ready = waits_for_input && ready.next().unwrap_or(false);
+        let output_ready = waits_for_room && ready.next().unwrap_or(false);
 
-        let (input_ready, output_ready) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         let mut state = self.lock();
         if reads {
             state.has_reader = false;
@@ -360,14 +390,18 @@ impl State {
 
 /// Registers the calling thread's bell, which is made when it is first needed.
 fn follow(state: &mut State, bell: &mut Option<Arc<OwnedFd>>) -> Result<Arc<OwnedFd>> {
-    if bell.is_none() {
-        let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| Error::new(os_error::kind(errno), "waiting").because(os_error::text(errno)))?;
-        *bell = Some(Arc::new(made));
-    }
-    let bell = bell.clone().ok_or_else(|| Error::new(ErrorKind::Io, "waiting"))?;
-    state.followers.push(Arc::clone(&bell));
-    Ok(bell)
+    let bell = match bell {
+        Some(bell) => bell,
+        None => bell.insert(new_bell()?),
+    };
+    state.followers.push(Arc::clone(bell));
+    Ok(Arc::clone(bell))
+}
+
+/// A descriptor that is readable once somebody has written to it.
+fn new_bell() -> Result<Arc<OwnedFd>> {
+    let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+    made.map(Arc::new).map_err(|errno| Error::new(os_error::kind(errno), "waiting").because(os_error::text(errno)))
 }
 
 fn deadline(timeout: Option<Duration>) -> Option<Instant> {

@@ -147,6 +147,10 @@ impl Endpoint {
         Input::MoreMayWait
     }
 
+    pub(crate) fn is_socket(&self) -> bool {
+        self.link.is_socket()
+    }
+
     /// Lets [`begin_waiting_read`](Self::begin_waiting_read) answer, where that is possible.
     pub(crate) fn allow_waiting_reads(&mut self) {
         self.link.allow_waiting_reads();

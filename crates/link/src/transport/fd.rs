@@ -53,7 +53,12 @@ fn listen(address: &Address) -> Result<Listener> {
         Ok(true) => {
             let error = |errno| link::error(errno, format!("listening on {}", address.text())).at(address.text());
             rustix::io::ioctl_fionbio(&fd, true).map_err(error)?;
-            Source::Sockets { sockets: vec![Arc::new(fd)], link: Link::socket, file: None }
+            Source::Sockets {
+                sockets: vec![Arc::new(fd)],
+                link: Link::socket,
+                file: Mutex::default(),
+                is_inherited: true,
+            }
         }
         _ => Source::One(Mutex::new(Some(open(address, fd)?))),
     };

@@ -126,6 +126,10 @@ impl Link {
             });
     }
 
+    pub(crate) fn is_socket(&self) -> bool {
+        self.is_socket
+    }
+
     /// Whether a read may wait by itself.
     pub(crate) fn reads_may_wait(&self) -> bool {
         self.reads_may_wait

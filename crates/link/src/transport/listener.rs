@@ -3,15 +3,17 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use panpipe_wire::{Address, Error, Result};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
+use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 
 use super::link::{self, Link};
 use super::mem::Meeting;
 use super::socket_file::SocketFile;
+use crate::fork;
 
 /// The pauses after which an accept that failed for want of descriptors or memory is tried again.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -22,12 +24,20 @@ pub struct Listener {
     address: Address,
     source: Source,
     pause: Mutex<Duration>,
+    closed: AtomicBool,
+    forks: u64,
 }
 
 /// Where links come from.
 pub(crate) enum Source {
     /// Listening sockets, and what makes links of those that they accept.
-    Sockets { sockets: Vec<Arc<OwnedFd>>, link: fn(OwnedFd) -> Link, file: Option<SocketFile> },
+    Sockets {
+        sockets: Vec<Arc<OwnedFd>>,
+        link: fn(OwnedFd) -> Link,
+        file: Mutex<Option<SocketFile>>,
+        /// Others hold the same sockets, and may go on listening.
+        is_inherited: bool,
+    },
     /// One link that is there already.
     One(Mutex<Option<Link>>),
     /// A name inside this process.
@@ -48,7 +58,13 @@ pub enum Accepted {
 
 impl Listener {
     pub(crate) fn new(address: Address, source: Source) -> Self {
-        Listener { address, source, pause: Mutex::new(SHORTEST_PAUSE) }
+        Listener {
+            address,
+            source,
+            pause: Mutex::new(SHORTEST_PAUSE),
+            closed: AtomicBool::new(false),
+            forks: fork::watch(),
+        }
     }
 
     /// The real address, with the port or the name that was picked: connect to this.
@@ -70,6 +86,9 @@ impl Listener {
     /// # Errors
     /// `io` when listening itself is broken; what ails one link or the machine for a while is no error.
     pub fn accept(&self) -> Result<Accepted> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(Accepted::Finished);
+        }
         let accepted = match &self.source {
             Source::Sockets { sockets, link, .. } => self.accept_from(sockets, *link),
             Source::One(link) => Ok(match lock(link).take() {
@@ -90,6 +109,8 @@ impl Listener {
                         return Ok(Accepted::Link(link(accepted)));
                     }
                     Err(Errno::AGAIN) => break,
+                    // Closed meanwhile by another thread.
+                    Err(Errno::INVAL) if self.closed.load(Ordering::Acquire) => return Ok(Accepted::Finished),
                     // accept(2): errors of the new link itself, to be treated as if nobody had come.
                     Err(
                         Errno::INTR
@@ -117,6 +138,24 @@ impl Listener {
         Ok(Accepted::Nobody)
     }
 
+    /// Stops listening and removes the socket file; who waits in an accept, in another thread, finds it finished.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        match &self.source {
+            Source::Sockets { sockets, file, is_inherited, .. } => {
+                // The path goes before the socket does: while we still listen nobody takes it for stale.
+                drop(lock(file).take());
+                if !is_inherited && self.forks == fork::generation() {
+                    for socket in sockets {
+                        let _ = shutdown(socket, Shutdown::Both);
+                    }
+                }
+            }
+            Source::One(_) => {}
+            Source::Meeting(meeting) => meeting.ring(),
+        }
+    }
+
     fn error(&self, errno: Errno) -> Error {
         link::error(errno, format!("accepting on {}", self.address.text())).at(self.address.text())
     }
@@ -124,10 +163,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The path goes before the socket does: while we still listen nobody takes it for stale.
-        if let Source::Sockets { file, .. } = &mut self.source {
-            drop(file.take());
-        }
+        self.close();
     }
 }
 

@@ -53,6 +53,11 @@ impl Meeting {
         &self.place.bell
     }
 
+    /// Makes whoever waits look again.
+    pub(crate) fn ring(&self) {
+        let _ = write(&self.place.bell, &1u64.to_ne_bytes());
+    }
+
     pub(crate) fn take(&self) -> Option<Link> {
         let mut waiting = lock(&self.place.waiting);
         let link = waiting.pop_front();

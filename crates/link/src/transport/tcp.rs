@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
 use rustix::io::Errno;
@@ -127,7 +127,7 @@ fn listen(address: &Address) -> Result<Listener> {
     let place = if place == "//" { "//localhost" } else { place };
     let address = address.with_target(&format!("{place}:{port}"));
     let link = |socket| Link::tcp(socket).reached_by_browsers();
-    Ok(Listener::new(address, Source::Sockets { sockets, link, file: None }))
+    Ok(Listener::new(address, Source::Sockets { sockets, link, file: Mutex::default(), is_inherited: false }))
 }
 
 /// Listens at all of `places` on one port, which the system picks when it is zero.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
 use rustix::io::Errno;
@@ -148,7 +148,10 @@ fn listen(address: &Address) -> Result<Listener> {
             sockets.push(Arc::new(socket));
         }
     }
-    Ok(Listener::new(address.clone(), Source::Sockets { sockets, link: Link::unix, file }))
+    Ok(Listener::new(
+        address.clone(),
+        Source::Sockets { sockets, link: Link::unix, file: Mutex::new(file), is_inherited: false },
+    ))
 }
 
 fn new_socket() -> Result<OwnedFd, Errno> {
