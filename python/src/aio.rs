@@ -295,7 +295,7 @@ impl Core {
             error::result(py, this.endpoint.call(message, deadline, at_once))?;
             this.calls.push_back(Some(future.clone().unbind()));
             if let (Some(alarm), Some(deadline)) = (&mut this.alarm, deadline) {
-                alarm.set(deadline, now);
+                alarm.set(deadline);
             }
             if this.overlaps_at.is_some_and(|at| at <= now) {
                 this.overlaps_at = None;
@@ -420,7 +420,7 @@ impl Core {
         self.dispatch(py)?;
         // The session has only a bound on the next deadline; what it finds when it looks is exact.
         if let (Some(alarm), Some(deadline)) = (&mut self.alarm, self.endpoint.next_deadline()) {
-            alarm.set(deadline, Instant::now());
+            alarm.set(deadline);
         }
         Ok(())
     }

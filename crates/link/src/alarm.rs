@@ -38,12 +38,12 @@ impl Alarm {
     }
 
     /// Makes the alarm go off at `deadline` at the latest; it may go off before.
-    pub fn set(&mut self, deadline: Instant, now: Instant) {
+    pub fn set(&mut self, deadline: Instant) {
         if self.armed.is_some_and(|armed| armed <= deadline) {
             return;
         }
         // Zero would switch it off.
-        let left = deadline.saturating_duration_since(now).max(std::time::Duration::from_nanos(1));
+        let left = deadline.saturating_duration_since(Instant::now()).max(std::time::Duration::from_nanos(1));
         let it_value = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
         // It fails only for a bad descriptor or a bad time, of which these are neither.

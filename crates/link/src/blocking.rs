@@ -188,10 +188,14 @@ impl Blocking {
             let place = state.outcomes.iter().position(|(ended, _)| *ended == call)?;
             Some(state.outcomes.swap_remove(place).1)
         });
-        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled) {
-            self.lock().endpoint.abandon(call);
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::Cancelled => {
+                let mut state = self.lock();
+                state.endpoint.abandon(call);
+                Err(state.endpoint.error(ErrorKind::Cancelled, "calling").ran(Ran::Maybe))
+            }
+            outcome => outcome,
         }
-        outcome
     }
 
     /// Writes what waits and closes; threads that wait get `closed`.
@@ -270,8 +274,9 @@ impl Blocking {
                 let error = Error::new(ErrorKind::DeadlineExceeded, format!("{doing} {}", state.endpoint.address()));
                 break Err(error.at(state.endpoint.address()).because("not within the timeout"));
             }
-            let reads = !state.has_reader;
-            if reads && !state.drained && state.endpoint.wants_read() {
+            // Who is not interested in more must not keep others from reading.
+            let reads = !state.has_reader && state.endpoint.wants_read();
+            if reads && !state.drained {
                 state.read();
                 continue;
             }
@@ -310,13 +315,11 @@ impl Blocking {
                 Err(error) => return (state, Err(error)),
             },
         };
-        // A descriptor that is not asked for anything still reports a hang-up, at once and for ever.
-        let waits_for_input = !reads || state.endpoint.wants_read();
         let waits_for_room = state.endpoint.wants_write();
         drop(state);
 
         let wanted = [
-            (&input, PollFlags::IN, waits_for_input),
+            (&input, PollFlags::IN, true),
             (&writer, PollFlags::OUT, waits_for_room),
             (self.closer.as_ref().unwrap_or(&input), PollFlags::IN, self.closer.is_some()),
         ];
@@ -324,7 +327,7 @@ impl Blocking {
         let mut fds: Vec<_> = fds.map(|(fd, flags, _)| PollFd::new(*fd, *flags)).collect();
         let waited = wait.poll(&mut fds, timeout);
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        let input_ready = waits_for_input && ready.next().unwrap_or(false);
+        let input_ready = ready.next().unwrap_or(false);
         let output_ready = waits_for_room && ready.next().unwrap_or(false);
 
         let mut state = self.lock();

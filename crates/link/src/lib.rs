@@ -11,6 +11,9 @@ pub use alarm::Alarm;
 pub mod blocking;
 pub use blocking::{Blocking, Wait, WaitFor};
 
+mod clock;
+pub use clock::Clock;
+
 mod endpoint;
 pub use endpoint::{Endpoint, Input};
 

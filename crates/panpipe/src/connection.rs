@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Endpoint, Error, ErrorKind, Event, Link, Result};
+use panpipe_link::{Address, Alarm, CallId, Clock, Endpoint, Error, ErrorKind, Event, Link, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -116,8 +116,7 @@ struct State {
     driver: Option<Waker>,
     /// The driver has been woken and will flush: what is sent until then shares a write.
     corked: bool,
-    /// When that was.
-    corked_since: Instant,
+    clock: Clock,
     /// Goes off when the driver must look for calls that are out of time; made for the first call.
     alarm: Option<Alarm>,
     /// The user has let go.
@@ -156,7 +155,7 @@ impl Connection {
             input_waits: false,
             driver: None,
             corked: false,
-            corked_since: Instant::now(),
+            clock: Clock::start(),
             alarm: None,
             dropped: false,
         };
@@ -222,10 +221,9 @@ impl Connection {
     pub fn call_within(&self, timeout: Duration, message: impl AsRef<[u8]>) -> Call<'_> {
         let shared = &*self.shared;
         let mut state = shared.lock();
-        let now = state.turn_began();
-        let deadline = now.checked_add(timeout);
+        let deadline = state.clock.deadline_after(timeout);
         let state = match state.has_room() {
-            true => state.begin_call(message.as_ref(), now, deadline),
+            true => state.begin_call(message.as_ref(), deadline),
             // The peer reads too slowly: the call waits its turn, as a sender does.
             false => Progress::Waiting(message.as_ref().into(), deadline),
         };
@@ -278,7 +276,7 @@ impl State {
         !self.endpoint.is_congested()
     }
 
-    fn begin_call(&mut self, message: &[u8], now: Instant, deadline: Option<Instant>) -> Progress {
+    fn begin_call(&mut self, message: &[u8], deadline: Option<Instant>) -> Progress {
         // A lone call goes out at once. While others are not yet collected more will follow in this turn, and they
         // share a write.
         let at_once = !self.corked && self.calls.is_empty();
@@ -291,14 +289,14 @@ impl State {
         if self.endpoint.wants_write() {
             self.cork();
         }
-        if let Err(error) = self.set_alarm(now, deadline) {
+        if let Err(error) = self.set_alarm(deadline) {
             self.endpoint.abandon(call);
             self.slot(call).outcome = Some(Err(error));
         }
         Progress::Sent(call)
     }
 
-    fn set_alarm(&mut self, now: Instant, deadline: Option<Instant>) -> Result<()> {
+    fn set_alarm(&mut self, deadline: Option<Instant>) -> Result<()> {
         let Some(deadline) = deadline else { return Ok(()) };
         let alarm = match &mut self.alarm {
             Some(alarm) => alarm,
@@ -308,21 +306,13 @@ impl State {
                 self.alarm.insert(alarm)
             }
         };
-        alarm.set(deadline, now);
+        alarm.set(deadline);
         Ok(())
     }
 
     fn wake_driver(&mut self) {
         if let Some(driver) = self.driver.take() {
             driver.wake();
-        }
-    }
-
-    /// The time. Calls that share a write share this look at the clock too, which is a tenth of what they cost.
-    fn turn_began(&self) -> Instant {
-        match self.corked {
-            true => self.corked_since,
-            false => Instant::now(),
         }
     }
 
@@ -335,7 +325,6 @@ impl State {
     fn cork(&mut self) {
         if !self.corked {
             self.corked = true;
-            self.corked_since = Instant::now();
             self.wake_driver();
         }
     }
@@ -381,10 +370,15 @@ impl State {
         }
         self.dispatch();
         // A message that answers no call is for the first who waits for one.
+        self.wake_receiver(who);
+        true
+    }
+
+    /// Wakes somebody else who waits for a message.
+    fn wake_receiver(&self, who: Option<Waiting>) {
         if let Some((_, waker)) = self.receivers.iter().find(|(receiver, _)| Some(*receiver) != who) {
             waker.wake_by_ref();
         }
-        true
     }
 
     /// Lets the driver read for those who still wait, until one of them does.
@@ -432,7 +426,7 @@ impl State {
         // The session has only a bound on the next deadline; what it finds then is exact.
         self.dispatch_at(now);
         if let (Some(alarm), Some(deadline)) = (&mut self.alarm, self.endpoint.next_deadline()) {
-            alarm.set(deadline, now);
+            alarm.set(deadline);
         }
         // Calls that wait for room keep their own time.
         self.wake_senders();
@@ -485,14 +479,13 @@ impl Future for Call<'_> {
         if let Progress::Waiting(message, deadline) = progress {
             let has_room = shared.poll_room(cx, State::has_room).is_ready();
             let mut state = shared.lock();
-            let now = Instant::now();
             *progress = if has_room {
-                state.begin_call(message, now, *deadline)
-            } else if deadline.is_some_and(|deadline| deadline <= now) {
+                state.begin_call(message, *deadline)
+            } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 let error = state.endpoint.error(ErrorKind::DeadlineExceeded, "calling");
                 Progress::Ended(Some(error.because("no room to send it in within the timeout")))
             } else {
-                state.set_alarm(now, *deadline)?;
+                state.set_alarm(*deadline)?;
                 return Poll::Pending;
             };
         }
@@ -546,6 +539,8 @@ impl Future for Receiver<'_> {
         let who = Waiting::Receiver(self.number);
         loop {
             if let Poll::Ready(received) = state.take_message() {
+                // One read may have brought something for the next one too.
+                state.wake_receiver(Some(who));
                 return Poll::Ready(received);
             }
             if !state.lead(who, self.shared, cx) {

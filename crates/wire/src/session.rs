@@ -413,7 +413,8 @@ impl Session {
     fn set_unasked_aside(&mut self) {
         while let Ok(Some(message)) = self.take_message() {
             self.unasked_size += message.len() + MESSAGE_COST;
-            self.unasked.push_back(message);
+            // Copied, so that a small one does not keep a whole buffer in memory.
+            self.unasked.push_back(Bytes::copy_from_slice(&message));
         }
         if self.unasked_size > MOST_UNASKED && self.failure.is_none() {
             let error = self.error(ErrorKind::BadPeer, "receiving from");
