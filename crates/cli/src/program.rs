@@ -29,12 +29,10 @@ pub(crate) struct Program {
 impl Program {
     /// The program `command`, which holds a name and arguments, for the messages of `address`.
     pub(crate) fn new(command: Vec<OsString>, address: &Address) -> Self {
-        let name = address.framing.split(':').next();
-        let framing = panpipe::framings().iter().find(|info| Some(info.name) == name).and_then(|info| (info.new)(None));
         Program {
             command,
             max: address.max,
-            drops_newline: framing.is_some_and(|framing| framing.tail() == b"\n"),
+            drops_newline: address.ends_messages_with() == b"\n",
             room: Semaphore::new(MOST_CHILDREN),
         }
     }

@@ -69,9 +69,10 @@ where
     F: Fn(Bytes) -> Answer + Send + Sync + 'static,
     Answer: Future<Output: Reply> + Send,
 {
-    async fn handle(&self, message: Bytes) -> Result<Option<Bytes>, String> {
+    #[inline]
+    fn handle(&self, message: Bytes) -> impl Future<Output = Result<Option<Bytes>, String>> + Send {
         let answer = self(message);
-        answer.await.into_reply()
+        async move { answer.await.into_reply() }
     }
 }
 
@@ -228,6 +229,7 @@ async fn serve_connection(
 }
 
 /// Runs the handler; earlier replies go out when it does not answer at once.
+#[inline]
 async fn answer(
     handler: &impl Handler,
     message: Bytes,

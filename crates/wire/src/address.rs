@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::framing::{self, Framing};
+use crate::framing::{self, AnyFraming, Framing};
 use crate::protocol;
 
 /// What there is to know of a transport: how its addresses look, and the answers of the comparison table.
@@ -205,8 +205,13 @@ impl Address {
         self.options.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// What ends every message on the wire; empty where nothing does.
+    pub fn ends_messages_with(&self) -> &'static [u8] {
+        self.new_framing().tail()
+    }
+
     /// A fresh encoder and decoder of this address's framing.
-    pub(crate) fn new_framing(&self) -> Box<dyn Framing> {
+    pub(crate) fn new_framing(&self) -> AnyFraming {
         match framing::make(self.framing) {
             Ok(framing) => framing,
             Err(reason) => unreachable!("checked when the address was read: {reason}"),

@@ -19,7 +19,7 @@ mod error;
 pub use error::{Error, ErrorKind, Ran, Result};
 
 mod framing;
-pub use framing::{Fault, Frame, Framing, Head, Info as FramingInfo, Scan, all as framings};
+pub use framing::{Head, Info as FramingInfo, all as framings};
 
 mod http;
 

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Ran, Result};
-use crate::framing::{Fault, Framing, Head, Scan};
+use crate::framing::{AnyFraming, Fault, Framing, Head, Scan};
 use crate::http::HttpGuard;
 
 /// Whole messages beyond this many bytes stay in the system's buffers until some are taken.
@@ -59,7 +59,7 @@ struct Call {
 /// One connection's state: what arrived, what is to be written, and which calls wait.
 pub struct Session {
     address: Arc<str>,
-    framing: Box<dyn Framing>,
+    framing: AnyFraming,
     tail: &'static [u8],
     max: usize,
     text: bool,
@@ -372,7 +372,7 @@ impl Session {
         self.queued += total as u64;
         self.outbox.reserve(total - written);
         if written == 0 {
-            parts.iter().for_each(|part| self.outbox.extend_from_slice(part));
+            parts.iter().filter(|part| !part.is_empty()).for_each(|part| self.outbox.extend_from_slice(part));
             return;
         }
         self.written += written as u64;

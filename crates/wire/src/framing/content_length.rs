@@ -12,14 +12,14 @@ pub(super) const INFO: Info = Info {
     good_for: "language servers and debug adapters (LSP, DAP)",
     cannot_carry: "",
     keeps_boundaries: true,
-    new: |variant| variant.is_none().then(|| Box::new(ContentLength::default()) as _),
+    new: |variant| variant.is_none().then(|| ContentLength::default().into()),
 };
 
 /// Longer headers are refused: they are an attack or line noise.
 const MOST_HEADER: usize = 4096;
 
 #[derive(Default)]
-struct ContentLength {
+pub(crate) struct ContentLength {
     /// Where the line that is not yet complete begins, and how far its end was searched for.
     line: usize,
     looked_at: usize,

@@ -12,10 +12,10 @@ pub(super) const INFO: Info = Info {
     good_for: "any bytes, fast; the usual choice between two programs",
     cannot_carry: "",
     keeps_boundaries: true,
-    new: |variant| Length::parse(variant.unwrap_or("u32be")).map(|length| Box::new(length) as _),
+    new: |variant| Length::parse(variant.unwrap_or("u32be")).map(Into::into),
 };
 
-struct Length {
+pub(crate) struct Length {
     /// Bytes of the count: 1, 2, 4 or 8.
     width: usize,
     little: bool,

@@ -10,11 +10,11 @@ pub(super) const INFO: Info = Info {
     good_for: "text that a person or `nc` can type and read",
     cannot_carry: "a newline, or a carriage return at the end",
     keeps_boundaries: true,
-    new: |variant| variant.is_none().then(|| Box::new(Lines::default()) as _),
+    new: |variant| variant.is_none().then(|| Lines::default().into()),
 };
 
 #[derive(Default)]
-struct Lines {
+pub(crate) struct Lines {
     search: Search,
 }
 

@@ -9,10 +9,10 @@ pub(super) const INFO: Info = Info {
     good_for: "any bytes, and a person can still read the counts",
     cannot_carry: "",
     keeps_boundaries: true,
-    new: |variant| variant.is_none().then(|| Box::new(Netstring) as _),
+    new: |variant| variant.is_none().then(|| Netstring.into()),
 };
 
-struct Netstring;
+pub(crate) struct Netstring;
 
 impl Framing for Netstring {
     fn name(&self) -> &'static str {

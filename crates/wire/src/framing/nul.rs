@@ -10,11 +10,11 @@ pub(super) const INFO: Info = Info {
     good_for: "text with newlines in it, such as file names or pretty JSON",
     cannot_carry: "a zero byte",
     keeps_boundaries: true,
-    new: |variant| variant.is_none().then(|| Box::new(Nul::default()) as _),
+    new: |variant| variant.is_none().then(|| Nul::default().into()),
 };
 
 #[derive(Default)]
-struct Nul {
+pub(crate) struct Nul {
     search: Search,
 }
 

@@ -9,10 +9,10 @@ pub(super) const INFO: Info = Info {
     good_for: "plain socket programs that take turns; a large or fast message may arrive in pieces or joined",
     cannot_carry: "an empty message",
     keeps_boundaries: false,
-    new: |variant| variant.is_none().then(|| Box::new(Raw) as _),
+    new: |variant| variant.is_none().then(|| Raw.into()),
 };
 
-struct Raw;
+pub(crate) struct Raw;
 
 impl Framing for Raw {
     fn name(&self) -> &'static str {

@@ -9,13 +9,13 @@ pub(super) const INFO: Info = Info {
     good_for: "streams of Protocol Buffers messages (`writeDelimitedTo`)",
     cannot_carry: "",
     keeps_boundaries: true,
-    new: |variant| variant.is_none().then(|| Box::new(Varint) as _),
+    new: |variant| variant.is_none().then(|| Varint.into()),
 };
 
 /// Ten groups of seven bits hold a u64.
 const MOST_BYTES: usize = 10;
 
-struct Varint;
+pub(crate) struct Varint;
 
 impl Framing for Varint {
     fn name(&self) -> &'static str {
