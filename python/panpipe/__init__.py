@@ -30,6 +30,7 @@ from panpipe._error import (
     Unsupported,
 )
 from panpipe._panpipe import Connection, Listener, Server, connect, framings, listen, methods, pair
+from panpipe._remote import Remote
 
 __all__ = [
     "AddressInUse",
@@ -48,6 +49,7 @@ __all__ = [
     "PathTooLong",
     "Permission",
     "Refused",
+    "Remote",
     "TooLarge",
     "Unsupported",
     "aio",

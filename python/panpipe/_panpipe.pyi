@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Self, final
 
+from panpipe._remote import Remote
+
 __all__ = [
     "Connecting",
     "Connection",
@@ -28,6 +30,10 @@ class Connection:
     @property
     def address(self) -> str:
         """The address it was opened with."""
+
+    @property
+    def remote(self) -> Remote:
+        """What was known of the other end when the connection was made."""
 
     def call(self, message: _Message, *, timeout: float | None = None) -> Any:
         """Sends a message and waits for the one that answers it, for the address's ``timeout`` unless said.
@@ -137,6 +143,8 @@ class Core:
 
     @property
     def address(self) -> str: ...
+    @property
+    def remote(self) -> Remote: ...
     @property
     def congested(self) -> bool: ...
     @property

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from panpipe import _panpipe
 from panpipe._error import Error
+from panpipe._remote import Remote
 
 Message = bytes | bytearray | memoryview | str
 
@@ -59,6 +60,11 @@ class Connection(_Closes):
     def address(self) -> str:
         """The address it was opened with."""
         return self._core.address
+
+    @property
+    def remote(self) -> Remote:
+        """What was known of the other end when the connection was made."""
+        return self._core.remote
 
     async def call(self, message: Message, *, timeout: float | None = None) -> Any:
         """Sends a message and waits for the one that answers it, for the address's ``timeout`` unless said.

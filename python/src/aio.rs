@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
-use crate::blocking::seconds;
+use crate::blocking::{remote_to_python, seconds};
 use crate::{error, message};
 
 /// In a longer turn what was sent so far goes out once before its end, so that a peer on another CPU need not wait for
@@ -249,6 +249,11 @@ impl Core {
     #[getter]
     fn address(&self) -> String {
         self.endpoint.address().to_string()
+    }
+
+    #[getter]
+    fn remote<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        remote_to_python(py, self.endpoint.remote())
     }
 
     #[getter]

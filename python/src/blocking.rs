@@ -3,9 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, blocking};
+use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Remote, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::aio::Core;
 use crate::interrupt::Interruptible;
@@ -15,6 +16,13 @@ use crate::{error, message};
 pub(crate) fn seconds(timeout: Option<f64>) -> PyResult<Option<Duration>> {
     let wrong = |_| PyValueError::new_err("a timeout is a number of seconds, zero or more");
     timeout.map(|timeout| Duration::try_from_secs_f64(timeout).map_err(wrong)).transpose()
+}
+
+/// What is known of the other end, as `panpipe._remote.Remote`.
+pub(crate) fn remote_to_python<'py>(py: Python<'py>, remote: &Remote) -> PyResult<Bound<'py, PyAny>> {
+    static REMOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let Remote { transport, address, uid, gid, pid } = remote;
+    REMOTE.import(py, "panpipe._remote", "Remote")?.call1((*transport, address.as_deref(), *uid, *gid, *pid))
 }
 
 /// A connection to a peer. Any number of threads may use it at once.
@@ -36,6 +44,11 @@ impl Connection {
     #[getter]
     fn address(&self) -> String {
         self.connection.address().to_string()
+    }
+
+    #[getter]
+    fn remote<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        remote_to_python(py, &self.connection.remote())
     }
 
     #[pyo3(signature = (message, *, timeout=None))]

@@ -1,3 +1,4 @@
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -214,3 +215,20 @@ def test_listeners_are_iterated_and_mem_stays_inside() -> None:
             listener.accept(timeout=0.01)
     with pytest.raises(panpipe.Closed):
         listener.accept()
+
+
+def test_the_system_tells_who_the_peer_is() -> None:
+    with panpipe.listen("unix:@panpipe-test-*") as listener:
+        client = panpipe.connect(listener.address)
+        peer = listener.accept()
+        assert peer is not None
+        for each in (client, peer):
+            assert each.remote == panpipe.Remote("unix", None, os.getuid(), os.getgid(), os.getpid())
+    with panpipe.listen("tcp://127.0.0.1:0") as listener:
+        client = panpipe.connect(listener.address)
+        peer = listener.accept()
+        assert peer is not None
+        assert client.remote.address == listener.address.removeprefix("tcp://")
+        assert peer.remote.address is not None
+        assert peer.remote.address.startswith("127.0.0.1:")
+        assert peer.remote.uid is None

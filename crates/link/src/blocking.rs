@@ -11,7 +11,7 @@ use rustix::io::{Errno, read, write};
 
 use crate::endpoint::{Endpoint, Input};
 use crate::os_error;
-use crate::transport::{Accepted, Listener, Progress, WaitingRead};
+use crate::transport::{Accepted, Listener, Progress, Remote, WaitingRead};
 
 /// How a thread waits; Python lets others run meanwhile and looks for Ctrl-C.
 pub trait Wait {
@@ -135,6 +135,11 @@ impl Blocking {
         Arc::clone(self.lock().endpoint.address())
     }
 
+    /// What was known of the other end when the connection was made.
+    pub fn remote(&self) -> Remote {
+        self.lock().endpoint.remote().clone()
+    }
+
     /// Whether messages are strings.
     pub fn is_text(&self) -> bool {
         self.lock().endpoint.is_text()
@@ -184,18 +189,21 @@ impl Blocking {
         let deadline = deadline(timeout);
         let mut state = self.wait_for_room(deadline, wait, "calling")?;
         let call = state.endpoint.call(message, deadline, true)?;
+        let mut has_ended = false;
         let outcome = self.wait_until(state, None, wait, "calling", |state, _| {
             let place = state.outcomes.iter().position(|(ended, _)| *ended == call)?;
+            has_ended = true;
             Some(state.outcomes.swap_remove(place).1)
         });
-        match outcome {
-            Err(error) if error.kind() == ErrorKind::Cancelled => {
-                let mut state = self.lock();
-                state.endpoint.abandon(call);
-                Err(state.endpoint.error(ErrorKind::Cancelled, "calling").ran(Ran::Maybe))
-            }
-            outcome => outcome,
+        if has_ended {
+            return outcome;
         }
+        // The waiting has failed, not the call.
+        let mut state = self.lock();
+        state.endpoint.abandon(call);
+        state.outcomes.retain(|(ended, _)| *ended != call);
+        let doing = format!("calling {}", state.endpoint.address());
+        outcome.map_err(|error| error.met_while(doing).at(state.endpoint.address()).ran(Ran::Maybe))
     }
 
     /// Writes what waits and closes; threads that wait get `closed`.

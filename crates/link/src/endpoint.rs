@@ -9,7 +9,7 @@ use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Head, Ran, Result, 
 use rustix::io::Errno;
 
 use crate::os_error;
-use crate::transport::{Link, WaitingRead};
+use crate::transport::{Link, Remote, WaitingRead};
 
 /// A larger message goes to the system from where it lies; a smaller one is copied next to its head.
 const COPIED: usize = 4 << 10;
@@ -32,6 +32,7 @@ pub enum Input {
 /// One connection: a link and its session.
 pub struct Endpoint {
     link: Link,
+    remote: Remote,
     session: Session,
     closed: bool,
     /// The timeout that waiting reads have set on the socket.
@@ -48,12 +49,18 @@ impl Endpoint {
         if !link.has_input() {
             session.input_ended();
         }
-        Endpoint { link, session, closed: false, read_timeout: None }
+        let remote = link.remote(address.method().scheme);
+        Endpoint { link, remote, session, closed: false, read_timeout: None }
     }
 
     /// The address that errors name.
     pub fn address(&self) -> &Arc<str> {
         self.session.address()
+    }
+
+    /// What was known of the other end when the connection was made.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
     }
 
     /// An error of this connection, met while `doing`, which is followed by the address.
@@ -128,8 +135,10 @@ impl Endpoint {
                     self.session.input_ended();
                     return Input::Drained;
                 }
-                // A short read has emptied the socket; whatever comes later makes it readable again.
-                Ok(count) if count < room => return Input::Drained,
+                // A short read has emptied a socket; whatever comes later makes it readable again. A terminal gives out
+                // one line a read, however many there are.
+                Ok(count) if count < room && self.link.is_socket() => return Input::Drained,
+                Ok(count) if count < room => {}
                 Ok(count) => {
                     self.session.read_was_full();
                     budget = budget.saturating_sub(count);

@@ -25,7 +25,8 @@ pub use server::{Server, ServerEvent, Token};
 
 mod transport;
 pub use transport::{
-    Accepted, Connecting, Link, Listener, Progress, connect, listen, may_block, methods, pair, pair_address, parse,
+    Accepted, Connecting, Link, Listener, Progress, Remote, connect, listen, may_block, methods, pair, pair_address,
+    parse,
 };
 
 pub use panpipe_wire::{

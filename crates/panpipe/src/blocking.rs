@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Blocking, Endpoint, Error, ErrorKind, Result, ServerEvent, Wait, WaitFor, blocking};
+use panpipe_link::{Blocking, Endpoint, Error, ErrorKind, Remote, Result, ServerEvent, Wait, WaitFor, blocking};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::server::Reply;
@@ -48,6 +48,11 @@ impl Connection {
     /// The address it was opened with.
     pub fn address(&self) -> Arc<str> {
         self.connection.address()
+    }
+
+    /// What was known of the other end when the connection was made.
+    pub fn remote(&self) -> Remote {
+        self.connection.remote()
     }
 
     /// Sends a message; returns once the system has it whole.

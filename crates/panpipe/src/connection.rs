@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Clock, Endpoint, Error, ErrorKind, Event, Link, Result};
+use panpipe_link::{Address, Alarm, CallId, Clock, Endpoint, Error, ErrorKind, Event, Link, Ran, Remote, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -174,6 +174,11 @@ impl Connection {
         Arc::clone(self.shared.lock().endpoint.address())
     }
 
+    /// What was known of the other end when the connection was made.
+    pub fn remote(&self) -> Remote {
+        self.shared.lock().endpoint.remote().clone()
+    }
+
     /// Sends a message; returns once it is on its way, at the latest when the peer has read enough to make room.
     ///
     /// # Errors
@@ -230,16 +235,21 @@ impl Connection {
         Call { shared, state }
     }
 
-    /// Writes what was sent, then closes.
+    /// Writes what was sent, for at most the address's `timeout`, then closes.
     ///
     /// # Errors
-    /// `connection-lost` when not everything could be written; the connection is closed then too.
+    /// `connection-lost` or `deadline-exceeded` when not everything could be written; it is closed then too.
     pub async fn close(self) -> Result<()> {
-        poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.wants_write())).await;
+        let written = poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.wants_write()));
+        let in_time = tokio::time::timeout(self.shared.timeout, written).await;
         let mut state = self.shared.lock();
-        let failure = state.endpoint.output_failure().cloned();
+        let failure = match (state.endpoint.output_failure(), in_time) {
+            (Some(failure), _) => Err(failure.clone()),
+            (None, Err(_)) => Err(state.endpoint.error(ErrorKind::DeadlineExceeded, "closing").ran(Ran::Maybe)),
+            (None, Ok(())) => Ok(()),
+        };
         state.endpoint.close();
-        failure.map_or(Ok(()), Err)
+        failure
     }
 }
 

@@ -35,4 +35,6 @@ mod server;
 pub use server::{Handler, Reply, Server, serve};
 
 pub use bytes::Bytes;
-pub use panpipe_link::{COMMON_OPTIONS, Error, ErrorKind, FramingInfo, OptionInfo, Ran, Result, framings, methods};
+pub use panpipe_link::{
+    COMMON_OPTIONS, Error, ErrorKind, FramingInfo, OptionInfo, Ran, Remote, Result, framings, methods,
+};

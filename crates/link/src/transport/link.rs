@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown, sockopt};
 
+use super::remote::Remote;
 use crate::{fork, os_error};
 
 /// The buffer that lets a Unix socket move 8 GB/s instead of 5; the system may grant less.
@@ -119,20 +120,27 @@ impl Link {
 
     /// Lets reads wait, where the mode of the descriptor is ours to change.
     pub(crate) fn allow_waiting_reads(&mut self) {
+        // Of an inherited one neither the mode nor the timeout that such a read sets is ours to change.
         self.reads_may_wait = self.is_socket
-            && fcntl_getfl(&self.reader).is_ok_and(|flags| {
-                !flags.contains(OFlags::NONBLOCK)
-                    || !self.is_inherited && fcntl_setfl(&self.reader, flags - OFlags::NONBLOCK).is_ok()
-            });
-    }
-
-    pub(crate) fn is_socket(&self) -> bool {
-        self.is_socket
+            && !self.is_inherited
+            && fcntl_getfl(&self.reader).and_then(|flags| fcntl_setfl(&self.reader, flags - OFlags::NONBLOCK)).is_ok();
     }
 
     /// Whether a read may wait by itself.
     pub(crate) fn reads_may_wait(&self) -> bool {
         self.reads_may_wait
+    }
+
+    /// What the system tells of the other end.
+    pub(crate) fn remote(&self, transport: &'static str) -> Remote {
+        match self.is_socket {
+            true => Remote::of(&self.reader, transport),
+            false => Remote { transport, ..Remote::default() },
+        }
+    }
+
+    pub(crate) fn is_socket(&self) -> bool {
+        self.is_socket
     }
 
     /// Writes what the system takes now.

@@ -5,6 +5,7 @@ mod fd;
 mod link;
 mod listener;
 mod mem;
+mod remote;
 mod socket_file;
 mod stdio;
 mod tcp;
@@ -14,6 +15,7 @@ mod waiting_read;
 pub use connecting::{Connecting, Progress};
 pub use link::Link;
 pub use listener::{Accepted, Listener};
+pub use remote::Remote;
 pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use panpipe_wire::{Error, ErrorKind};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, fstat, lstat, open, unlink};
@@ -111,6 +112,10 @@ fn remove_stale(path: &str, place: &SocketAddrUnix) -> Result<(), Failure> {
     }
 }
 
+/// How often to ask for the lock, and how long to leave it alone in between: a fifth of a second in all.
+const TRIES: usize = 200;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// An exclusive lock on `PATH.lock`, a file that is gone when nobody holds it.
 struct Lock {
     path: String,
@@ -118,14 +123,21 @@ struct Lock {
 }
 
 impl Lock {
-    fn take(path: &str) -> Result<Self, Errno> {
+    fn take(path: &str) -> Result<Self, Failure> {
         let path = format!("{path}.lock");
+        let mut tries = TRIES;
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         loop {
             let file = rustix::fs::openat(CWD, &path, flags, Mode::from_raw_mode(0o600))?;
-            // Held only from bind to listen, which do not wait.
-            match flock(&file, FlockOperation::LockExclusive) {
+            // Held only from bind to listen, which do not wait; who holds it for longer is no server of ours.
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(Errno::AGAIN) => return Err(Failure::Taken("somebody holds the lock beside it")),
                 locked => locked?,
             }
             // The last holder may have removed it while we waited; then this lock excludes nobody.

@@ -4,6 +4,7 @@
 
 mod blocking;
 mod errors;
+mod sharing;
 mod tokio_face;
 
 /// The addresses that a test can listen on anywhere.
