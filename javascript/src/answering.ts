@@ -26,6 +26,7 @@ export class Answering {
   #settle!: { resolve: () => void; reject: (error: unknown) => void };
   #stopping = false;
   #working = false;
+  #waitsForRoom = false;
 
   constructor(
     readonly connection: Answerer,
@@ -35,15 +36,20 @@ export class Answering {
     this.#step();
   }
 
-  /** Takes no more messages; a handler that runs may finish and its reply goes out. */
+  /** Takes no more messages; a handler that runs may finish and its reply goes out, unless the peer does not read. */
   stop(): void {
     this.#stopping = true;
-    if (!this.#working) this.#end(this.#settle.resolve);
+    if (!this.#working || this.#waitsForRoom) this.giveUp();
+  }
+
+  /** Ends it without the handler that runs. */
+  giveUp(): void {
+    this.#end(this.#settle.resolve);
   }
 
   // Called when there may be a message. Not a loop that awaits, which would cost a promise for every wait.
   readonly #step = (): void => {
-    this.#working = false;
+    this.#working = this.#waitsForRoom = false;
     const { session } = this.connection;
     try {
       while (!this.#stopping) {
@@ -69,7 +75,8 @@ export class Answering {
     }
     if (isThenable(given)) {
       this.#working = true;
-      given.then(this.#finish, (error) => this.#fail(new HandlerFailure(error)));
+      // A promise stays as it is. Any other `then` may throw, call back at once or twice, which a promise sets right.
+      Promise.resolve(given).then(this.#finish, (error) => this.#fail(new HandlerFailure(error)));
       return false;
     }
     return this.#reply(given);
@@ -87,7 +94,7 @@ export class Answering {
     if (value === null || value === undefined) return true;
     const room = this.connection.reply(value);
     if (room === undefined) return true;
-    this.#working = true;
+    this.#working = this.#waitsForRoom = true;
     room.then(this.#step, (error) => this.#fail(error));
     return false;
   }

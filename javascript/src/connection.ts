@@ -52,7 +52,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
     this.#replying = `replying on ${text}`;
     this.#timeout = address.timeout;
     this.#link = link;
-    this.#session = new Session(text, framing.decoder(address.max), address.textMode);
+    this.#session = new Session(text, framing.decoder(address.max), address.textMode, () => link.left);
     this.#sender = new Sender(link, this.#session, framing.encoder, address.max, () => this.#hold(), () => this.#release());
     this.#alarm = new Alarm((now) => this.#expire(now));
     link.start({
@@ -66,7 +66,12 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
       },
       onLost: (fault) => {
         this.#session.fail(fault.code, fault.text);
-        this.#sender.fail(fault);
+        this.#sender.end(fault);
+        this.#afterInput();
+      },
+      onOutputLost: (fault) => {
+        this.#session.failOutput(fault);
+        this.#sender.end(fault);
         this.#afterInput();
       },
       onWritten: () => {
@@ -80,7 +85,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
    * Sends a message and answers with the next message back, a `Buffer` or, with `text=true`, a string (`call<string>` in TypeScript).
    *
    * Do not change a `message` of 16 KiB or more before the reply is there: it is not copied.
-   * Rejects with `deadline-exceeded`, `connection-lost`, `bad-peer`, `too-large`, `unsupported`, `cancelled`, `closed`, `io`.
+   * Rejects with `deadline-exceeded`, `connection-lost`, `bad-peer`, `too-large`, `unsupported`, `busy` (65,536 calls wait), `cancelled`, `closed`, `io`.
    */
   call<M extends Message = Buffer>(message: Uint8Array | string, options?: WaitOptions): Promise<M>;
   call(message: Uint8Array | string, options?: WaitOptions): Promise<Message> {
@@ -197,7 +202,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
     const { failure } = this.#session;
     // Whoever answers still has replies to write; it closes when it is done.
     if (failure !== null && this.#closing === null && this.#answering === null) {
-      this.#sender.fail(failure);
+      this.#sender.stop(failure);
       void this.close();
     }
     this.#release();
@@ -239,10 +244,12 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
 
   async #close(): Promise<void> {
     this.#session.close();
-    this.#sender.fail(new Fault("closed", "this side closed the connection"));
+    const fault = new Fault("closed", "this side closed the connection");
+    this.#sender.stop(fault);
     this.#sender.flush();
     this.#alarm.clear();
-    await this.#link.close(this.#timeout);
+    const written = await this.#link.close(this.#timeout);
+    this.#sender.end(written ? null : fault);
   }
 }
 

@@ -1,5 +1,6 @@
 /** panpipe: connects any two processes over any IPC method. The method is only an address. */
 
+import { expectMany } from "./awaited.js";
 import { classify } from "./link/classify.js";
 import { memPair } from "./link/mem.js";
 import { parse, transportInfos, transportOf } from "./link/mod.js";
@@ -29,6 +30,7 @@ export type { Message } from "./wire/session.js";
  */
 export async function connect(address: string, options: { timeout?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<Connection> {
   const parsed = parse(address);
+  if (options.signal !== undefined) expectMany(options.signal);
   const limits = { timeout: options.timeout ?? parsed.timeout, signal: options.signal };
   try {
     return new Connection(await transportOf(parsed).connect(parsed, limits), parsed, address);

@@ -43,6 +43,11 @@ export class Listener implements AsyncIterable<Connection>, AsyncDisposable {
     return this.#address;
   }
 
+  /** Not for users: the `timeout` of the address, in milliseconds. */
+  get timeout(): number {
+    return this.#parsed.timeout;
+  }
+
   /** The next connection; `null` once no more will come. Rejects with `closed` after this side closed. */
   accept(): Promise<Connection | null> {
     const link = this.#arrived.shift();
@@ -84,8 +89,12 @@ export class Listener implements AsyncIterable<Connection>, AsyncDisposable {
   #arrive(link: Link): void {
     const accept = this.#accepting.shift();
     if (this.#closed) link.destroy();
-    else if (accept === undefined) this.#arrived.push(link);
-    else accept(this.#peer(link));
+    else if (accept !== undefined) accept(this.#peer(link));
+    else {
+      // Nobody has asked for it, so it is no reason to live on.
+      link.unref();
+      this.#arrived.push(link);
+    }
     this.#hold();
   }
 

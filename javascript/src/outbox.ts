@@ -14,6 +14,8 @@ const copyLimit = 16 * 1024;
 export class Outbox {
   /** Bytes that are encoded and not yet handed to the link. */
   queued = 0;
+  /** Bytes that were ever handed to the link. */
+  handed = 0;
   // Made when the first message is sent: many connections only listen.
   #slab: Uint8Array = nothing;
   // What is encoded in the slab and in no part: #slab[#from..#at].
@@ -64,6 +66,7 @@ export class Outbox {
     this.#cut();
     const parts = this.#parts;
     this.#parts = [];
+    this.handed += this.queued;
     this.queued = 0;
     this.link.write(parts);
     // Taken by the system already, as nearly always: the slab is free again. Otherwise it is used up to its end and then left to its writes.

@@ -1,5 +1,7 @@
 /** The sending half of a connection: when messages are written, and who waits for room. */
 
+import { isUtf8 } from "node:buffer";
+
 import type { Link } from "./link/link.js";
 import { Outbox } from "./outbox.js";
 import { toBytes } from "./wire/bytes.js";
@@ -29,7 +31,7 @@ export class Sender {
   readonly #outbox: Outbox;
   readonly #unsent = new Fifo<Unsent>();
   // Those whose message the system still reads.
-  readonly #unwritten = new Fifo<() => void>();
+  readonly #unwritten = new Fifo<{ resolve: () => void; reject: (error: PanpipeError) => void }>();
   #flushScheduled = false;
 
   constructor(
@@ -69,6 +71,9 @@ export class Sender {
     if (signal?.aborted === true) return new PanpipeError("cancelled", doing, { address, text: "the caller gave up" });
     const refusal = this.session.refusal(doing, !isCall);
     if (refusal !== null) return refusal;
+    if (this.session.textMode && typeof message !== "string" && !isUtf8(message)) {
+      return new PanpipeError("unsupported", doing, { address, text: "the message is not UTF-8, and the address says text=true" });
+    }
     const bytes = typeof message === "string" ? toBytes(message) : message;
     try {
       this.#outbox.check(bytes);
@@ -81,7 +86,8 @@ export class Sender {
 
   /** Lets an admitted message wait for room. */
   queue(message: Uint8Array, waiter: Waiter, isCall: boolean): void {
-    this.#unsent.push({ message, waiter, isCall });
+    // A small message is its caller's again at once, as it is when there is room.
+    this.#unsent.push({ message: message.length < byReference ? Buffer.from(message) : message, waiter, isCall });
     this.hold();
   }
 
@@ -89,6 +95,7 @@ export class Sender {
   call(message: Uint8Array, waiter: Waiter): void {
     // The first call goes out at once; while others are in flight, all of this turn go out together.
     const atOnce = this.session.callsInFlight === 0 && !this.#flushScheduled;
+    waiter.begins = this.#outbox.handed + this.#outbox.queued;
     this.session.call(waiter);
     this.#write(message, atOnce);
   }
@@ -116,32 +123,38 @@ export class Sender {
   /** The link has written something. */
   wrote(): void {
     this.#sendUnsent();
-    if (this.link.pending === 0) this.#settleUnwritten();
+    if (this.link.pending === 0) this.#settleUnwritten(null);
   }
 
-  /** Nothing more can be sent. */
-  fail(fault: Fault): void {
-    for (let unsent = this.#unsent.shift(); unsent !== undefined; unsent = this.#unsent.shift()) {
-      unsent.waiter.settled = true;
-      unsent.waiter.reject(fault.during(unsent.waiter.doing, this.session.address));
-    }
-    this.#settleUnwritten();
+  /** Nothing more is taken; what was sent is still written. */
+  stop(fault: Fault): void {
+    this.#rejectUnsent(fault, () => true);
+  }
+
+  /** Nothing more is written: either all was, or it never will be because of `fault`. */
+  end(fault: Fault | null): void {
+    if (fault !== null) this.stop(fault);
+    this.#settleUnwritten(fault);
   }
 
   /** Gives up for one who waits for room; answers whether there was such a one. */
   abandon(waiter: Waiter, fault: Fault): boolean {
-    const unsent = [...this.#unsent].find((each) => each.waiter === waiter);
-    if (unsent === undefined) return false;
-    this.#unsent.remove(unsent);
-    waiter.settled = true;
-    waiter.reject(fault.during(waiter.doing, this.session.address));
-    return true;
+    return this.#unsent.size > 0 && this.#rejectUnsent(fault, (each) => each === waiter);
   }
 
   /** Ends whoever waits for room and whose deadline has come. */
   expire(now: number): void {
     const fault = new Fault("deadline-exceeded", "the timeout passed before there was room to send it");
-    for (const { waiter } of [...this.#unsent]) if (waiter.deadline <= now) this.abandon(waiter, fault);
+    this.#rejectUnsent(fault, (waiter) => waiter.deadline <= now);
+  }
+
+  #rejectUnsent(fault: Fault, which: (waiter: Waiter) => boolean): boolean {
+    const rejected = this.#unsent.removeAll(({ waiter }) => which(waiter));
+    for (const { waiter } of rejected) {
+      waiter.settled = true;
+      waiter.reject(fault.during(waiter.doing, this.session.address));
+    }
+    return rejected.length > 0;
   }
 
   #write(message: Uint8Array, atOnce: boolean): void {
@@ -167,11 +180,15 @@ export class Sender {
   #written(): Promise<void> {
     this.flush();
     if (this.link.pending === 0) return done;
-    return new Promise((resolve) => this.#unwritten.push(resolve));
+    return new Promise((resolve, reject) => this.#unwritten.push({ resolve, reject }));
   }
 
-  #settleUnwritten(): void {
-    for (let resolve = this.#unwritten.shift(); resolve !== undefined; resolve = this.#unwritten.shift()) resolve();
+  #settleUnwritten(fault: Fault | null): void {
+    const { address } = this.session;
+    for (let each = this.#unwritten.shift(); each !== undefined; each = this.#unwritten.shift()) {
+      if (fault === null) each.resolve();
+      else each.reject(fault.during(`sending to ${address}`, address, "maybe"));
+    }
   }
 
   #sendUnsent(): void {
@@ -185,7 +202,7 @@ export class Sender {
         this.call(message, waiter);
       } else {
         waiter.settled = true;
-        void this.send(message).then(() => waiter.resolve(null));
+        this.send(message).then(() => waiter.resolve(null), waiter.reject);
       }
     }
   }

@@ -40,7 +40,11 @@ export class Server implements AsyncDisposable {
     return this.#done;
   }
 
-  /** Takes no more connections, lets handlers that run finish and reply, and closes every connection. */
+  /**
+   * Takes no more connections, lets handlers that run finish and reply, and closes every connection.
+   *
+   * Handlers have the `timeout` of the address to finish. So a handler may close its server, but must not await that: it would wait for itself.
+   */
   close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
@@ -61,6 +65,7 @@ export class Server implements AsyncDisposable {
   async #serve(peer: Connection): Promise<void> {
     const answering = peer.answer((message) => this.#handler(message, peer));
     this.#answering.add(answering);
+    if (this.#closing !== null) answering.stop();
     try {
       await answering.done;
     } catch (error) {
@@ -74,7 +79,8 @@ export class Server implements AsyncDisposable {
   async #close(): Promise<void> {
     await this.#listener.close();
     for (const answering of this.#answering) answering.stop();
-    await this.#done;
+    const late = setTimeout(() => this.#answering.forEach((answering) => answering.giveUp()), Math.min(this.#listener.timeout, 2 ** 31 - 1));
+    await this.#done.finally(() => clearTimeout(late));
   }
 }
 

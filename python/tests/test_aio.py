@@ -212,3 +212,16 @@ def test_await_serve_runs_until_cancelled(run: Run, tmp_path: Any) -> None:
         assert list(tmp_path.iterdir()) == []
 
     run(serve())
+
+
+@pytest.mark.parametrize("handler", [bytes.upper, slow_upper], ids=["plain", "async"])
+def test_packets_keep_their_boundaries_without_a_framing(handler: Callable[..., Any], run: Run) -> None:
+    async def example() -> None:
+        async with (
+            panpipe.aio.serve("unix-seqpacket:@panpipe-test-*", handler) as server,
+            panpipe.aio.connect(server.address) as peer,
+        ):
+            replies = await asyncio.gather(*(peer.call(f"call {number}") for number in range(500)))
+            assert replies == [f"CALL {number}".encode() for number in range(500)]
+
+    run(example())

@@ -232,3 +232,19 @@ def test_the_system_tells_who_the_peer_is() -> None:
         assert peer.remote.address is not None
         assert peer.remote.address.startswith("127.0.0.1:")
         assert peer.remote.uid is None
+
+
+def test_packets_keep_their_boundaries_without_a_framing(upper: Callable[[str], str]) -> None:
+    with panpipe.connect(upper("unix-seqpacket:@panpipe-test-*")) as peer:
+        assert peer.call("Hello, server!") == b"HELLO, SERVER!"
+        for message in ("a", "b\n", "c"):
+            peer.send(message)
+        assert [peer.recv() for _ in range(3)] == [b"A", b"B\n", b"C"]
+        with pytest.raises(panpipe.Unsupported):
+            peer.send("")
+        with pytest.raises(panpipe.TooLarge):
+            peer.send(b"x" * 1_000_000)
+        large = b"x" * 150_000
+        assert peer.call(large) == large.upper()
+    with pytest.raises(panpipe.Unsupported):
+        panpipe.connect("unix-seqpacket:a?framing=lines")

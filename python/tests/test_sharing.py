@@ -37,15 +37,17 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.parametrize("is_called", [False, True], ids=["closed", "called after it"])
-def test_closed_connections_leave_nothing_behind(run: Run, is_called: bool) -> None:
+@pytest.mark.parametrize("is_called_late", [False, True], ids=["called", "called-late"])
+def test_closed_connections_leave_nothing_behind(run: Run, is_called_late: bool) -> None:
     async def close() -> None:
         async with panpipe.aio.serve("unix:@panpipe-test-*", bytes.upper) as server:
 
             async def once() -> None:
                 peer = await panpipe.aio.connect(server.address)
+                if not is_called_late:
+                    assert await peer.call("x") == b"X"
                 await peer.close()
-                if is_called:
+                if is_called_late:
                     with pytest.raises(panpipe.Closed):
                         await peer.call("x")
 

@@ -46,6 +46,9 @@ impl Endpoint {
         if link.is_reached_by_browsers() {
             session.refuse_http();
         }
+        if let Some(most) = link.largest_packet() {
+            session.use_packets(most);
+        }
         if !link.has_input() {
             session.input_ended();
         }
@@ -136,8 +139,8 @@ impl Endpoint {
                     return Input::Drained;
                 }
                 // A short read has emptied a socket; whatever comes later makes it readable again. A terminal gives out
-                // one line a read, however many there are.
-                Ok(count) if count < room && self.link.is_socket() => return Input::Drained,
+                // one line a read, however many there are, and a socket of packets one packet.
+                Ok(count) if count < room && self.link.drains_at_once() => return Input::Drained,
                 Ok(count) if count < room => {}
                 Ok(count) => {
                     self.session.read_was_full();
@@ -171,7 +174,7 @@ impl Endpoint {
         let usable = possible && self.check_usable("receiving from").is_ok();
         usable.then(|| {
             let inbox = std::mem::take(self.session.inbox());
-            WaitingRead::new(Arc::clone(self.reader()), self.read_timeout, inbox)
+            WaitingRead::new(Arc::clone(self.reader()), self.link.largest_packet().is_some(), self.read_timeout, inbox)
         })
     }
 

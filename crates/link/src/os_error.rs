@@ -14,6 +14,7 @@ pub(crate) fn kind(errno: Errno) -> ErrorKind {
         Errno::ADDRINUSE => ErrorKind::AddressInUse,
         Errno::NAMETOOLONG => ErrorKind::PathTooLong,
         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => ErrorKind::Busy,
+        Errno::MSGSIZE => ErrorKind::TooLarge,
         Errno::TIMEDOUT => ErrorKind::DeadlineExceeded,
         Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED | Errno::NOTCONN => ErrorKind::ConnectionLost,
         _ => ErrorKind::Io,

@@ -165,7 +165,7 @@ impl Connection {
             timeout: address.timeout,
             input: Waker::from(Arc::new(InputWaker(Weak::clone(shared)))),
         });
-        tokio::spawn(drive(Arc::clone(&shared)));
+        tokio::spawn(drive(End(Arc::clone(&shared))));
         Ok(Connection { shared })
     }
 
@@ -575,8 +575,7 @@ impl Drop for Receiver<'_> {
 }
 
 /// Flushes and keeps time for a connection until it is closed.
-async fn drive(shared: Arc<Shared>) {
-    let end = End(shared);
+async fn drive(end: End) {
     let shared = &end.0;
     let mut timer: Option<AsyncFd<Arc<OwnedFd>>> = None;
     let mut has_deferred = false;
@@ -587,7 +586,7 @@ async fn drive(shared: Arc<Shared>) {
     }
 }
 
-/// Closes the connection when its driver ends, also when the runtime ends it.
+/// Closes the connection when its driver ends, also when the runtime ends it, be it before it has begun.
 struct End(Arc<Shared>);
 
 impl Drop for End {

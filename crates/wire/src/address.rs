@@ -20,6 +20,8 @@ pub struct Method {
     pub options: &'static [OptionInfo],
     /// Says what is wrong with the target, or with it and the options together.
     pub check: fn(&Address) -> Result<(), String>,
+    /// Whether it moves packets, which keep their boundaries themselves, rather than a stream of bytes.
+    pub moves_packets: bool,
     /// Whether it reaches other machines.
     pub reaches: &'static str,
     /// What to take it for.
@@ -144,6 +146,10 @@ impl Address {
         };
         for option in options.iter().flat_map(|options| options.split('&')) {
             address.read_option(option)?;
+        }
+        if method.moves_packets && address.option("framing").is_some() {
+            let reason = format!("{scheme} keeps the boundaries of messages itself and takes no framing");
+            return Err((ErrorKind::Unsupported, reason));
         }
         let framing = address.option("framing").unwrap_or(framing::DEFAULT);
         address.framing = framing::make(framing).map_err(|reason| (ErrorKind::Unsupported, reason))?.name();
@@ -304,6 +310,7 @@ mod tests {
             form: "any:TARGET",
             options: &[],
             check: |_| Ok(()),
+            moves_packets: false,
             reaches: "",
             good_for: "",
             not_for: "",

@@ -63,6 +63,7 @@ pub struct Session {
     tail: &'static [u8],
     max: usize,
     text: bool,
+    refuses_empty: bool,
 
     inbox: BytesMut,
     /// The frame that is being received needs at least this many bytes in the inbox.
@@ -102,6 +103,7 @@ impl Session {
             framing,
             max: address.max,
             text: address.text_messages,
+            refuses_empty: false,
             inbox: BytesMut::new(),
             needed: 0,
             read_size: SMALLEST_READ,
@@ -126,6 +128,15 @@ impl Session {
     /// any port of this machine, and must not be able to have it answered.
     pub fn refuse_http(&mut self) {
         self.guard = Some(HttpGuard::new());
+    }
+
+    /// Says that the link moves packets of at most `most` bytes, and that an empty one reads as the end.
+    ///
+    /// In the inbox and the outbox each stands behind its length, a u32 in big-endian order: the driver makes packets
+    /// of the one and the other of packets.
+    pub fn use_packets(&mut self, most: usize) {
+        self.refuses_empty = true;
+        self.max = self.max.min(most);
     }
 
     /// Whether messages are strings.
@@ -338,7 +349,7 @@ impl Session {
     /// `connection-lost`, `busy`.
     #[inline]
     pub fn frame(&self, message: &[u8], head: &mut Head, doing: &str) -> Result<()> {
-        if self.output_failure.is_some() || message.len() > self.max || self.text {
+        if self.output_failure.is_some() || message.len() > self.max || self.text || self.refuses_empty {
             self.check(message, doing)?;
         }
         self.framing.head(message, head).map_err(|fault| self.fault(doing, fault))
@@ -351,6 +362,9 @@ impl Session {
         }
         if message.len() > self.max {
             return Err(self.fault(doing, Fault::TooLarge(self.max as u64)));
+        }
+        if self.refuses_empty && message.is_empty() {
+            return Err(self.fault(doing, Fault::Cannot("an empty packet reads as the end of the connection")));
         }
         if self.text && std::str::from_utf8(message).is_err() {
             return Err(self.fault(doing, Fault::Cannot("the message is not UTF-8, and the address says text=true")));

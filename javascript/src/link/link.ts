@@ -19,6 +19,8 @@ export interface LinkEvents {
   onEnd(): void;
   /** The link broke. */
   onLost(fault: Fault): void;
+  /** Nothing more can be written; what the peer sends still arrives. */
+  onOutputLost(fault: Fault): void;
   /** Something that was pending has been written. */
   onWritten(): void;
 }
@@ -29,6 +31,8 @@ export interface Link {
   readonly remote: Remote;
   /** Bytes handed over and not yet taken by the system; while it is not 0 they must not be changed. */
   readonly pending: number;
+  /** Of all bytes ever handed over, how many may have left; what stands behind them certainly has not and will not. `Infinity` while the link can write. */
+  readonly left: number;
   /** Begins to read. */
   start(events: LinkEvents): void;
   /** Writes all parts, in one go where that is possible. */
@@ -41,8 +45,8 @@ export interface Link {
   ref(): void;
   /** Lets this process end although this link is open. */
   unref(): void;
-  /** Writes what is pending, for at most so many milliseconds, tells the peer the end, and closes. */
-  close(timeout: number): Promise<void>;
+  /** Writes what is pending, for at most so many milliseconds, tells the peer the end, and closes; answers whether all was written. */
+  close(timeout: number): Promise<boolean>;
   /** Closes at once. */
   destroy(): void;
 }

@@ -104,7 +104,12 @@ class MemLink implements Link {
     this.#alive = null;
   }
 
-  async close(timeout: number): Promise<void> {
+  /** All of it: the other end has it at once. */
+  get left(): number {
+    return Infinity;
+  }
+
+  async close(timeout: number): Promise<boolean> {
     this.#ending = true;
     this.#other!.#schedule();
     this.#drop();
@@ -118,6 +123,7 @@ class MemLink implements Link {
       });
     }
     this.unref();
+    return this.pending === 0;
   }
 
   destroy(): void {

@@ -31,10 +31,11 @@ export class SocketFile {
     const absolute = resolve(path);
     // Before anything is bound, so that the usual failure leaves no trace.
     await clear(absolute);
-    const nest = fs.mkdtempSync(join(dirname(absolute), ".panpipe-"));
+    const nest = new Nest(absolute);
     let server: net.Server | undefined;
     try {
-      const born = join(nest, "s");
+      // Named as its directory is: when it closes, Node unlinks the path that it was bound by, in which `/proc/self/fd/N` may be another directory by then.
+      const born = join(nest.path, basename(nest.path));
       server = await bindShort(born, bind);
       fs.chmodSync(born, mode);
       const identity = identify(born)!;
@@ -46,7 +47,7 @@ export class SocketFile {
       server?.close();
       throw error;
     } finally {
-      fs.rmSync(nest, { recursive: true, force: true });
+      nest.remove();
     }
   }
 
@@ -61,13 +62,28 @@ export class SocketFile {
   }
 }
 
-const atExit = new Set<SocketFile>();
+const atExit = new Set<{ remove(): void }>();
 let watched = false;
 
-function removeAtExit(file: SocketFile): void {
+function removeAtExit(file: { remove(): void }): void {
   atExit.add(file);
   if (!watched) process.on("exit", () => [...atExit].forEach((each) => each.remove()));
   watched = true;
+}
+
+/** A private directory beside a path, until `remove` or the end of this process. */
+class Nest {
+  readonly path: string;
+
+  constructor(beside: string) {
+    this.path = fs.mkdtempSync(join(dirname(beside), ".panpipe-"));
+    removeAtExit(this);
+  }
+
+  remove(): void {
+    atExit.delete(this);
+    fs.rmSync(this.path, { recursive: true, force: true });
+  }
 }
 
 /** Binds by way of `/proc` where the private path would be too long for a socket. */
@@ -99,8 +115,8 @@ async function clear(path: string): Promise<void> {
   if (found === null) return;
   if (!fs.lstatSync(path).isSocket()) throw new Fault("address-in-use", "there is a file that is not a socket, and it is left alone");
   if (await answers(path)) throw new Fault("address-in-use", "somebody listens there");
-  const nest = fs.mkdtempSync(join(dirname(path), ".panpipe-"));
-  const aside = join(nest, "s");
+  const nest = new Nest(path);
+  const aside = join(nest.path, "s");
   try {
     fs.renameSync(path, aside);
     if (identify(aside) === found) return;
@@ -110,7 +126,7 @@ async function clear(path: string): Promise<void> {
   } catch (error) {
     if (codeOf(error) !== "ENOENT") throw error;
   } finally {
-    fs.rmSync(nest, { recursive: true, force: true });
+    nest.remove();
   }
 }
 

@@ -1,5 +1,6 @@
 /** A link over Node's streams: one socket, or one stream to read and another to write. */
 
+import fs from "node:fs";
 import type { Readable, Writable } from "node:stream";
 
 import { Fault } from "../wire/error.js";
@@ -9,6 +10,9 @@ import type { Link, LinkEvents, Remote } from "./link.js";
 
 /** After our end the peer may take this many milliseconds for its own; closing earlier could destroy what it has not yet read. */
 const linger = 2000;
+
+/** What had arrived when a write failed is saved up to so many bytes. */
+const savedAtMost = 1024 * 1024;
 
 /** A stream that may keep this process alive. */
 type Held = { ref?: () => void; unref?: () => void };
@@ -27,7 +31,11 @@ export class StreamLink implements Link {
   readonly remote: Remote;
   #events: LinkEvents | null = null;
   #over = false;
-  #closing: Promise<void> | null = null;
+  // What broke it before anybody had started it.
+  #broken: Fault | null = null;
+  #handed = 0;
+  #begun = 0;
+  #closing: Promise<boolean> | null = null;
 
   constructor(
     readonly input: Readable,
@@ -37,15 +45,21 @@ export class StreamLink implements Link {
     this.remote = options.remote;
     const lost = (error: Error) => this.#lose(classify(error));
     input.on("error", lost);
-    if ((output as unknown) !== input) output.on("error", lost);
+    if ((output as unknown) !== input) output.on("error", (error) => this.#events?.onOutputLost(classify(error)));
   }
 
   get pending(): number {
     return this.output.writableLength;
   }
 
+  get left(): number {
+    return this.output.destroyed ? this.#begun : Infinity;
+  }
+
   start(events: LinkEvents): void {
     this.#events = events;
+    // A connection that waited to be accepted may have been reset meanwhile.
+    if (this.input.destroyed) process.nextTick(() => this.#lose(this.#broken ?? new Fault("connection-lost", "the link was closed")));
     const { guard } = this.options;
     this.input.on("data", guard === undefined ? (chunk: Uint8Array) => this.#events?.onData(chunk) : (chunk: Uint8Array) => this.#guarded(guard, chunk));
     this.input.on("end", () => {
@@ -58,13 +72,15 @@ export class StreamLink implements Link {
 
   write(parts: readonly Uint8Array[]): void {
     if (this.output.writableEnded || this.output.destroyed) return;
-    if (parts.length === 1) {
-      this.output.write(parts[0], this.#written);
-      return;
+    const atOnce = this.output.writableLength === 0;
+    if (parts.length > 1) this.output.cork();
+    for (const part of parts) {
+      this.#handed += part.length;
+      this.output.write(part, this.#written);
     }
-    this.output.cork();
-    for (const part of parts) this.output.write(part, this.#written);
-    this.output.uncork();
+    if (parts.length > 1) this.output.uncork();
+    if (this.output.errored) this.#save();
+    else if (atOnce) this.#begun = this.#handed;
   }
 
   pause(): void {
@@ -85,7 +101,7 @@ export class StreamLink implements Link {
     if ((this.output as unknown) !== this.input) (this.output as Held).unref?.();
   }
 
-  close(timeout: number): Promise<void> {
+  close(timeout: number): Promise<boolean> {
     return (this.#closing ??= this.#close(timeout));
   }
 
@@ -97,34 +113,59 @@ export class StreamLink implements Link {
 
   // One function for every write, which Node then calls once for many.
   readonly #written = (error?: Error | null): void => {
-    if (error === undefined || error === null) this.#events?.onWritten();
+    if (error !== undefined && error !== null) return;
+    // The next write, of all that had gathered, has begun.
+    this.#begun = this.#handed;
+    this.#events?.onWritten();
   };
 
+  /** A write that fails makes Node destroy a socket in the next tick, unread input included: the last replies of a peer that has closed. */
+  #save(): void {
+    const { fd } = ((this.input as { _handle?: { fd?: number } | null })._handle ?? {});
+    if ((this.output as unknown) !== this.input || fd === undefined || fd < 0 || this.input.readableLength > 0) return;
+    const chunks: Buffer[] = [];
+    try {
+      for (let size = 0; size < savedAtMost; ) {
+        const bytes = Buffer.allocUnsafeSlow(64 * 1024);
+        const count = fs.readSync(fd, bytes);
+        if (count === 0) break;
+        chunks.push(bytes.subarray(0, count));
+        size += count;
+      }
+    } catch {
+      // Nothing more has arrived, or the connection was reset: the error of the write tells enough.
+    }
+    // Before the error is told, and not within the turn of whoever writes.
+    process.nextTick(() => chunks.forEach((chunk) => this.input.emit("data", chunk)));
+  }
+
   #guarded(guard: HttpGuard, chunk: Uint8Array): void {
+    if (this.#over) return;
     if (guard.saw(chunk)) this.#lose(new Fault("bad-peer", "the peer speaks HTTP, and this is no HTTP server"));
     else this.#events?.onData(chunk);
   }
 
   #lose(fault: Fault): void {
     if (this.#over && fault.text === "the link was closed") return;
-    this.#over = true;
+    if (this.#events === null) this.#broken ??= fault;
+    else this.#over = true;
     this.#events?.onLost(fault);
   }
 
-  async #close(timeout: number): Promise<void> {
+  async #close(timeout: number): Promise<boolean> {
     this.#events = null;
     this.ref();
     // What still comes is dropped: unread input would turn our end into a reset, which destroys what we sent.
     this.input.on("data", () => {});
     this.input.resume();
-    await new Promise<void>((resolve) => {
+    const written = await new Promise<boolean>((resolve) => {
       const timer = setTimeout(() => {
         this.destroy();
-        resolve();
+        resolve(false);
       }, Math.min(timeout, 2 ** 31 - 1));
       const finished = () => {
         clearTimeout(timer);
-        resolve();
+        resolve(this.output.writableFinished);
       };
       if (this.output.destroyed || this.output.writableFinished) return finished();
       this.output.once("close", finished);
@@ -136,5 +177,6 @@ export class StreamLink implements Link {
     this.input.once("close", () => clearTimeout(timer));
     this.input.once("end", () => this.destroy());
     if (this.input.readableEnded || this.input.destroyed) this.destroy();
+    return written;
   }
 }

@@ -43,6 +43,16 @@ export class Fifo<T> {
     return true;
   }
 
+  /** Takes all of which this is true. */
+  removeAll(which: (item: T) => boolean): T[] {
+    const taken: T[] = [];
+    const left: T[] = [];
+    for (const item of this) (which(item) ? taken : left).push(item);
+    this.#items = left;
+    this.#front = 0;
+    return taken;
+  }
+
   /** All that wait, first to last. */
   *[Symbol.iterator](): Iterator<T> {
     for (let at = this.#front; at < this.#items.length; at++) yield this.#items[at] as T;

@@ -2,7 +2,7 @@
  * The session of the plain protocol: which message answers which call. No I/O and no clock.
  *
  * **The driver's contract.**
- * 1. Give what was read to `receive`, the end of the input to `finish`, a broken link to `fail`.
+ * 1. Give what was read to `receive`, the end of the input to `finish`, a broken link to `fail`, one that only reads on to `failOutput`.
  * 2. Before a request is written, ask `refusal`, make its `Waiter` and give it to `call`; messages for `recv` likewise.
  * 3. Read on only while `wantsInput` says so.
  * 4. Call `expire` when the time of `nextDeadline` has come.
@@ -24,6 +24,9 @@ const unclaimedLimit = 1024 * 1024;
 /** What a message costs beside its bytes, so that many empty ones are not free. */
 const messageCost = 64;
 
+/** Calls that may wait at once; more is a runaway loop, not a load. */
+const mostCalls = 64 * 1024;
+
 /** A message as a user gets it. */
 export type Message = Uint8Array | string;
 
@@ -33,6 +36,8 @@ export class Waiter {
   abandoned = false;
   /** Whether it got its message or its error. */
   settled = false;
+  /** Of a call, where its request begins, counted in bytes that were ever sent. */
+  begins = 0;
 
   /** `deadline` is an instant on the driver's clock, or `Infinity`. */
   constructor(
@@ -60,6 +65,7 @@ export class Session {
   #inputEnded = false;
   // The link broke; what had arrived before is still handed out.
   #lost: Fault | null = null;
+  #outputLost: Fault | null = null;
   // Set while a handler waits for its next message.
   #listener: (() => void) | null = null;
 
@@ -67,6 +73,8 @@ export class Session {
     readonly address: string,
     decoder: Decoder,
     readonly textMode: boolean,
+    /** How many of the bytes that were ever sent may have left; asked when calls end without a reply. */
+    readonly left: () => number = () => Infinity,
   ) {
     this.#inbox = new Inbox(decoder);
   }
@@ -97,10 +105,12 @@ export class Session {
 
   /** Why a call or, with `send`, a one-way message cannot be sent now; asked before each is sent. */
   refusal(doing: string, send = false): PanpipeError | null {
+    if (!send && this.#calls.size >= mostCalls) return this.#error("busy", `${mostCalls} calls wait for their replies`, doing, "no");
     // What arrived while no call waited is not the answer to the call that comes now.
     if (!send && this.#calls.size === 0 && this.#inbox.size > 0) this.#claimForReceivers();
     if (this.failure !== null) return this.failure.during(doing, this.address);
-    if (this.#lost !== null) return this.#lost.during(doing, this.address);
+    const lost = this.#lost ?? this.#outputLost;
+    if (lost !== null) return lost.during(doing, this.address);
     return this.ended && !send ? this.#error("connection-lost", "the peer has closed its side and cannot reply", doing, "no") : null;
   }
 
@@ -137,7 +147,7 @@ export class Session {
 
   /** Takes what was read. The chunk must not be written to afterwards. */
   receive(chunk: Uint8Array): void {
-    if (this.failure !== null) return;
+    if (this.failure !== null || this.#lost !== null) return;
     this.#inbox.push(chunk);
     this.#pump();
   }
@@ -152,6 +162,18 @@ export class Session {
   fail(code: Code, text: string): void {
     if (this.failure !== null || this.#lost !== null) return;
     this.#lost = new Fault(code, text);
+    this.#pump();
+  }
+
+  /** Nothing more can be sent: calls of which nothing left end, and the others still get their replies. */
+  failOutput(fault: Fault): void {
+    this.#outputLost ??= fault;
+    const left = this.left();
+    for (const call of this.#calls.removeAll((each) => each.begins >= left)) {
+      if (call.abandoned) this.#abandoned--;
+      else call.reject(fault.during(call.doing, this.address));
+      call.settled = true;
+    }
     this.#pump();
   }
 
@@ -263,8 +285,9 @@ export class Session {
   /** Everybody who waits learns that nothing more will come. */
   #endWaiters(): void {
     const fault = this.failure ?? new Fault("connection-lost", "the peer closed before it replied");
+    const left = this.left();
     for (let call = this.#calls.shift(); call !== undefined; call = this.#calls.shift()) {
-      if (!call.settled) call.reject(fault.during(call.doing, this.address, "maybe"));
+      if (!call.settled) call.reject(fault.during(call.doing, this.address, call.begins < left ? "maybe" : "no"));
       call.settled = true;
     }
     this.#abandoned = 0;

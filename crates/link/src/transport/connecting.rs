@@ -18,7 +18,8 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 /// A connection on its way.
 pub struct Connecting {
     address: Address,
-    family_link: fn(OwnedFd) -> Link,
+    kind: SocketType,
+    link: fn(OwnedFd) -> Link,
     left: VecDeque<SocketAddrAny>,
     state: State,
     last: Option<Error>,
@@ -42,15 +43,27 @@ pub enum Progress {
 }
 
 impl Connecting {
-    /// Tries each of `left`, which are sockets that `family_link` makes links of.
-    pub(crate) fn to(address: &Address, left: VecDeque<SocketAddrAny>, family_link: fn(OwnedFd) -> Link) -> Self {
-        Connecting { address: address.clone(), family_link, left, state: State::Next, last: None }
+    /// Tries each of `left` with a socket of this `kind`, of which `link` makes a link.
+    pub(crate) fn to(
+        address: &Address,
+        left: VecDeque<SocketAddrAny>,
+        kind: SocketType,
+        link: fn(OwnedFd) -> Link,
+    ) -> Self {
+        Connecting { address: address.clone(), kind, link, left, state: State::Next, last: None }
     }
 
     /// One that is there already.
     pub(crate) fn ready(address: &Address, link: Link) -> Self {
         let state = State::Ready(link);
-        Connecting { address: address.clone(), family_link: Link::socket, left: VecDeque::new(), state, last: None }
+        Connecting {
+            address: address.clone(),
+            kind: SocketType::STREAM,
+            link: Link::socket,
+            left: VecDeque::new(),
+            state,
+            last: None,
+        }
     }
 
     /// The address it goes to.
@@ -69,7 +82,7 @@ impl Connecting {
                 State::Begun(socket) => match outcome(&socket) {
                     Ok(true) => {
                         let socket = Arc::into_inner(socket);
-                        return Ok(Progress::Connected((self.family_link)(socket.ok_or_else(|| self.misuse())?)));
+                        return Ok(Progress::Connected((self.link)(socket.ok_or_else(|| self.misuse())?)));
                     }
                     Ok(false) => {
                         self.state = State::Begun(Arc::clone(&socket));
@@ -81,8 +94,8 @@ impl Connecting {
                     let Some(next) = self.left.pop_front() else {
                         return Err(self.last.take().unwrap_or_else(|| self.misuse()));
                     };
-                    match begin(&next) {
-                        Ok((socket, true)) => return Ok(Progress::Connected((self.family_link)(socket))),
+                    match begin(&next, self.kind) {
+                        Ok((socket, true)) => return Ok(Progress::Connected((self.link)(socket))),
                         Ok((socket, false)) => self.state = State::Begun(Arc::new(socket)),
                         Err(Errno::AGAIN) => {
                             self.left.push_front(next);
@@ -115,9 +128,9 @@ impl Connecting {
 }
 
 /// Begins to connect; `true` when that was all.
-fn begin(to: &SocketAddrAny) -> Result<(OwnedFd, bool), Errno> {
+fn begin(to: &SocketAddrAny, kind: SocketType) -> Result<(OwnedFd, bool), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(to.address_family(), SocketType::STREAM, flags, None)?;
+    let socket = socket_with(to.address_family(), kind, flags, None)?;
     match connect(&socket, to) {
         Ok(()) => Ok((socket, true)),
         Err(Errno::INPROGRESS | Errno::INTR) => Ok((socket, false)),

@@ -18,6 +18,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         form: "fd:N",
         options: &[],
         check: |address| number(address).map(|_| ()),
+        moves_packets: false,
         reaches: "whoever handed the descriptor over",
         good_for: "a socket or pipe that a parent or a supervisor has opened already",
         not_for: "anything that nobody has opened",

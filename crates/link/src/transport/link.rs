@@ -1,5 +1,6 @@
 //! One open transport: bytes in, bytes out, never waiting.
 
+use std::cell::RefCell;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,6 +18,9 @@ use crate::{fork, os_error};
 /// The buffer that lets a Unix socket move 8 GB/s instead of 5; the system may grant less.
 const UNIX_SEND_BUFFER: usize = 256 << 10;
 
+/// A packet is read whole or not at all, into room for the largest.
+const LARGEST_PACKET: usize = 256 << 10;
+
 /// An error of the operating system, met while `doing`.
 pub(crate) fn error(errno: Errno, doing: impl Into<String>) -> Error {
     Error::new(os_error::kind(errno), doing).because(os_error::text(errno))
@@ -33,6 +37,8 @@ pub struct Link {
     /// Whether others may hold the same open file, whose mode is then not ours to change.
     is_inherited: bool,
     reads_may_wait: bool,
+    /// The largest packet, where it moves packets.
+    largest_packet: Option<usize>,
     /// Whether a browser can be made to connect here.
     browsers_reach_it: bool,
     forks: u64,
@@ -49,6 +55,7 @@ impl Link {
             is_socket: true,
             is_inherited: false,
             reads_may_wait: false,
+            largest_packet: None,
             browsers_reach_it: false,
             forks: fork::watch(),
         }
@@ -59,6 +66,16 @@ impl Link {
         // A smaller buffer is slower and nothing else.
         let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_SEND_BUFFER);
         Self::socket(socket)
+    }
+
+    /// A connected Unix socket that moves packets.
+    pub(crate) fn packets(socket: OwnedFd) -> Self {
+        let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_SEND_BUFFER);
+        let buffer = sockopt::socket_send_buffer_size(&socket).unwrap_or_default();
+        let mut link = Self::socket(socket);
+        // A packet needs room for itself and the system's notes on it (unix_dgram_sendmsg takes 32 bytes off).
+        link.largest_packet = Some(buffer.saturating_sub(32).min(LARGEST_PACKET));
+        link
     }
 
     /// A connected TCP socket.
@@ -99,6 +116,7 @@ impl Link {
             is_socket: false,
             is_inherited: true,
             reads_may_wait: false,
+            largest_packet: None,
             browsers_reach_it: false,
             forks: fork::watch(),
         })
@@ -107,10 +125,11 @@ impl Link {
     /// Appends what has arrived to `inbox`, as far as there is room; zero at the end of the input.
     pub(crate) fn read(&self, inbox: &mut BytesMut) -> Result<usize, Errno> {
         loop {
-            let read = match self.is_socket {
+            let read = match (self.largest_packet, self.is_socket) {
+                (Some(_), _) => recv_packet(&self.reader, inbox, RecvFlags::DONTWAIT),
                 // The flag, since the descriptor's own mode is shared with whoever else holds it.
-                true => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
-                false => read_into(&self.reader, inbox),
+                (None, true) => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
+                (None, false) => read_into(&self.reader, inbox),
             };
             if read != Err(Errno::INTR) {
                 return read;
@@ -139,6 +158,16 @@ impl Link {
         }
     }
 
+    /// The largest packet, where it moves packets.
+    pub(crate) fn largest_packet(&self) -> Option<usize> {
+        self.largest_packet
+    }
+
+    /// Whether a read that leaves room has read all there was.
+    pub(crate) fn drains_at_once(&self) -> bool {
+        self.is_socket && self.largest_packet.is_none()
+    }
+
     pub(crate) fn is_socket(&self) -> bool {
         self.is_socket
     }
@@ -147,6 +176,9 @@ impl Link {
     pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let Some(writer) = &self.writer else { return Err(Errno::PIPE) };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        if self.largest_packet.is_some() {
+            return send_packets(writer, parts, flags);
+        }
         loop {
             let written = match parts {
                 [one] if self.is_socket => send(writer, one, flags),
@@ -221,6 +253,55 @@ pub(crate) fn recv_into(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags
     // SAFETY: the system has written `count` bytes of the spare capacity.
     unsafe { inbox.advance_mut(count) };
     Ok(count)
+}
+
+/// Appends the next packet behind its length; zero at the end.
+pub(crate) fn recv_packet(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
+    thread_local! {
+        /// One for all connections of a thread: each would need as much, and use it for a moment.
+        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    ROOM.with_borrow_mut(|room| {
+        room.resize(LARGEST_PACKET, 0);
+        // With the flag the system tells the packet's own length, though it were cut.
+        let (_, count) = recv(socket, room.as_mut_slice(), flags | RecvFlags::TRUNC)?;
+        let Some(packet) = room.get(..count) else { return Err(Errno::MSGSIZE) };
+        if count > 0 {
+            inbox.put_u32(count as u32);
+            inbox.put_slice(packet);
+        }
+        Ok(count)
+    })
+}
+
+/// Sends each packet, which stands behind its length, and tells how many bytes of `parts` that were.
+fn send_packets(socket: &OwnedFd, parts: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+    if let [head, packet, tail] = parts {
+        send_packet(socket, packet, flags)?;
+        return Ok(head.len() + packet.len() + tail.len());
+    }
+    let mut sent = 0;
+    let mut rest: &[u8] = parts.first().map_or(&[], |part| part);
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let Some((packet, after)) = after.split_at_checked(u32::from_be_bytes(*length) as usize) else { break };
+        match send_packet(socket, packet, flags) {
+            Err(Errno::AGAIN) if sent > 0 => break,
+            outcome => outcome?,
+        }
+        sent += length.len() + packet.len();
+        rest = after;
+    }
+    Ok(sent)
+}
+
+fn send_packet(socket: &OwnedFd, packet: &[u8], flags: SendFlags) -> Result<(), Errno> {
+    loop {
+        match send(socket, packet, flags) {
+            Err(Errno::INTR) => {}
+            // Packets go whole.
+            sent => return sent.map(drop),
+        }
+    }
 }
 
 /// The same of any other descriptor.

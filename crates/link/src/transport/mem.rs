@@ -22,6 +22,7 @@ pub(super) const TRANSPORT: Transport = Transport {
             "" => Err("the name is missing: mem:NAME".into()),
             _ => Ok(()),
         },
+        moves_packets: false,
         reaches: "this process",
         good_for: "tests, and parts of one program that may become two",
         not_for: "another process",

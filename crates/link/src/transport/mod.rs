@@ -6,6 +6,7 @@ mod link;
 mod listener;
 mod mem;
 mod remote;
+mod seqpacket;
 mod socket_file;
 mod stdio;
 mod tcp;
@@ -31,7 +32,8 @@ struct Transport {
 }
 
 /// Every transport there is. Adding one is its file and its line here.
-const ALL: &[Transport] = &[tcp::TRANSPORT, unix::TRANSPORT, stdio::TRANSPORT, fd::TRANSPORT, mem::TRANSPORT];
+const ALL: &[Transport] =
+    &[tcp::TRANSPORT, unix::TRANSPORT, seqpacket::TRANSPORT, stdio::TRANSPORT, fd::TRANSPORT, mem::TRANSPORT];
 
 const METHODS: &[&Method] = &{
     let mut methods = [ALL[0].method; ALL.len()];

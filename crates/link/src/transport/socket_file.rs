@@ -8,7 +8,7 @@ use panpipe_wire::{Error, ErrorKind};
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, fstat, lstat, open, unlink};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on, socket_with, sockopt,
 };
 
 use super::link;
@@ -59,7 +59,7 @@ impl SocketFile {
         fchmod(socket, mode)?;
         match bind(socket, place) {
             Err(Errno::ADDRINUSE) => {
-                remove_stale(path, place)?;
+                remove_stale(path, place, sockopt::socket_type(socket)?)?;
                 bind(socket, place)?;
             }
             bound => bound?,
@@ -97,12 +97,12 @@ fn widen(path: &str, file: &SocketFile, mode: Mode) -> Result<(), Errno> {
 }
 
 /// Removes a socket file that nobody answers at; the lock is held.
-fn remove_stale(path: &str, place: &SocketAddrUnix) -> Result<(), Failure> {
+fn remove_stale(path: &str, place: &SocketAddrUnix, kind: SocketType) -> Result<(), Failure> {
     if FileType::from_raw_mode(lstat(path)?.st_mode) != FileType::Socket {
         return Err(Failure::Taken("a file that is no socket stands there, and is left alone"));
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let probe = socket_with(AddressFamily::UNIX, kind, flags, None)?;
     match connect(&probe, place) {
         Err(Errno::CONNREFUSED) => Ok(unlink(path)?),
         // EAGAIN is a full backlog: alive, and busy.

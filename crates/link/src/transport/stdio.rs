@@ -23,6 +23,7 @@ pub(super) const TRANSPORT: Transport = Transport {
             "" => Ok(()),
             target => Err(format!("nothing may stand after stdio:, as {target:?} does")),
         },
+        moves_packets: false,
         reaches: "the parent or the shell's pipe",
         good_for: "a program that another one starts",
         not_for: "more than one peer",

@@ -30,6 +30,7 @@ pub(super) const TRANSPORT: Transport = Transport {
             },
         ],
         check,
+        moves_packets: false,
         reaches: "other machines",
         good_for: "programs on different machines; anything that speaks sockets",
         not_for: "secrets across a network (no encryption)",
@@ -115,7 +116,7 @@ fn connect(address: &Address) -> Result<Connecting> {
         let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
         return Err(error.because("port 0 is for listening").at(address.text()));
     }
-    Ok(Connecting::to(address, sockets.iter().map(any).collect(), Link::tcp))
+    Ok(Connecting::to(address, sockets.iter().map(any).collect(), SocketType::STREAM, Link::tcp))
 }
 
 fn listen(address: &Address) -> Result<Listener> {

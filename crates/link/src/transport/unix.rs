@@ -19,23 +19,15 @@ pub(super) const TRANSPORT: Transport = Transport {
     method: &Method {
         scheme: "unix",
         form: "unix:PATH, unix:@NAME",
-        options: &[
-            BACKLOG,
-            OptionInfo {
-                name: "mode",
-                value: "an octal file mode up to 0777",
-                default: "0600",
-                summary: "file mode of the socket file: who may connect",
-                check: |value| parse_mode(value).is_some(),
-            },
-        ],
+        options: &[BACKLOG, MODE],
         check,
+        moves_packets: false,
         reaches: "this machine",
         good_for: "programs of one machine: fast, and the file's mode says who may connect",
         not_for: "other machines; programs that know only ports",
     },
-    connect,
-    listen,
+    connect: |address| connect(address, SocketType::STREAM, Link::unix),
+    listen: |address| listen(address, SocketType::STREAM, Link::unix),
     may_block: |_| false,
 };
 
@@ -46,6 +38,15 @@ pub(super) const BACKLOG: OptionInfo = OptionInfo {
     default: "1024",
     summary: "connections that may wait to be accepted",
     check: |value| parse_backlog(value).is_some(),
+};
+
+/// The option that all socket files have.
+pub(super) const MODE: OptionInfo = OptionInfo {
+    name: "mode",
+    value: "an octal file mode up to 0777",
+    default: "0600",
+    summary: "file mode of the socket file: who may connect",
+    check: |value| parse_mode(value).is_some(),
 };
 
 fn parse_backlog(value: &str) -> Option<i32> {
@@ -84,7 +85,8 @@ fn name(target: &str) -> Result<Name<'_>, String> {
     }
 }
 
-fn check(address: &Address) -> Result<(), String> {
+/// Checks a path or an abstract name.
+pub(super) fn check(address: &Address) -> Result<(), String> {
     match name(address.target())? {
         Name::Abstract(_) if address.option("mode").is_some() => {
             Err("an abstract name has no file, and so no mode: any user of this machine may connect".into())
@@ -108,14 +110,15 @@ fn socket_address(address: &Address, doing: &str) -> Result<SocketAddrUnix> {
     made.map_err(|errno| link::error(errno, format!("{doing} {}", address.text())).at(address.text()))
 }
 
-fn connect(address: &Address) -> Result<Connecting> {
+/// Connects with a socket of this `kind`.
+pub(super) fn connect(address: &Address, kind: SocketType, link: fn(OwnedFd) -> Link) -> Result<Connecting> {
     if address.target().ends_with('*') {
         let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
         return Err(error.because("a trailing * is for listening").at(address.text()));
     }
     let mut places = VecDeque::from([any(&socket_address(address, "connecting to")?)]);
     places.extend(padded(address).map(|place| any(&place)));
-    Ok(Connecting::to(address, places, Link::unix))
+    Ok(Connecting::to(address, places, kind, link))
 }
 
 /// An abstract name as Node.js before 22 writes it: its libuv always hands over all 107 bytes, the rest zeros.
@@ -128,13 +131,14 @@ fn padded(address: &Address) -> Option<SocketAddrUnix> {
     SocketAddrUnix::new_abstract_name(&bytes).ok()
 }
 
-fn listen(address: &Address) -> Result<Listener> {
+/// Listens with a socket of this `kind`.
+pub(super) fn listen(address: &Address, kind: SocketType, link: fn(OwnedFd) -> Link) -> Result<Listener> {
     let picked = pick_name(address)?;
     let address = picked.as_ref().unwrap_or(address);
     let place = socket_address(address, "listening on")?;
     let doing = format!("listening on {}", address.text());
-    let error = |errno| link::error(errno, doing.clone()).at(address.text());
-    let mut sockets = vec![Arc::new(new_socket().map_err(error)?)];
+    let error = |errno| super::link::error(errno, doing.clone()).at(address.text());
+    let mut sockets = vec![Arc::new(new_socket(kind).map_err(error)?)];
     let mut file = None;
     if let Ok(Name::Path(path)) = name(address.target()) {
         let mode = address.option("mode").and_then(parse_mode);
@@ -143,20 +147,17 @@ fn listen(address: &Address) -> Result<Listener> {
     } else {
         listen_at(&sockets[0], &place, backlog(address)).map_err(error)?;
         if let Some(place) = padded(address) {
-            let socket = new_socket().map_err(error)?;
+            let socket = new_socket(kind).map_err(error)?;
             listen_at(&socket, &place, backlog(address)).map_err(error)?;
             sockets.push(Arc::new(socket));
         }
     }
-    Ok(Listener::new(
-        address.clone(),
-        Source::Sockets { sockets, link: Link::unix, file: Mutex::new(file), is_inherited: false },
-    ))
+    Ok(Listener::new(address.clone(), Source::Sockets { sockets, link, file: Mutex::new(file), is_inherited: false }))
 }
 
-fn new_socket() -> Result<OwnedFd, Errno> {
+fn new_socket(kind: SocketType) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+    socket_with(AddressFamily::UNIX, kind, flags, None)
 }
 
 fn listen_at(socket: &OwnedFd, place: &SocketAddrUnix, backlog: i32) -> Result<(), Errno> {

@@ -17,6 +17,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// A read under way, apart from its connection, so that others can use that meanwhile.
 pub(crate) struct WaitingRead {
     socket: Arc<OwnedFd>,
+    is_packets: bool,
     /// The connection's own, lent.
     pub(crate) inbox: BytesMut,
     /// The timeout that the socket has.
@@ -28,8 +29,8 @@ pub(crate) struct WaitingRead {
 
 impl WaitingRead {
     /// A read from a socket that waits, with the timeout that it has, into `inbox`.
-    pub(crate) fn new(socket: Arc<OwnedFd>, timeout: Option<Duration>, inbox: BytesMut) -> Self {
-        WaitingRead { socket, inbox, timeout, outcome: Err(Errno::AGAIN), was_short: true }
+    pub(crate) fn new(socket: Arc<OwnedFd>, is_packets: bool, timeout: Option<Duration>, inbox: BytesMut) -> Self {
+        WaitingRead { socket, is_packets, inbox, timeout, outcome: Err(Errno::AGAIN), was_short: true }
     }
 
     /// Waits for input, for at most `timeout`, and reads it.
@@ -43,8 +44,11 @@ impl WaitingRead {
             self.timeout = timeout;
         }
         let room = self.inbox.capacity() - self.inbox.len();
-        self.outcome = link::recv_into(&self.socket, &mut self.inbox, RecvFlags::empty());
-        self.was_short = self.outcome.is_ok_and(|count| count < room);
+        self.outcome = match self.is_packets {
+            true => link::recv_packet(&self.socket, &mut self.inbox, RecvFlags::empty()),
+            false => link::recv_into(&self.socket, &mut self.inbox, RecvFlags::empty()),
+        };
+        self.was_short = self.is_packets || self.outcome.is_ok_and(|count| count < room);
         // A signal is the caller's to look at; it then comes back.
         if self.outcome == Err(Errno::INTR) {
             self.outcome = Err(Errno::AGAIN);

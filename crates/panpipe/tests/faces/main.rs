@@ -4,6 +4,7 @@
 
 mod blocking;
 mod errors;
+mod packets;
 mod sharing;
 mod tokio_face;
 

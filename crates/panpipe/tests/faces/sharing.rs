@@ -22,9 +22,14 @@ const NET: Duration = Duration::from_secs(10);
 /// More than the system takes and than may wait to be written.
 const MUCH: usize = 4 << 20;
 
-/// Polls `waiting` once, in the task that calls this; it has nothing to answer yet.
-async fn begin_to_wait<T>(mut waiting: Pin<&mut impl Future<Output = T>>) {
-    poll_fn(|cx| Poll::Ready(assert!(waiting.as_mut().poll(cx).is_pending()))).await;
+/// Polls once, in the task that calls this.
+async fn begin<T>(mut waiting: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await
+}
+
+/// Polls once what has nothing to answer yet.
+async fn begin_to_wait<T>(waiting: Pin<&mut impl Future<Output = T>>) {
+    assert!(begin(waiting).await.is_pending());
 }
 
 /// Answers each message with itself, in the background.
@@ -212,15 +217,22 @@ async fn a_server_gives_its_last_reply_ten_seconds_to_be_read() {
 
 #[test]
 fn a_call_ends_when_the_runtime_of_its_connection_is_gone() {
-    let first = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build().unwrap();
-    let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (one, _other) = {
-        let _inside = first.enter();
-        panpipe::pair("framing=lines&timeout=60s").unwrap()
-    };
-    drop(first);
-    let error = second.block_on(async { timeout(NET, one.call("x")).await.expect("it ends") }).unwrap_err();
-    assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Closed, Ran::No));
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // The task that drives a connection may not even have begun.
+    for has_begun in [true, false] {
+        let first = runtime();
+        let (one, _other) = {
+            let _inside = first.enter();
+            panpipe::pair("framing=lines&timeout=60s").unwrap()
+        };
+        if has_begun {
+            first.block_on(yield_now());
+        }
+        drop(first);
+        let call = async { timeout(NET, one.call("x")).await.expect("it ends") };
+        let error = runtime().block_on(call).unwrap_err();
+        assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Closed, Ran::No), "{has_begun}");
+    }
 }
 
 #[tokio::test]
@@ -287,7 +299,7 @@ async fn call_and_drop(one: Arc<Connection>, number: u64) {
         seed ^= seed << 17;
         seed % below
     };
-    for round in 0..500 {
+    for round in 0..1500 {
         let message = format!("task {number} round {round}");
         let mut call = pin!(one.call(&message));
         match random(6) {
@@ -324,9 +336,4 @@ async fn call_and_drop(one: Arc<Connection>, number: u64) {
             _ => assert_eq!(call.await.unwrap(), message),
         }
     }
-}
-
-/// Polls once; it may have an answer already.
-async fn begin<T>(mut waiting: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
-    poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await
 }

@@ -5,8 +5,16 @@ use std::time::Duration;
 use super::*;
 use crate::address::Method;
 
-const ANY: &Method =
-    &Method { scheme: "any", form: "any:", options: &[], check: |_| Ok(()), reaches: "", good_for: "", not_for: "" };
+const ANY: &Method = &Method {
+    scheme: "any",
+    form: "any:",
+    options: &[],
+    check: |_| Ok(()),
+    moves_packets: false,
+    reaches: "",
+    good_for: "",
+    not_for: "",
+};
 
 fn session(options: &str) -> Session {
     Session::new(&Address::parse(&format!("any:?{options}"), &[ANY]).unwrap())
