@@ -1,6 +1,6 @@
 /** What a user awaits: a promise whose waiter settles it, as cheaply as one promise a message allows. */
 
-import { defaultMaxListeners, getMaxListeners, setMaxListeners } from "node:events";
+import { setMaxListeners } from "node:events";
 
 import type { Code, PanpipeError } from "./wire/error.js";
 import { Waiter, type Message } from "./wire/session.js";
@@ -50,5 +50,5 @@ export function waiterOf(doing: string, deadline: number, signal: AbortSignal | 
 
 /** One signal for many calls in flight is no leak, of which Node would warn from the eleventh on. */
 export function expectMany(signal: AbortSignal): void {
-  if (getMaxListeners(signal) === defaultMaxListeners) setMaxListeners(0, signal);
+  if (signal instanceof EventTarget) setMaxListeners(0, signal);
 }

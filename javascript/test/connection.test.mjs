@@ -190,16 +190,19 @@ test("a peer, a listener and a server can be disposed of", async () => {
 });
 
 test("text mode is strings both ways, and bytes that are not UTF-8 fail one message", async () => {
-  const server = await serve("tcp://localhost:0?text=true&framing=lines", (message) => {
-    assert.equal(typeof message, "string");
-    return message === "bytes" ? Buffer.from([0xff]) : message.toUpperCase();
-  });
-  const peer = await connect(server.address);
+  const server = await serve("tcp://localhost:0?framing=lines", (message) => (String(message) === "bytes" ? Buffer.from([0xff]) : String(message).toUpperCase()));
+  const peer = await connect(`${server.address}&text=true`);
   assert.equal(await peer.call("grüße"), "GRÜSSE");
   await assert.rejects(peer.call("bytes"), { code: "bad-peer" });
+  await assert.rejects(peer.send(Buffer.from([0xff])), { code: "unsupported", ran: "no" });
   assert.equal(await peer.call("on"), "ON");
   await peer.close();
   await server.close();
+  const strings = await serve("tcp://localhost:0?framing=lines&text=true", (message) => `${typeof message} ${message}`);
+  const other = await connect(strings.address);
+  assert.equal(await other.call("x"), "string x");
+  await other.close();
+  await strings.close();
 });
 
 test("too large is refused by the sender and by the reader", async () => {

@@ -35,12 +35,17 @@ struct Message {
     fits: fn(framing: &str, length: usize) -> bool,
 }
 
+/// What stands for a framing where packets keep the boundaries.
+const PACKETS: &str = "packets";
+
 /// The cases of every transport and framing that the registries know.
 pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
     let mut rows = Vec::new();
     let mut names = Vec::new();
-    for place in panpipe::methods().iter().flat_map(|method| places(method.scheme)) {
-        for framing in framings() {
+    let of_method =
+        |method: &&'static panpipe::Method| places(method.scheme).iter().map(|place| (*place, method.moves_packets));
+    for (place, moves_packets) in panpipe::methods().iter().flat_map(of_method) {
+        for framing in if moves_packets { vec![PACKETS.to_owned()] } else { framings().collect() } {
             let mut met = Vec::new();
             for (client, server) in pairs() {
                 let name = format!("{place}::{framing}::{}_to_{}", SERVERS[server].name, CLIENTS[client].name);
@@ -127,7 +132,10 @@ impl Pairing {
 
     fn serve(&self, server: usize) -> Result<Server, String> {
         let rows = self.rows.iter().filter(|row| row.serves(server));
-        let options = |row: &Row| format!("framing={}&timeout=5s", row.framing);
+        let options = |row: &Row| match row.framing.as_str() {
+            PACKETS => "timeout=5s".to_owned(),
+            framing => format!("framing={framing}&timeout=5s"),
+        };
         let address = |row: &Row| place::address(row.place, &options(row), &self.folder);
         SERVERS[server].serve(rows.map(address).collect::<Result<_, _>>()?)
     }
@@ -164,7 +172,7 @@ fn messages() -> Vec<Message> {
         message(b"a\0b\nc\rd\r\n\0\xff\r", |framing, _| !["lines", "nul"].contains(&framing)),
         message(b"a\0b\rc\x80\xff", |framing, _| framing == "lines"),
         message(b"a\nb\rc\x80\xff\r\n", |framing, _| framing == "nul"),
-        message(b"", |framing, _| framing != "raw"),
+        message(b"", |framing, _| !["raw", PACKETS].contains(&framing)),
         message(&long(255), |framing, length| most(framing) == length),
         message(&long(65_535), |framing, length| most(framing) == length),
         message(&long(100_000), |framing, length| most(framing) > length),

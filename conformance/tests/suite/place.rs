@@ -29,6 +29,7 @@ impl Drop for Folder {
 pub(crate) fn places(scheme: &'static str) -> &'static [&'static str] {
     match scheme {
         "unix" => &["unix", "unix_abstract"],
+        "unix-seqpacket" => &["unix_seqpacket"],
         "tcp" => &["tcp"],
         "stdio" => &["stdio"],
         "fd" => &["fd"],
@@ -43,6 +44,7 @@ pub(crate) fn address(place: &str, options: &str, folder: &Folder) -> Result<Str
     Ok(match place {
         "tcp" => format!("tcp://localhost:0?{options}"),
         "unix" => format!("unix:{}?{options}", folder.path()),
+        "unix_seqpacket" => format!("unix-seqpacket:{}?{options}", folder.path()),
         // Node 20 fills abstract names up with zero bytes to 107, so that it meets others only at names of that length.
         "unix_abstract" => format!("unix:@{:-<107}?{options}", format!("panpipe-{}-{}", std::process::id(), next())),
         _ => return Err(format!("the suite knows no address for {place}; add one, or a line to skip.toml")),

@@ -36,5 +36,5 @@ pub use server::{Handler, Reply, Server, serve};
 
 pub use bytes::Bytes;
 pub use panpipe_link::{
-    COMMON_OPTIONS, Error, ErrorKind, FramingInfo, OptionInfo, Ran, Remote, Result, framings, methods,
+    COMMON_OPTIONS, Error, ErrorKind, FramingInfo, Method, OptionInfo, Ran, Remote, Result, framings, methods,
 };
