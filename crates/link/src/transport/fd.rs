@@ -58,6 +58,7 @@ fn listen(address: &Address) -> Result<Listener> {
                 sockets: vec![Arc::new(fd)],
                 link: Link::socket,
                 file: Mutex::default(),
+                allow: None,
                 is_inherited: true,
             }
         }

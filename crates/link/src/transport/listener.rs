@@ -12,6 +12,7 @@ use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 
 use super::link::{self, Link};
 use super::mem::Meeting;
+use super::remote::Allow;
 use super::socket_file::SocketFile;
 use crate::fork;
 
@@ -35,6 +36,8 @@ pub(crate) enum Source {
         sockets: Vec<Arc<OwnedFd>>,
         link: fn(OwnedFd) -> Link,
         file: Mutex<Option<SocketFile>>,
+        /// Who is let in; anybody who gets so far when `None`.
+        allow: Option<Allow>,
         /// Others hold the same sockets, and may go on listening.
         is_inherited: bool,
     },
@@ -90,7 +93,7 @@ impl Listener {
             return Ok(Accepted::Finished);
         }
         let accepted = match &self.source {
-            Source::Sockets { sockets, link, .. } => self.accept_from(sockets, *link),
+            Source::Sockets { sockets, link, allow, .. } => self.accept_from(sockets, *link, allow.as_ref()),
             Source::One(link) => Ok(match lock(link).take() {
                 Some(link) => Accepted::Link(link),
                 None => Accepted::Finished,
@@ -100,10 +103,17 @@ impl Listener {
         accepted.map_err(|errno| self.error(errno))
     }
 
-    fn accept_from(&self, sockets: &[Arc<OwnedFd>], link: fn(OwnedFd) -> Link) -> Result<Accepted, Errno> {
+    fn accept_from(
+        &self,
+        sockets: &[Arc<OwnedFd>],
+        link: fn(OwnedFd) -> Link,
+        allow: Option<&Allow>,
+    ) -> Result<Accepted, Errno> {
         for socket in sockets {
             loop {
                 match accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                    // Closed at once, with nothing said: a stranger learns nothing.
+                    Ok(accepted) if allow.is_some_and(|allow| !allow.lets_in(&accepted)) => {}
                     Ok(accepted) => {
                         *lock(&self.pause) = SHORTEST_PAUSE;
                         return Ok(Accepted::Link(link(accepted)));

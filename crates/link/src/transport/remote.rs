@@ -41,6 +41,40 @@ impl Remote {
     }
 }
 
+/// Who may connect to a Unix socket, beyond what the mode of its file lets through.
+pub(crate) struct Allow {
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+}
+
+impl Allow {
+    /// Reads `uid:1000,gid:100`: any of them will do.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut allow = Allow { uids: Vec::new(), gids: Vec::new() };
+        for part in text.split(',') {
+            let (kind, number) = part.split_once(':')?;
+            let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+            let number = number.parse().ok().filter(|_| digits)?;
+            match kind {
+                "uid" => allow.uids.push(number),
+                "gid" => allow.gids.push(number),
+                _ => return None,
+            }
+        }
+        Some(allow)
+    }
+
+    /// This process's own user, and root.
+    pub(crate) fn ourselves() -> Self {
+        Allow { uids: vec![rustix::process::geteuid().as_raw(), 0], gids: Vec::new() }
+    }
+
+    /// Whether the peer of `socket` is one of them.
+    pub(crate) fn lets_in(&self, socket: &OwnedFd) -> bool {
+        credentials(socket).is_some_and(|peer| self.uids.contains(&peer.uid) || self.gids.contains(&peer.gid))
+    }
+}
+
 /// The credentials of a Unix socket's peer. Its pid is zero when it is in another pid namespace.
 fn credentials(socket: &OwnedFd) -> Option<libc::ucred> {
     let mut credentials = MaybeUninit::<libc::ucred>::uninit();

@@ -128,7 +128,10 @@ fn listen(address: &Address) -> Result<Listener> {
     let place = if place == "//" { "//localhost" } else { place };
     let address = address.with_target(&format!("{place}:{port}"));
     let link = |socket| Link::tcp(socket).reached_by_browsers();
-    Ok(Listener::new(address, Source::Sockets { sockets, link, file: Mutex::default(), is_inherited: false }))
+    Ok(Listener::new(
+        address,
+        Source::Sockets { sockets, link, file: Mutex::default(), allow: None, is_inherited: false },
+    ))
 }
 
 /// Listens at all of `places` on one port, which the system picks when it is zero.

@@ -13,13 +13,14 @@ use super::Transport;
 use super::connecting::{Connecting, any};
 use super::link::{self, Link};
 use super::listener::{Listener, Source};
+use super::remote::Allow;
 use super::socket_file::SocketFile;
 
 pub(super) const TRANSPORT: Transport = Transport {
     method: &Method {
         scheme: "unix",
         form: "unix:PATH, unix:@NAME",
-        options: &[BACKLOG, MODE],
+        options: &[BACKLOG, MODE, ALLOW],
         check,
         moves_packets: false,
         reaches: "this machine",
@@ -47,6 +48,15 @@ pub(super) const MODE: OptionInfo = OptionInfo {
     default: "0600",
     summary: "file mode of the socket file: who may connect",
     check: |value| parse_mode(value).is_some(),
+};
+
+/// The option that all sockets with credentials have.
+pub(super) const ALLOW: OptionInfo = OptionInfo {
+    name: "allow",
+    value: "users and groups, as uid:1000,gid:100",
+    default: "whom the file's mode lets in; for an abstract name this user and root",
+    summary: "who may connect, by what the system says of the other side",
+    check: |value| Allow::parse(value).is_some(),
 };
 
 fn parse_backlog(value: &str) -> Option<i32> {
@@ -89,7 +99,7 @@ fn name(target: &str) -> Result<Name<'_>, String> {
 pub(super) fn check(address: &Address) -> Result<(), String> {
     match name(address.target())? {
         Name::Abstract(_) if address.option("mode").is_some() => {
-            Err("an abstract name has no file, and so no mode: any user of this machine may connect".into())
+            Err("an abstract name has no file, and so no mode; allow=uid:… says who may connect".into())
         }
         _ => Ok(()),
     }
@@ -140,11 +150,14 @@ pub(super) fn listen(address: &Address, kind: SocketType, link: fn(OwnedFd) -> L
     let error = |errno| super::link::error(errno, doing.clone()).at(address.text());
     let mut sockets = vec![Arc::new(new_socket(kind).map_err(error)?)];
     let mut file = None;
+    let mut allow = address.option("allow").and_then(Allow::parse);
     if let Ok(Name::Path(path)) = name(address.target()) {
         let mode = address.option("mode").and_then(parse_mode);
         let made = SocketFile::listen(&sockets[0], &place, path, mode, backlog(address));
         file = Some(made.map_err(|failure| failure.into_error(&doing).at(address.text()))?);
     } else {
+        // An abstract name has no mode: without this any user of the machine would be let in.
+        allow.get_or_insert_with(Allow::ourselves);
         listen_at(&sockets[0], &place, backlog(address)).map_err(error)?;
         if let Some(place) = padded(address) {
             let socket = new_socket(kind).map_err(error)?;
@@ -152,7 +165,10 @@ pub(super) fn listen(address: &Address, kind: SocketType, link: fn(OwnedFd) -> L
             sockets.push(Arc::new(socket));
         }
     }
-    Ok(Listener::new(address.clone(), Source::Sockets { sockets, link, file: Mutex::new(file), is_inherited: false }))
+    Ok(Listener::new(
+        address.clone(),
+        Source::Sockets { sockets, link, file: Mutex::new(file), allow, is_inherited: false },
+    ))
 }
 
 fn new_socket(kind: SocketType) -> Result<OwnedFd, Errno> {

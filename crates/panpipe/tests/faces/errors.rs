@@ -162,3 +162,42 @@ fn no_permission_is_permission() {
         assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
     }
 }
+
+/// Calls `address` as the user nobody, where that can be done.
+fn calling_as_nobody(address: &str) -> Result<panpipe::Bytes, Error> {
+    let address = address.to_owned();
+    let asking = std::thread::spawn(move || {
+        let nobody = 65534;
+        // SAFETY: the raw system call, unlike the C library's function, changes the calling thread alone.
+        unsafe { libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) };
+        blocking::connect(&address)?.call("may I?")
+    });
+    asking.join().unwrap()
+}
+
+#[test]
+fn only_those_who_are_allowed_get_an_answer() {
+    let serve = |address: &str| {
+        let listener = blocking::listen(address).unwrap();
+        let address = listener.address().to_owned();
+        std::thread::spawn(move || blocking::serve(listener, |message: panpipe::Bytes| message));
+        address
+    };
+    let ours = serve("unix:@panpipe-test-*");
+    blocking::connect(&ours).unwrap().call("it is us").unwrap();
+    // Only the superuser can become somebody else.
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        assert_eq!(calling_as_nobody(&ours).unwrap_err().kind(), ErrorKind::ConnectionLost);
+        for scheme in ["unix", "unix-seqpacket"] {
+            let address = serve(&format!("{scheme}:@panpipe-test-*?allow=uid:65534"));
+            assert_eq!(calling_as_nobody(&address).unwrap(), "may I?");
+            let error = blocking::connect(&address).unwrap().call("it is us").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionLost);
+        }
+        let group = format!("unix:@panpipe-test-*?allow=uid:7,gid:{}", std::fs::metadata("/proc/self").unwrap().gid());
+        assert_eq!(calling_as_nobody(&serve(&group)).unwrap(), "may I?");
+    }
+    for wrong in ["1000", "uid:x", "uid:1,", "user:1", "uid:+1"] {
+        assert_eq!(listening(&format!("unix:@a?allow={wrong}")).kind(), ErrorKind::InvalidAddress);
+    }
+}
