@@ -1,22 +1,27 @@
 //! A connection on tokio. Whoever waits reads for all who wait; a task per connection flushes and keeps time.
 
+mod call;
+pub use call::Call;
+
+mod driver;
+mod receiver;
+
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Clock, Endpoint, Error, ErrorKind, Event, Link, Ran, Remote, Result};
+use panpipe_link::{Address, Alarm, CallId, Clock, Endpoint, ErrorKind, Event, Link, Ran, Remote, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use self::call::Progress;
+use self::driver::{End, drive};
+use self::receiver::Receiver;
 use crate::readiness::{Readiness, register};
-
-/// How long a dropped connection may take to write what was sent on it.
-const LINGER: Duration = Duration::from_secs(10);
 
 /// Connects to an address.
 ///
@@ -464,181 +469,4 @@ impl State {
             self.first_call += 1;
         }
     }
-}
-
-/// A call on its way; awaiting it gives the reply.
-#[must_use = "dropping a call gives it up; await it, or use `send` when no reply is expected"]
-pub struct Call<'a> {
-    shared: &'a Shared,
-    state: Progress,
-}
-
-enum Progress {
-    /// Waiting for room to be sent in.
-    Waiting(Box<[u8]>, Option<Instant>),
-    Sent(CallId),
-    /// Over: with an error that is still to be told, or told already.
-    Ended(Option<Error>),
-}
-
-impl Future for Call<'_> {
-    type Output = Result<Bytes>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Call { shared, state: progress } = &mut *self;
-        if let Progress::Waiting(message, deadline) = progress {
-            let has_room = shared.poll_room(cx, State::has_room).is_ready();
-            let mut state = shared.lock();
-            *progress = if has_room {
-                state.begin_call(message, *deadline)
-            } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                let error = state.endpoint.error(ErrorKind::DeadlineExceeded, "calling");
-                Progress::Ended(Some(error.because("no room to send it in within the timeout")))
-            } else {
-                state.set_alarm(*deadline)?;
-                return Poll::Pending;
-            };
-        }
-        let call = match progress {
-            Progress::Sent(call) => *call,
-            Progress::Ended(Some(error)) => return Poll::Ready(Err(error.clone())),
-            _ => panic!("a call was polled after it had ended"),
-        };
-        let mut state = shared.lock();
-        loop {
-            if let Some(outcome) = state.slot(call).outcome.take() {
-                state.finish(call);
-                state.hand_over(Waiting::Call(call));
-                *progress = Progress::Ended(None);
-                return Poll::Ready(outcome);
-            }
-            if !state.lead(Waiting::Call(call), shared, cx) {
-                break;
-            }
-        }
-        match &mut state.slot(call).waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            waker => *waker = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if let Progress::Sent(call) = self.state {
-            let mut state = self.shared.lock();
-            state.endpoint.abandon(call);
-            state.finish(call);
-            state.hand_over(Waiting::Call(call));
-        }
-    }
-}
-
-/// Somebody who waits for a message.
-struct Receiver<'a> {
-    shared: &'a Shared,
-    number: u64,
-}
-
-impl Future for Receiver<'_> {
-    type Output = Result<Option<Bytes>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.shared.lock();
-        let who = Waiting::Receiver(self.number);
-        loop {
-            if let Poll::Ready(received) = state.take_message() {
-                // One read may have brought something for the next one too.
-                state.wake_receiver(Some(who));
-                return Poll::Ready(received);
-            }
-            if !state.lead(who, self.shared, cx) {
-                break;
-            }
-        }
-        match state.receivers.iter_mut().find(|(receiver, _)| *receiver == who) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => state.receivers.push((who, cx.waker().clone())),
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Receiver<'_> {
-    fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        let who = Waiting::Receiver(self.number);
-        state.receivers.retain(|(receiver, _)| *receiver != who);
-        state.hand_over(who);
-    }
-}
-
-/// Flushes and keeps time for a connection until it is closed.
-async fn drive(end: End) {
-    let shared = &end.0;
-    let mut timer: Option<AsyncFd<Arc<OwnedFd>>> = None;
-    let mut has_deferred = false;
-    let dropped = poll_fn(|cx| poll_drive(shared, &mut timer, &mut has_deferred, cx)).await;
-    if dropped {
-        let flushed = poll_fn(|cx| shared.readiness.poll_flush(&mut shared.lock().endpoint, cx));
-        let _ = tokio::time::timeout(LINGER, flushed).await;
-    }
-}
-
-/// Closes the connection when its driver ends, also when the runtime ends it, be it before it has begun.
-struct End(Arc<Shared>);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.endpoint.close();
-        state.dispatch();
-        for (_, waker) in state.receivers.drain(..) {
-            waker.wake();
-        }
-        if let Some(waker) = state.leader_waker.take() {
-            waker.wake();
-        }
-        state.wake_senders();
-    }
-}
-
-/// Ready when the connection is to be closed: `true` when its user has let go of it.
-fn poll_drive(
-    shared: &Shared,
-    timer: &mut Option<AsyncFd<Arc<OwnedFd>>>,
-    has_deferred: &mut bool,
-    cx: &mut Context<'_>,
-) -> Poll<bool> {
-    let mut state = shared.lock();
-    let state = &mut *state;
-    state.corked = false;
-    let flushed = shared.readiness.poll_flush(&mut state.endpoint, cx).is_ready();
-    if flushed || !state.endpoint.is_congested() {
-        state.wake_senders();
-    }
-    // What can never be sent ends the calls that wait for it.
-    if state.endpoint.output_failure().is_some() {
-        state.dispatch();
-    }
-    if state.dropped || state.endpoint.is_closed() {
-        return Poll::Ready(state.dropped);
-    }
-    while state.poll_alarm(timer, cx).is_ready() {}
-    if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
-        state.driver = Some(cx.waker().clone());
-    }
-    if state.input_waits && state.somebody_waits() {
-        // Whoever reads for all was woken too and gets one turn to do so; then this task does.
-        if std::mem::replace(has_deferred, true) {
-            *has_deferred = false;
-            while state.read(shared, None) {}
-        } else {
-            cx.waker().wake_by_ref();
-        }
-    } else {
-        *has_deferred = false;
-    }
-    Poll::Pending
 }
