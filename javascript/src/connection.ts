@@ -5,6 +5,7 @@ import { Answering } from "./answering.js";
 import { awaited, waiterOf } from "./awaited.js";
 import type { Link, Remote } from "./link/link.js";
 import { Sender } from "./sender.js";
+import { milliseconds } from "./timeout.js";
 import type { Address } from "./wire/address.js";
 import { Fault, PanpipeError, type Code } from "./wire/error.js";
 import { resolveFraming } from "./wire/framing/mod.js";
@@ -89,9 +90,10 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
    */
   call<M extends Message = Buffer>(message: Uint8Array | string, options?: WaitOptions): Promise<M>;
   call(message: Uint8Array | string, options?: WaitOptions): Promise<Message> {
+    const timeout = milliseconds(options?.timeout, this.#timeout);
     const bytes = this.#sender.admit(this.#calling, message, options?.signal, true);
     if (bytes instanceof PanpipeError) return Promise.reject(bytes);
-    const deadline = performance.now() + (options?.timeout ?? this.#timeout);
+    const deadline = performance.now() + timeout;
     const promise = awaited() as Promise<Message>;
     const waiter = waiterOf(this.#calling, deadline, options?.signal, this.#abandon);
     if (this.#sender.congested) this.#sender.queue(bytes, waiter, true);
@@ -126,10 +128,11 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
   recv<M extends Message = Buffer>(options?: WaitOptions): Promise<M | null>;
   recv(options?: WaitOptions): Promise<Message | null> {
     const doing = `receiving from ${this.address}`;
+    const timeout = milliseconds(options?.timeout, Infinity);
     if (options?.signal?.aborted === true) {
       return Promise.reject(new PanpipeError("cancelled", doing, { address: this.address, text: "the caller gave up" }));
     }
-    const deadline = options?.timeout === undefined ? Infinity : performance.now() + options.timeout;
+    const deadline = performance.now() + timeout;
     const promise = awaited();
     const waiter = waiterOf(doing, deadline, options?.signal, this.#abandon);
     this.#session.recv(waiter);

@@ -7,6 +7,7 @@ import { parse, transportInfos, transportOf } from "./link/mod.js";
 import { Listener } from "./listener.js";
 import { Connection } from "./connection.js";
 import { Server, type Handler } from "./server.js";
+import { milliseconds } from "./timeout.js";
 import { parseOptions, type TransportInfo } from "./wire/address.js";
 import { framingInfos } from "./wire/framing/mod.js";
 import type { FramingInfo } from "./wire/framing/framing.js";
@@ -31,7 +32,7 @@ export type { Message } from "./wire/session.js";
 export async function connect(address: string, options: { timeout?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<Connection> {
   const parsed = parse(address);
   if (options.signal !== undefined) expectMany(options.signal);
-  const limits = { timeout: options.timeout ?? parsed.timeout, signal: options.signal };
+  const limits = { timeout: milliseconds(options.timeout, parsed.timeout), signal: options.signal };
   try {
     return new Connection(await transportOf(parsed).connect(parsed, limits), parsed, address);
   } catch (error) {

@@ -225,3 +225,14 @@ test("stdio: when nobody reads stdout any more, what stdin brings is still recei
   await closed;
   assert.match(stderr, /^one\nconnection-lost connection-lost no two\n/);
 });
+
+test("a timeout that is no number of milliseconds is refused, with which nothing would end", async () => {
+  const [one] = pair("?framing=lines");
+  for (const timeout of [NaN, -1, "10"]) {
+    assert.throws(() => one.call("x", { timeout }), RangeError);
+    assert.throws(() => one.recv({ timeout }), RangeError);
+    await assert.rejects(connect("mem:nobody", { timeout }), RangeError);
+  }
+  await assert.rejects(one.recv({ timeout: 0 }), { code: "deadline-exceeded" });
+  await one.close();
+});
