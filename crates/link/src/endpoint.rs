@@ -135,7 +135,7 @@ impl Endpoint {
             let room = inbox.capacity() - inbox.len();
             match self.link.read(inbox) {
                 Ok(0) => {
-                    self.session.input_ended();
+                    self.end_input();
                     return Input::Drained;
                 }
                 // A short read has emptied a socket; whatever comes later makes it readable again. A terminal gives out
@@ -183,7 +183,7 @@ impl Endpoint {
         *self.session.inbox() = read.inbox;
         self.read_timeout = read.timeout;
         match read.outcome {
-            Ok(0) => self.session.input_ended(),
+            Ok(0) => self.end_input(),
             Ok(_) if !read.was_short => {
                 self.session.read_was_full();
                 return Input::MoreMayWait;
@@ -192,6 +192,13 @@ impl Endpoint {
             Err(errno) => self.fail_input(errno),
         }
         Input::Drained
+    }
+
+    /// The peer has finished sending. If it is gone altogether, what waits to be sent finds that out now, and calls of
+    /// which nothing has left are known not to have run.
+    fn end_input(&mut self) {
+        self.flush();
+        self.session.input_ended();
     }
 
     fn fail_input(&mut self, errno: Errno) {
@@ -328,6 +335,7 @@ impl Endpoint {
         }
         self.closed = true;
         let error = self.session.error(ErrorKind::Closed, "closing").because("this side has closed the connection");
+        self.session.output_failed(error.clone());
         self.session.input_failed(error);
     }
 

@@ -499,9 +499,9 @@ impl Session {
 
     // Errors.
 
-    /// A call of which not one byte left cannot have run.
+    /// A call of which not one byte left, nor ever can, cannot have run.
     fn ran(&self, call: &Call) -> Ran {
-        match self.written > call.begins {
+        match self.written > call.begins || self.output_failure.is_none() {
             true => Ran::Maybe,
             false => Ran::No,
         }
