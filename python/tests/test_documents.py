@@ -1,5 +1,7 @@
 """What the documents say is what there is."""
 
+import contextlib
+import os
 import re
 import socket
 import subprocess
@@ -98,3 +100,29 @@ def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
 def test_the_tables_of_the_methods_are_up_to_date() -> None:
     written = subprocess.run([ROOT / "tools" / "methods"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert (ROOT / "docs" / "methods.md").read_text() == written, "run make docs"
+
+
+def test_a_tool_that_is_too_old_or_missing_is_named_before_anything_is_built(tmp_path: Path) -> None:
+    for name, prints in {"node": "v18.20.1", "cargo": "cargo 1.70.0 (ec8a8a0ca 2023-04-25)"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{prints}'\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    check = subprocess.run(["make", "build"], cwd=ROOT, env={"PATH": path}, capture_output=True, text=True)
+    assert check.returncode != 0
+    assert "panpipe needs node 20.19 or newer (found: 18.20.1)\n  hint: " in check.stderr
+    assert "panpipe needs cargo 1.88 or newer (found: 1.70.0)\n  hint: " in check.stderr
+    assert "cargo build" not in check.stdout
+
+
+def test_the_demonstration_says_who_has_its_port() -> None:
+    owner = f"process {os.getpid()}: "
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(socket.create_server(("127.0.0.1", 9999)))
+        except OSError:
+            owner = "process "  # somebody else's, which will do as well
+        demo = subprocess.run([sys.executable, ROOT / "demo" / "demo.py"], capture_output=True, text=True)
+    assert demo.returncode == 1
+    assert demo.stdout == ""
+    assert demo.stderr.startswith(f"demo: port 9999 is taken by {owner}")
+    assert "\nhint: " in demo.stderr
