@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::address::Method;
+use crate::framing::Head;
 
 const ANY: &Method = &Method {
     scheme: "any",

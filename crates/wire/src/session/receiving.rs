@@ -1,0 +1,195 @@
+//! What arrives: messages and the end of the input, and whom they are for.
+
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{CallId, Event, LARGEST_READ, MESSAGE_COST, READ_AHEAD, SMALLEST_READ, Session};
+use crate::error::{Error, ErrorKind, Ran, Result};
+use crate::framing::{Framing, Scan};
+
+impl Session {
+    /// Whether more input would be of use; without it, enough whole messages wait to be taken.
+    pub fn wants_input(&self) -> bool {
+        !self.input_ended && self.failure.is_none() && (self.inbox.len() < READ_AHEAD || self.inbox.len() < self.needed)
+    }
+
+    /// Where to append what was read. There is spare capacity for a good read.
+    pub fn inbox(&mut self) -> &mut BytesMut {
+        // What a peer announces is taken on trust only twice as far as what it has sent.
+        let missing = self.needed.saturating_sub(self.inbox.len()).min(self.inbox.len().max(LARGEST_READ));
+        let wanted = missing.max(self.read_size);
+        if self.inbox.capacity() - self.inbox.len() < wanted.min(SMALLEST_READ).max(missing) {
+            self.inbox.reserve(wanted);
+        }
+        &mut self.inbox
+    }
+
+    /// Says that a read filled all the room it was given: the next may bring more.
+    pub fn read_was_full(&mut self) {
+        self.read_size = (self.read_size * 2).min(LARGEST_READ);
+    }
+
+    /// Says that the peer sends nothing more.
+    pub fn input_ended(&mut self) {
+        self.input_ended = true;
+    }
+
+    /// Says that receiving is over because of `error`, a failure of the link. What had arrived can still be taken.
+    pub fn input_failed(&mut self, error: Error) {
+        self.input_ended = true;
+        self.failure.get_or_insert(error);
+    }
+
+    /// The next event at the instant `now`.
+    ///
+    /// A message that answers no call is taken only if `wants_message`, and so is the end.
+    pub fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
+        if self.earliest.is_some_and(|earliest| earliest <= now)
+            && let Some(event) = self.expire(now)
+        {
+            return Some(event);
+        }
+        if self.output_failure.is_some()
+            && let Some(event) = self.fail_unsent()
+        {
+            return Some(event);
+        }
+        if wants_message && let Some(message) = self.unasked.pop_front() {
+            self.unasked_size -= message.len() + MESSAGE_COST;
+            return Some(Event::Message(self.checked(message, "receiving from")));
+        }
+        while wants_message || !self.calls.is_empty() {
+            match self.take_message() {
+                Ok(Some(message)) => match self.calls.pop_front() {
+                    None => return Some(Event::Message(self.checked(message, "receiving from"))),
+                    Some(call) => {
+                        self.first_call += 1;
+                        if call.abandoned {
+                            self.late_replies += 1;
+                            continue;
+                        }
+                        let call = CallId(self.first_call - 1);
+                        return Some(Event::Reply { call, outcome: self.checked(message, "calling") });
+                    }
+                },
+                Ok(None) if !self.input_ended => return None,
+                Ok(None) => return self.end(None, wants_message),
+                Err(error) => return self.end(Some(error), wants_message),
+            }
+        }
+        None
+    }
+
+    #[inline]
+    pub(super) fn take_message(&mut self) -> Result<Option<Bytes>> {
+        if self.guard.is_some() {
+            self.look_for_http();
+        }
+        if self.inbox.is_empty() {
+            self.needed = 1;
+            return self.take_partial();
+        }
+        match self.framing.scan(&self.inbox, self.max) {
+            Ok(Scan::Frame(frame)) => {
+                self.needed = 0;
+                let total = frame.head + frame.body + frame.tail;
+                self.guarded = self.guarded.saturating_sub(total);
+                let mut message = self.inbox.split_to(total).freeze();
+                message.truncate(frame.head + frame.body);
+                message.advance(frame.head);
+                Ok(Some(message))
+            }
+            Ok(Scan::Partial(missing)) => {
+                self.needed = self.inbox.len() + missing;
+                self.take_partial()
+            }
+            Err(fault) => {
+                let error = self.fault("receiving from", fault);
+                self.failure = Some(error.clone());
+                self.inbox.clear();
+                Err(error)
+            }
+        }
+    }
+
+    #[cold]
+    fn look_for_http(&mut self) {
+        let Some(guard) = &mut self.guard else { return };
+        // The inbox may be lent to a read that waits, and is empty then.
+        let is_http = guard.saw(self.inbox.get(self.guarded..).unwrap_or_default());
+        self.guarded = self.guarded.max(self.inbox.len());
+        if guard.is_over() {
+            self.guard = None;
+        }
+        if is_http {
+            let error = self.error(ErrorKind::BadPeer, "receiving from");
+            self.failure = Some(error.because("an HTTP request, on a listener that does not speak HTTP"));
+            self.inbox.clear();
+            self.guard = None;
+        }
+    }
+
+    /// What comes of a message that has not arrived whole.
+    fn take_partial(&mut self) -> Result<Option<Bytes>> {
+        match &self.failure {
+            Some(failure) => Err(failure.clone()),
+            None if self.input_ended && !self.inbox.is_empty() => {
+                let error = self.error(ErrorKind::ConnectionLost, "receiving from");
+                Err(error.because("the other side closed inside a message"))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The end of a call of which nothing was sent before sending became impossible: its reply will never come.
+    #[cold]
+    fn fail_unsent(&mut self) -> Option<Event> {
+        while self.calls.back().is_some_and(|call| call.begins >= self.written) {
+            if self.calls.pop_back().is_some_and(|call| !call.abandoned) {
+                let call = CallId(self.first_call + self.calls.len() as u64);
+                let failure = self.output_failure.clone().unwrap_or_else(|| self.error(ErrorKind::Io, "calling"));
+                return Some(Event::Reply {
+                    call,
+                    outcome: Err(failure.met_while(self.doing("calling")).ran(Ran::No)),
+                });
+            }
+        }
+        None
+    }
+
+    /// The end of the input: first each call that waits is told, then whoever waits for a message.
+    fn end(&mut self, error: Option<Error>, wants_message: bool) -> Option<Event> {
+        while let Some(call) = self.calls.pop_front() {
+            self.first_call += 1;
+            if call.abandoned {
+                continue;
+            }
+            let outcome = Err(match &error {
+                Some(error) => error.clone().met_while(self.doing("calling")),
+                None => {
+                    self.error(ErrorKind::ConnectionLost, "calling").because("the other side closed before it answered")
+                }
+            }
+            .ran(self.ran(&call)));
+            return Some(Event::Reply { call: CallId(self.first_call - 1), outcome });
+        }
+        wants_message.then_some(Event::Ended(error))
+    }
+
+    #[inline]
+    fn checked(&self, message: Bytes, doing: &str) -> Result<Bytes> {
+        match self.text {
+            false => Ok(message),
+            true => self.checked_text(message, doing),
+        }
+    }
+
+    fn checked_text(&self, message: Bytes, doing: &str) -> Result<Bytes> {
+        if std::str::from_utf8(&message).is_ok() {
+            return Ok(message);
+        }
+        let error = self.error(ErrorKind::BadPeer, doing).ran(Ran::Maybe);
+        Err(error.because("the message is not UTF-8, and the address says text=true"))
+    }
+}

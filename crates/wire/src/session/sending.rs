@@ -1,0 +1,146 @@
+//! What leaves: frames, and the calls that wait for what answers them.
+
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{Call, CallId, KEPT_OUTBOX, MESSAGE_COST, MOST_CALLS, MOST_UNASKED, Session};
+use crate::error::{Error, ErrorKind, Ran, Result};
+use crate::framing::{Fault, Framing, Head};
+
+impl Session {
+    /// Checks that `message` can be sent, and writes what goes before it into `head`.
+    ///
+    /// # Errors
+    /// `too-large`, `unsupported` (the framing or `text=true` cannot carry it), or whatever ended the sending:
+    /// `connection-lost`, `busy`.
+    #[inline]
+    pub fn frame(&self, message: &[u8], head: &mut Head, doing: &str) -> Result<()> {
+        if self.output_failure.is_some() || message.len() > self.max || self.text || self.refuses_empty {
+            self.check(message, doing)?;
+        }
+        self.framing.head(message, head).map_err(|fault| self.fault(doing, fault))
+    }
+
+    #[cold]
+    fn check(&self, message: &[u8], doing: &str) -> Result<()> {
+        if let Some(failure) = &self.output_failure {
+            return Err(failure.clone().met_while(self.doing(doing)));
+        }
+        if message.len() > self.max {
+            return Err(self.fault(doing, Fault::TooLarge(self.max as u64)));
+        }
+        if self.refuses_empty && message.is_empty() {
+            return Err(self.fault(doing, Fault::Cannot("an empty packet reads as the end of the connection")));
+        }
+        if self.text && std::str::from_utf8(message).is_err() {
+            return Err(self.fault(doing, Fault::Cannot("the message is not UTF-8, and the address says text=true")));
+        }
+        Ok(())
+    }
+
+    /// What goes after every message.
+    #[inline]
+    pub fn tail(&self) -> &'static [u8] {
+        self.tail
+    }
+
+    /// Queues a frame, of which the first `written` bytes are with the system already.
+    #[inline]
+    pub fn queue(&mut self, head: &Head, message: &[u8], written: usize) {
+        let parts = [head.as_slice(), message, self.tail];
+        let total = parts.iter().map(|part| part.len()).sum::<usize>();
+        self.queued += total as u64;
+        self.outbox.reserve(total - written);
+        if written == 0 {
+            parts.iter().filter(|part| !part.is_empty()).for_each(|part| self.outbox.extend_from_slice(part));
+            return;
+        }
+        self.written += written as u64;
+        let mut skip = written;
+        for part in parts {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            self.outbox.extend_from_slice(&part[skipped..]);
+        }
+    }
+
+    /// Registers a call whose frame is queued next; its reply is the next message that no earlier call waits for.
+    ///
+    /// # Errors
+    /// `busy` when 65,536 calls wait; whatever ended the receiving, when no reply can come.
+    pub fn begin_call(&mut self, deadline: Option<Instant>) -> Result<CallId> {
+        if self.calls.len() == MOST_CALLS {
+            return Err(self.error(ErrorKind::Busy, "calling").because("65,536 calls wait for their replies"));
+        }
+        // What has arrived while no call waited is not the answer to the one that comes now.
+        if self.calls.is_empty() && !self.inbox.is_empty() {
+            self.set_unasked_aside();
+        }
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone().met_while(self.doing("calling")).ran(Ran::No));
+        }
+        if self.input_ended {
+            let error = self.error(ErrorKind::ConnectionLost, "calling");
+            return Err(error.because("the other side has closed"));
+        }
+        self.calls.push_back(Call { deadline, begins: self.queued, abandoned: false });
+        if let Some(deadline) = deadline {
+            self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+        Ok(CallId(self.first_call + self.calls.len() as u64 - 1))
+    }
+
+    fn set_unasked_aside(&mut self) {
+        while let Ok(Some(message)) = self.take_message() {
+            self.unasked_size += message.len() + MESSAGE_COST;
+            // Copied, so that a small one does not keep a whole buffer in memory.
+            self.unasked.push_back(Bytes::copy_from_slice(&message));
+        }
+        if self.unasked_size > MOST_UNASKED && self.failure.is_none() {
+            let error = self.error(ErrorKind::BadPeer, "receiving from");
+            self.failure = Some(error.because("more than 1 MiB of messages came that nobody received"));
+        }
+    }
+
+    /// Gives a call up: its reply, should it come, is dropped.
+    pub fn abandon(&mut self, call: CallId) {
+        let place = call.0.checked_sub(self.first_call).and_then(|place| self.calls.get_mut(place as usize));
+        if let Some(call) = place {
+            call.abandoned = true;
+        }
+    }
+
+    /// Whether any call waits for its reply.
+    pub fn is_calling(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// What waits to be written.
+    pub fn outbox(&self) -> &[u8] {
+        &self.outbox
+    }
+
+    /// Says that the first `count` bytes of the outbox are with the system.
+    pub fn written(&mut self, count: usize) {
+        self.written += count as u64;
+        if count < self.outbox.len() {
+            self.outbox.advance(count);
+        } else if self.outbox.capacity() > KEPT_OUTBOX {
+            self.outbox = BytesMut::new();
+        } else {
+            self.outbox.clear();
+        }
+    }
+
+    /// Says that nothing more can be sent because of `error`. What arrives is still received.
+    pub fn output_failed(&mut self, error: Error) {
+        self.outbox = BytesMut::new();
+        self.output_failure.get_or_insert(error);
+    }
+
+    /// Why nothing more can be sent.
+    pub fn output_failure(&self) -> Option<&Error> {
+        self.output_failure.as_ref()
+    }
+}
