@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{CallId, Event, LARGEST_READ, MESSAGE_COST, READ_AHEAD, SMALLEST_READ, Session};
+use super::{CallId, Event, LARGEST_READ, MESSAGE_COST, READ_AHEAD, Session};
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::framing::{Framing, Scan};
 
@@ -19,7 +19,8 @@ impl Session {
         // What a peer announces is taken on trust only twice as far as what it has sent.
         let missing = self.needed.saturating_sub(self.inbox.len()).min(self.inbox.len().max(LARGEST_READ));
         let wanted = missing.max(self.read_size);
-        if self.inbox.capacity() - self.inbox.len() < wanted.min(SMALLEST_READ).max(missing) {
+        // Small messages use up the room that is there before more is asked for.
+        if self.inbox.capacity() - self.inbox.len() < missing.max(self.read_size / 4) {
             self.inbox.reserve(wanted);
         }
         &mut self.inbox
