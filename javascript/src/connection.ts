@@ -107,7 +107,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
   /**
    * Sends a message that nobody waits for; done once there is room for more, and `message` may be changed again.
    *
-   * Rejects with `connection-lost`, `too-large`, `unsupported`, `cancelled`, `closed`, `io`.
+   * Rejects with `connection-lost`, `too-large`, `unsupported`, `busy` (65,536 messages wait for room), `cancelled`, `closed`, `io`.
    */
   send(message: Uint8Array | string, options?: { signal?: AbortSignal | undefined }): Promise<void> {
     const doing = `sending to ${this.address}`;

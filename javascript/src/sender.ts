@@ -13,6 +13,9 @@ import type { Session, Waiter } from "./wire/session.js";
 /** Above this many unwritten bytes, calls and sends wait for room. */
 const highWater = 1024 * 1024;
 
+/** Messages that may wait for room; more is a program that does not wait for its `send`s, and a peer that does not read. */
+const mostUnsent = 64 * 1024;
+
 /** What is queued beyond this is written before the turn ends, so that a long turn holds little. */
 const flushAt = 64 * 1024;
 
@@ -71,6 +74,9 @@ export class Sender {
     if (signal?.aborted === true) return new PanpipeError("cancelled", doing, { address, text: "the caller gave up" });
     const refusal = this.session.refusal(doing, !isCall);
     if (refusal !== null) return refusal;
+    if (this.#unsent.size >= mostUnsent) {
+      return new PanpipeError("busy", doing, { address, text: `${mostUnsent} messages wait for the peer to read` });
+    }
     if (this.session.textMode && typeof message !== "string" && !isUtf8(message)) {
       return new PanpipeError("unsupported", doing, { address, text: "the message is not UTF-8, and the address says text=true" });
     }

@@ -236,3 +236,13 @@ test("a timeout that is no number of milliseconds is refused, with which nothing
   await assert.rejects(one.recv({ timeout: 0 }), { code: "deadline-exceeded" });
   await one.close();
 });
+
+test("sends that nobody awaits are bounded when the peer does not read", async () => {
+  const [one] = pair("?framing=length&timeout=100ms");
+  const outcomes = [];
+  for (let number = 0; number < 70_000; number++) outcomes.push(one.send(Buffer.alloc(1024)).then(() => "sent", (error) => error.code));
+  assert.equal(await outcomes.at(-1), "busy");
+  await one.close();
+  const codes = new Set(await Promise.all(outcomes));
+  assert.deepEqual([...codes].sort(), ["busy", "closed", "sent"]);
+});
