@@ -24,6 +24,8 @@ PORT = 9999
 QUESTION = "Hello, server!"
 ANSWER = "HELLO, SERVER!"
 
+FRAMINGS = [framing["name"] for framing in panpipe.framings()]
+
 # Round trips of which the median is shown.
 ROUNDS = 200
 
@@ -119,7 +121,7 @@ def table() -> bool:
             "fd": "fd:",
             "mem": "mem:demo",
         }
-        rows = {framing: measure(places, framing) for framing in panpipe.framings()}
+        rows = {framing: measure(places, framing) for framing in FRAMINGS}
     print("  " + "".join(f"{title:>15}" for title in ("framing", *places)))
     for framing, times in rows.items():
         print("  " + f"{framing:>15}" + "".join(f"{'WRONG' if time is None else f'{time:.1f}':>15}" for time in times))

@@ -11,7 +11,6 @@ import { milliseconds } from "./timeout.js";
 import { parseOptions, type TransportInfo } from "./wire/address.js";
 import { framingInfos } from "./wire/framing/mod.js";
 import type { FramingInfo } from "./wire/framing/framing.js";
-import { optionInfos, type OptionInfo } from "./wire/option.js";
 import type { Message } from "./wire/session.js";
 
 export { Listener } from "./listener.js";
@@ -21,7 +20,6 @@ export { PanpipeError, codes, type Code, type Ran } from "./wire/error.js";
 export type { Remote } from "./link/link.js";
 export type { TransportInfo } from "./wire/address.js";
 export type { FramingInfo } from "./wire/framing/framing.js";
-export type { OptionInfo } from "./wire/option.js";
 export type { Message } from "./wire/session.js";
 
 /**
@@ -66,7 +64,12 @@ export function pair(options = ""): [Connection, Connection] {
   return [new Connection(a, parsed, parsed.text), new Connection(b, parsed, parsed.text)];
 }
 
-/** What there is, as data: the registries of transports, framings and options. */
-export function methods(): { transports: TransportInfo[]; framings: FramingInfo[]; options: OptionInfo[] } {
-  return { transports: transportInfos(), framings: framingInfos(), options: optionInfos() };
+/** Every transport there is, as data. */
+export function methods(): TransportInfo[] {
+  return transportInfos();
+}
+
+/** Every framing there is, as data. */
+export function framings(): FramingInfo[] {
+  return framingInfos();
 }

@@ -107,8 +107,8 @@ def pair(options: str = "") -> tuple[Connection, Connection]:
 def methods() -> list[dict[str, str]]:
     """Every transport there is, with what it reaches and what it is good for."""
 
-def framings() -> list[str]:
-    """The names of the framings there are."""
+def framings() -> list[dict[str, Any]]:
+    """Every framing there is: its name, how it looks on the wire, what it is good for and what it cannot carry."""
 
 @final
 class Server:

@@ -203,8 +203,22 @@ pub(crate) fn methods(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     panpipe_link::methods().iter().map(row).collect()
 }
 
-/// The names of the framings there are.
+/// Every framing there is, as data.
 #[pyfunction]
-pub(crate) fn framings() -> Vec<&'static str> {
-    panpipe_link::framings().iter().map(|framing| framing.name).collect()
+pub(crate) fn framings(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let row = |framing: &&'static panpipe_link::FramingInfo| {
+        let row = PyDict::new(py);
+        let texts = [
+            ("name", framing.name),
+            ("wire", framing.wire),
+            ("good_for", framing.good_for),
+            ("cannot_carry", framing.cannot_carry),
+        ];
+        for (name, text) in texts {
+            row.set_item(name, text)?;
+        }
+        row.set_item("keeps_boundaries", framing.keeps_boundaries)?;
+        Ok(row)
+    };
+    panpipe_link::framings().iter().map(row).collect()
 }

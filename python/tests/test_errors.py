@@ -18,6 +18,11 @@ def test_the_codes_are_those_of_the_vectors() -> None:
     assert list(_error._BY_CODE) == codes
 
 
+def test_methods_and_framings_are_described_in_the_words_of_the_vectors() -> None:
+    described = json.loads((VECTORS / "methods.json").read_text())
+    assert {"methods": panpipe.methods(), "framings": panpipe.framings()} == described
+
+
 @pytest.mark.parametrize(
     ("kind", "twin"),
     [

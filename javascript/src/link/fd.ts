@@ -14,9 +14,10 @@ import { StreamLink } from "./stream.js";
 export const fd: Transport = {
   info: {
     scheme: "fd",
-    target: "N",
-    summary: "a descriptor that this process inherited",
-    goodFor: "parents that made the socket or pipe; socket activation",
+    form: "fd:N",
+    reaches: "whoever handed the descriptor over",
+    goodFor: "a socket or pipe that a parent or a supervisor has opened already",
+    notFor: "anything that nobody has opened",
     options: [],
     check: (target) => void readTarget(target),
   },

@@ -11,9 +11,10 @@ const listeners = new Map<string, ListenerEvents>();
 export const mem: Transport = {
   info: {
     scheme: "mem",
-    target: "NAME",
-    summary: "a name inside this process",
-    goodFor: "tests, and parts of one program",
+    form: "mem:NAME",
+    reaches: "this process",
+    goodFor: "tests, and parts of one program that may become two",
+    notFor: "another process",
     options: [],
     check(target) {
       if (target === "") throw new Fault("invalid-address", "mem: needs a name, as in mem:test");

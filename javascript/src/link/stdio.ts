@@ -13,9 +13,10 @@ import { StreamLink } from "./stream.js";
 export const stdio: Transport = {
   info: {
     scheme: "stdio",
-    target: "",
-    summary: "this process's stdin and stdout",
-    goodFor: "children, pipes of a shell, editors that start a server",
+    form: "stdio: or -",
+    reaches: "the parent or the shell's pipe",
+    goodFor: "a program that another one starts",
+    notFor: "more than one peer",
     options: [],
     check(target) {
       if (target !== "") throw new Fault("invalid-address", `stdio: takes no target, and ${JSON.stringify(target)} follows it`);

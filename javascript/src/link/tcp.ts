@@ -22,9 +22,10 @@ const absent = ["ECONNREFUSED", "EADDRNOTAVAIL", "EAFNOSUPPORT", "ENETUNREACH"];
 export const tcp: Transport = {
   info: {
     scheme: "tcp",
-    target: "//HOST:PORT",
-    summary: "a TCP socket, on loopback unless insecure=true",
-    goodFor: "any language and any tool; other machines behind a tunnel",
+    form: "tcp://HOST:PORT",
+    reaches: "other machines",
+    goodFor: "programs on different machines; anything that speaks sockets",
+    notFor: "secrets across a network (no encryption)",
     options: ["backlog", "insecure"],
     check: (target, options) => void readTarget(target, options),
   },

@@ -19,9 +19,10 @@ const padsNames = Number(process.versions.node.split(".", 1)[0]) < 22;
 export const unix: Transport = {
   info: {
     scheme: "unix",
-    target: "PATH or @NAME",
-    summary: "a Unix stream socket: a file, or an abstract name on Linux",
-    goodFor: "two processes of one machine: fast, and file permissions guard it",
+    form: "unix:PATH, unix:@NAME",
+    reaches: "this machine",
+    goodFor: "programs of one machine: fast, and the file's mode says who may connect",
+    notFor: "other machines; programs that know only ports",
     options: ["backlog", "mode"],
     check(target, _, given) {
       if (readTarget(target).startsWith("\0") && "mode" in given) {

@@ -19,12 +19,14 @@ export interface Address extends Options {
 export interface TransportInfo {
   /** Its name in an address. */
   scheme: string;
-  /** The form of its target. */
-  target: string;
-  /** What it is, in a few words. */
-  summary: string;
-  /** When to take it. */
+  /** How its addresses are written. */
+  form: string;
+  /** Whether it reaches other machines. */
+  reaches: string;
+  /** What to take it for. */
   goodFor: string;
+  /** What not to take it for. */
+  notFor: string;
   /** The options it takes beside the common ones. */
   options: readonly string[];
   /** Throws a `Fault` for a target that is none, or that does not go with the options; `given` are those that were written. */

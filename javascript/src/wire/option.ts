@@ -24,7 +24,7 @@ export interface Options {
 }
 
 /** An option as data, for errors and tables. */
-export interface OptionInfo {
+interface OptionInfo {
   /** Its name in an address. */
   name: string;
   /** What its value looks like. */
@@ -85,10 +85,6 @@ export function readOption(name: string, value: string, allowed: readonly string
   option.read(value, into);
 }
 
-/** Every option, as data. */
-export function optionInfos(): OptionInfo[] {
-  return table.map((option) => option.info);
-}
 
 const units: Readonly<Record<string, number>> = { "": 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 const times: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, m: 60_000 };

@@ -160,4 +160,33 @@ mod tests {
             }
         }
     }
+
+    /// The words that every language describes its methods and framings with.
+    #[test]
+    fn describes_what_there_is_in_the_words_of_the_vectors() {
+        let methods = METHODS.iter().map(|method| {
+            serde_json::json!({
+                "scheme": method.scheme,
+                "form": method.form,
+                "reaches": method.reaches,
+                "good_for": method.good_for,
+                "not_for": method.not_for,
+            })
+        });
+        let framings = panpipe_wire::framings().iter().map(|framing| {
+            serde_json::json!({
+                "name": framing.name,
+                "wire": framing.wire,
+                "good_for": framing.good_for,
+                "cannot_carry": framing.cannot_carry,
+                "keeps_boundaries": framing.keeps_boundaries,
+            })
+        });
+        let ours = serde_json::json!({
+            "methods": methods.collect::<Vec<_>>(),
+            "framings": framings.collect::<Vec<_>>(),
+        });
+        let theirs: Value = serde_json::from_str(include_str!("../../../../vectors/methods.json")).unwrap();
+        assert_eq!(ours, theirs, "{ours:#}");
+    }
 }

@@ -81,10 +81,9 @@ function headTooLong(): Fault {
 export const contentLength = only(
   {
     name: "content-length",
-    summary: "Content-Length: N, an empty line, the message",
+    wire: "`Content-Length: N\\r\\n\\r\\n`, then the message; other header lines are skipped when reading",
     keepsBoundaries: true,
-    anyByte: true,
-    goodFor: "language servers and debug adapters",
+    goodFor: "language servers and debug adapters (LSP, DAP)",
     cannotCarry: "",
   },
   encoder,

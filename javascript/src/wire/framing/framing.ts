@@ -4,15 +4,13 @@
 export interface FramingInfo {
   /** Its name in an address. */
   name: string;
-  /** What it is, in a few words. */
-  summary: string;
+  /** How a message looks on the wire. */
+  wire: string;
   /** Whether the reader gets the messages that the writer sent, not parts of them. */
   keepsBoundaries: boolean;
-  /** Whether a message may hold any byte. */
-  anyByte: boolean;
   /** When to take it. */
   goodFor: string;
-  /** What it refuses to send. */
+  /** What a message may not be or hold; empty when anything goes. */
   cannotCarry: string;
 }
 

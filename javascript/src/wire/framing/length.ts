@@ -6,10 +6,9 @@ import { tooLarge } from "./only.js";
 
 const info: FramingInfo = {
   name: "length",
-  summary: "a count, then the message; length:u8, u16, u32 or u64 with be, le or ne; u32be when left out",
+  wire: "a count (u32 big-endian unless said: `length:u16le`, `ne` is native), then the message",
   keepsBoundaries: true,
-  anyByte: true,
-  goodFor: "any bytes, at the least cost",
+  goodFor: "any bytes, fast; the usual choice between two programs",
   cannotCarry: "",
 };
 

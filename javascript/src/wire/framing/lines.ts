@@ -24,11 +24,10 @@ const encoder: Encoder = {
 export const lines = only(
   {
     name: "lines",
-    summary: "message, newline",
+    wire: "the message, then `\\n`; a `\\r` before it is dropped when reading",
     keepsBoundaries: true,
-    anyByte: false,
-    goodFor: "text, shells, JSON, anything a person reads",
-    cannotCarry: "a newline anywhere, a carriage return at the end",
+    goodFor: "text that a person or `nc` can type and read",
+    cannotCarry: "a newline, or a carriage return at the end",
   },
   encoder,
   (max) => new DelimitedDecoder(max, 0x0a, true),

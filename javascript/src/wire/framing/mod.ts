@@ -10,7 +10,7 @@ import { nul } from "./nul.js";
 import { raw } from "./raw.js";
 import { varint } from "./varint.js";
 
-const kinds: readonly FramingKind[] = [length, raw, lines, nul, netstring, varint, contentLength];
+const kinds: readonly FramingKind[] = [raw, lines, nul, length, netstring, varint, contentLength];
 
 /** Every framing, as data. */
 export function framingInfos(): FramingInfo[] {

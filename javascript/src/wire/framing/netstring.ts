@@ -60,10 +60,9 @@ class NetstringDecoder implements Decoder {
 export const netstring = only(
   {
     name: "netstring",
-    summary: "decimal count, colon, message, comma",
+    wire: "a decimal count, `:`, the message, `,`",
     keepsBoundaries: true,
-    anyByte: true,
-    goodFor: "any bytes, with a count that a person can read",
+    goodFor: "any bytes, and a person can still read the counts",
     cannotCarry: "",
   },
   encoder,

@@ -21,10 +21,9 @@ const encoder: Encoder = {
 export const nul = only(
   {
     name: "nul",
-    summary: "message, zero byte",
+    wire: "the message, then a zero byte",
     keepsBoundaries: true,
-    anyByte: false,
-    goodFor: "text of several lines, file names, find -print0",
+    goodFor: "text with newlines in it, such as file names or pretty JSON",
     cannotCarry: "a zero byte",
   },
   encoder,

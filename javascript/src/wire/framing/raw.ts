@@ -32,10 +32,9 @@ class RawDecoder implements Decoder {
 export const raw = only(
   {
     name: "raw",
-    summary: "bytes as they are; a message is what one read returned",
+    wire: "the message as it is; what one read returned is a message",
     keepsBoundaries: false,
-    anyByte: true,
-    goodFor: "plain sockets and nc, one request at a time",
+    goodFor: "plain socket programs that take turns; a large or fast message may arrive in pieces or joined",
     cannotCarry: "an empty message",
   },
   encoder,

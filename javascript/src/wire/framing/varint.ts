@@ -54,10 +54,9 @@ class VarintDecoder implements Decoder {
 export const varint = only(
   {
     name: "varint",
-    summary: "count as unsigned LEB128, then the message",
+    wire: "a count in 7-bit groups, lowest first (LEB128), then the message",
     keepsBoundaries: true,
-    anyByte: true,
-    goodFor: "protobuf's delimited messages, many tiny messages",
+    goodFor: "streams of Protocol Buffers messages (`writeDelimitedTo`)",
     cannotCarry: "",
   },
   encoder,
