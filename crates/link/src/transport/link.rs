@@ -33,15 +33,23 @@ pub struct Link {
     has_input: bool,
     /// `None` once the output has ended on a link whose writer is a descriptor of its own.
     writer: Option<Arc<OwnedFd>>,
-    is_socket: bool,
+    kind: Kind,
     /// Whether others may hold the same open file, whose mode is then not ours to change.
     is_inherited: bool,
     reads_may_wait: bool,
-    /// The largest packet, where it moves packets.
-    largest_packet: Option<usize>,
     /// Whether a browser can be made to connect here.
     browsers_reach_it: bool,
     forks: u64,
+}
+
+/// What the descriptors are, and so which system calls move bytes.
+enum Kind {
+    /// A stream socket.
+    Stream,
+    /// A socket of packets, of which the largest has so many bytes.
+    Packets(usize),
+    /// Pipes or a terminal.
+    Files,
 }
 
 impl Link {
@@ -52,10 +60,9 @@ impl Link {
             reader: Arc::clone(&socket),
             has_input: true,
             writer: Some(socket),
-            is_socket: true,
+            kind: Kind::Stream,
             is_inherited: false,
             reads_may_wait: false,
-            largest_packet: None,
             browsers_reach_it: false,
             forks: fork::watch(),
         }
@@ -74,7 +81,7 @@ impl Link {
         let buffer = sockopt::socket_send_buffer_size(&socket).unwrap_or_default();
         let mut link = Self::socket(socket);
         // A packet needs room for itself and the system's notes on it (unix_dgram_sendmsg takes 32 bytes off).
-        link.largest_packet = Some(buffer.saturating_sub(32).min(LARGEST_PACKET));
+        link.kind = Kind::Packets(buffer.saturating_sub(32).min(LARGEST_PACKET));
         link
     }
 
@@ -113,10 +120,9 @@ impl Link {
             reader: Arc::new(reader),
             has_input,
             writer,
-            is_socket: false,
+            kind: Kind::Files,
             is_inherited: true,
             reads_may_wait: false,
-            largest_packet: None,
             browsers_reach_it: false,
             forks: fork::watch(),
         })
@@ -125,11 +131,11 @@ impl Link {
     /// Appends what has arrived to `inbox`, as far as there is room; zero at the end of the input.
     pub(crate) fn read(&self, inbox: &mut BytesMut) -> Result<usize, Errno> {
         loop {
-            let read = match (self.largest_packet, self.is_socket) {
-                (Some(_), _) => recv_packet(&self.reader, inbox, RecvFlags::DONTWAIT),
+            let read = match self.kind {
+                Kind::Packets(_) => recv_packet(&self.reader, inbox, RecvFlags::DONTWAIT),
                 // The flag, since the descriptor's own mode is shared with whoever else holds it.
-                (None, true) => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
-                (None, false) => read_into(&self.reader, inbox),
+                Kind::Stream => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
+                Kind::Files => read_into(&self.reader, inbox),
             };
             if read != Err(Errno::INTR) {
                 return read;
@@ -140,7 +146,7 @@ impl Link {
     /// Lets reads wait, where the mode of the descriptor is ours to change.
     pub(crate) fn allow_waiting_reads(&mut self) {
         // Of an inherited one neither the mode nor the timeout that such a read sets is ours to change.
-        self.reads_may_wait = self.is_socket
+        self.reads_may_wait = self.is_socket()
             && !self.is_inherited
             && fcntl_getfl(&self.reader).and_then(|flags| fcntl_setfl(&self.reader, flags - OFlags::NONBLOCK)).is_ok();
     }
@@ -152,7 +158,7 @@ impl Link {
 
     /// What the system tells of the other end.
     pub(crate) fn remote(&self, transport: &'static str) -> Remote {
-        match self.is_socket {
+        match self.is_socket() {
             true => Remote::of(&self.reader, transport),
             false => Remote { transport, ..Remote::default() },
         }
@@ -160,30 +166,31 @@ impl Link {
 
     /// The largest packet, where it moves packets.
     pub(crate) fn largest_packet(&self) -> Option<usize> {
-        self.largest_packet
+        match self.kind {
+            Kind::Packets(largest) => Some(largest),
+            Kind::Stream | Kind::Files => None,
+        }
     }
 
     /// Whether a read that leaves room has read all there was.
     pub(crate) fn drains_at_once(&self) -> bool {
-        self.is_socket && self.largest_packet.is_none()
+        matches!(self.kind, Kind::Stream)
     }
 
     pub(crate) fn is_socket(&self) -> bool {
-        self.is_socket
+        !matches!(self.kind, Kind::Files)
     }
 
     /// Writes what the system takes now.
     pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let Some(writer) = &self.writer else { return Err(Errno::PIPE) };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        if self.largest_packet.is_some() {
-            return send_packets(writer, parts, flags);
-        }
         loop {
-            let written = match parts {
-                [one] if self.is_socket => send(writer, one, flags),
-                _ if self.is_socket => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
-                _ => rustix::io::writev(writer, parts),
+            let written = match (&self.kind, parts) {
+                (Kind::Packets(_), _) => return send_packets(writer, parts, flags),
+                (Kind::Stream, [one]) => send(writer, one, flags),
+                (Kind::Stream, _) => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
+                (Kind::Files, _) => rustix::io::writev(writer, parts),
             };
             match written {
                 Err(Errno::INTR) => {}
@@ -196,7 +203,7 @@ impl Link {
     pub(crate) fn end_output(&mut self) {
         // In a forked child the connection belongs to the parent, whom this must not disturb.
         match &self.writer {
-            Some(writer) if self.is_socket && self.belongs_to_us() => {
+            Some(writer) if self.is_socket() && self.belongs_to_us() => {
                 let _ = shutdown(writer, Shutdown::Write);
             }
             _ => self.writer = None,
@@ -205,7 +212,7 @@ impl Link {
 
     /// Ends reading too, which calls back whoever waits for input on a socket.
     pub(crate) fn end_input(&mut self) {
-        if self.is_socket && self.belongs_to_us() {
+        if self.is_socket() && self.belongs_to_us() {
             let _ = shutdown(&self.reader, Shutdown::Read);
         }
     }
