@@ -15,9 +15,6 @@ use crate::endpoint::{Endpoint, Input};
 use crate::os_error;
 use crate::transport::{Accepted, Listener};
 
-/// Connections of one server; more wait in the backlog until one goes.
-const MOST_CONNECTIONS: usize = 1024;
-
 /// Replies wait this long at most for others to share a write with.
 const CORKED: Duration = Duration::from_micros(100);
 
@@ -73,6 +70,7 @@ struct Connection {
 pub struct Server {
     epoll: OwnedFd,
     listener: Listener,
+    most_connections: usize,
     connections: Slab<Connection>,
     /// Connections that may have something to hand over, in turn, and what the first may still hand over in its.
     queue: VecDeque<usize>,
@@ -98,6 +96,7 @@ impl Server {
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| failed(&listener, errno))?;
         let mut server = Server {
             epoll,
+            most_connections: listener.most_connections(),
             listener,
             connections: Slab::new(),
             queue: VecDeque::new(),
@@ -373,14 +372,14 @@ impl Server {
         self.connections.remove(place);
         self.ending.remove(&place);
         self.corked.remove(&place);
-        if self.connections.len() == MOST_CONNECTIONS - 1 && self.accept_again.is_none() {
+        if self.connections.len() < self.most_connections && self.accept_again.is_none() {
             let _ = self.set_accepting(true);
         }
     }
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..BATCH {
-            if self.connections.len() >= MOST_CONNECTIONS {
+            if self.connections.len() >= self.most_connections {
                 return self.set_accepting(false).map_err(|errno| failed(&self.listener, errno));
             }
             match self.listener.accept()? {

@@ -65,6 +65,10 @@ impl Listener {
     }
 
     /// Whether there is one connection, which was there from the start.
+    pub(crate) fn most_connections(&self) -> usize {
+        self.listener.most_connections()
+    }
+
     pub(crate) fn serves_one(&self) -> bool {
         self.descriptors.is_empty()
     }

@@ -15,9 +15,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::listener::{Listener, listen};
 use crate::readiness::Readiness;
 
-/// Connections of one server; more wait in the backlog until one goes.
-const MOST_CONNECTIONS: usize = 1024;
-
 /// A connection that has ended but has replies to write is given this long.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -139,7 +136,7 @@ async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch:
         if listener.is_none() && connections.is_empty() {
             break Ok(());
         }
-        let open = listener.as_ref().filter(|_| connections.len() < MOST_CONNECTIONS);
+        let open = listener.as_ref().filter(|listener| connections.len() < listener.most_connections());
         tokio::select! {
             _ = stopped.changed() => break Ok(()),
             Some(ended) = connections.join_next() => match ended {

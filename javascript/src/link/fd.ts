@@ -18,7 +18,7 @@ export const fd: Transport = {
     reaches: "whoever handed the descriptor over",
     goodFor: "a socket or pipe that a parent or a supervisor has opened already",
     notFor: "anything that nobody has opened",
-    options: [],
+    options: ["connections"],
     check: (target) => void readTarget(target),
   },
 
@@ -29,7 +29,7 @@ export const fd: Transport = {
   async listen(address: Address, events: ListenerEvents): Promise<LinkListener> {
     const number = readTarget(address.target);
     if (kindOf(number) !== "socket" || !isListening(number)) return onlyLink(address, events, open(number));
-    const servers = new SocketServers(`accepting on ${address.text}`, (socket) => events.onLink(new StreamLink(socket, socket, { remote: { transport: "fd" } })));
+    const servers = new SocketServers(`accepting on ${address.text}`, address.connections, (socket) => events.onLink(new StreamLink(socket, socket, { remote: { transport: "fd" } })));
     await servers.add({ fd: number });
     return {
       target: address.target,

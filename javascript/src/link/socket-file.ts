@@ -15,9 +15,7 @@ import { basename, dirname, join, resolve } from "node:path";
 
 import { Fault } from "../wire/error.js";
 import { codeOf } from "./classify.js";
-
-/** Socket paths of more bytes than this do not fit into a `sockaddr_un`. */
-const longestPath = 107;
+import { withShortPath } from "./short-path.js";
 
 /** A socket file that exists until `remove`. */
 export class SocketFile {
@@ -36,7 +34,7 @@ export class SocketFile {
     try {
       // Named as its directory is: when it closes, Node unlinks the path that it was bound by, in which `/proc/self/fd/N` may be another directory by then.
       const born = join(nest.path, basename(nest.path));
-      server = await bindShort(born, bind);
+      server = await withShortPath(born, bind);
       fs.chmodSync(born, mode);
       const identity = identify(born)!;
       await publish(born, absolute);
@@ -86,17 +84,6 @@ class Nest {
   }
 }
 
-/** Binds by way of `/proc` where the private path would be too long for a socket. */
-async function bindShort(path: string, bind: (path: string) => Promise<net.Server>): Promise<net.Server> {
-  if (Buffer.byteLength(path) <= longestPath) return bind(path);
-  const directory = fs.openSync(dirname(path), fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
-  try {
-    return await bind(`/proc/self/fd/${directory}/${basename(path)}`);
-  } finally {
-    fs.closeSync(directory);
-  }
-}
-
 async function publish(born: string, path: string): Promise<void> {
   for (let round = 0; ; round++) {
     try {
@@ -132,15 +119,17 @@ async function clear(path: string): Promise<void> {
 
 /** Whether somebody listens at this path; in doubt, yes. */
 function answers(path: string): Promise<boolean> {
-  return new Promise((done) => {
-    const socket = net.connect({ path });
-    const settle = (answer: boolean) => {
-      socket.destroy();
-      done(answer);
-    };
-    socket.once("connect", () => settle(true));
-    socket.once("error", (error) => settle(!["ECONNREFUSED", "ENOENT"].includes(codeOf(error))));
-  });
+  const connects = (short: string) =>
+    new Promise<boolean>((done) => {
+      const socket = net.connect({ path: short });
+      const settle = (answer: boolean) => {
+        socket.destroy();
+        done(answer);
+      };
+      socket.once("connect", () => settle(true));
+      socket.once("error", (error) => settle(!["ECONNREFUSED", "ENOENT"].includes(codeOf(error))));
+    });
+  return withShortPath(path, connects);
 }
 
 /** What tells one file from another that later has its number: the time of its making too, which a rename does not change. */

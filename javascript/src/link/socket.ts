@@ -6,9 +6,6 @@ import { Fault } from "../wire/error.js";
 import { codeOf } from "./classify.js";
 import type { Limits } from "./link.js";
 
-/** More than this many connections of one listener are turned away. */
-const connectionLimit = 1024;
-
 /** Connects a socket; it is not read from, and it does not keep the process alive once it is connected. */
 export async function connectSocket(options: net.NetConnectOpts, limits: Limits): Promise<net.Socket> {
   const deadline = performance.now() + limits.timeout;
@@ -72,6 +69,7 @@ export class SocketServers {
 
   constructor(
     readonly doing: string,
+    readonly most: number,
     readonly onSocket: (socket: net.Socket) => void,
   ) {}
 
@@ -105,11 +103,11 @@ export class SocketServers {
   }
 
   #accept(socket: net.Socket): void {
-    if (this.#open >= connectionLimit) {
+    if (this.#open >= this.most) {
       // net cannot leave a connection waiting in the kernel, so the only bound that it allows is to close it.
       socket.destroy();
       if (this.#turnedAway++ === 0) {
-        process.emitWarning(`${this.doing}: busy: closed a connection above the ${connectionLimit} that are open`, "PanpipeBusyWarning");
+        process.emitWarning(`${this.doing}: busy: closed a connection above the ${this.most} that are open`, "PanpipeBusyWarning");
       }
       return;
     }

@@ -26,7 +26,7 @@ export const tcp: Transport = {
     reaches: "other machines",
     goodFor: "programs on different machines; anything that speaks sockets",
     notFor: "secrets across a network (no encryption)",
-    options: ["backlog", "insecure"],
+    options: ["backlog", "connections", "insecure"],
     check: (target, options) => void readTarget(target, options),
   },
 
@@ -50,7 +50,7 @@ export const tcp: Transport = {
   async listen(address: Address, events: ListenerEvents): Promise<LinkListener> {
     const { host, port } = readTarget(address.target, address);
     const hosts = await resolve(host, address.insecure);
-    const servers = new SocketServers(`accepting on ${address.text}`, (socket) => events.onLink(link(socket, new HttpGuard())));
+    const servers = new SocketServers(`accepting on ${address.text}`, address.connections, (socket) => events.onLink(link(socket, new HttpGuard())));
     const bound = await bind(servers, host === "localhost" ? hosts : hosts.slice(0, 1), port, address.backlog);
     return {
       target: `//${host.includes(":") ? `[${host}]` : host}:${bound}`,

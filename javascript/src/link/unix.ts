@@ -6,11 +6,10 @@ import { writtenTarget, type Address } from "../wire/address.js";
 import { Fault } from "../wire/error.js";
 import { codeOf } from "./classify.js";
 import type { Limits, Link, LinkListener, ListenerEvents, Transport } from "./link.js";
+import { checkPath, longestPath, withShortPath } from "./short-path.js";
 import { SocketFile } from "./socket-file.js";
 import { SocketServers, connectSocket } from "./socket.js";
 import { StreamLink } from "./stream.js";
-
-const longestPath = 107;
 
 // libuv before Node 22 passes the whole `sun_path` to the system, and in an abstract name every byte counts.
 const padsNames = Number(process.versions.node.split(".", 1)[0]) < 22;
@@ -23,7 +22,7 @@ export const unix: Transport = {
     reaches: "this machine",
     goodFor: "programs of one machine: fast, and the file's mode says who may connect",
     notFor: "other machines; programs that know only ports",
-    options: ["backlog", "mode"],
+    options: ["backlog", "connections", "mode"],
     check(target, _, given) {
       if (readTarget(target).startsWith("\0") && "mode" in given) {
         throw new Fault("invalid-address", "an abstract name has no file, and so no mode: any user of this machine may connect");
@@ -34,11 +33,12 @@ export const unix: Transport = {
   async connect(address: Address, limits: Limits): Promise<Link> {
     const path = readTarget(address.target);
     if (path.endsWith("*")) throw new Fault("invalid-address", "a trailing * is for listening");
-    checkLength(path);
+    if (!path.startsWith("\0")) return link(await withShortPath(path, (short) => connectSocket({ path: short }, limits)));
+    checkName(path);
     try {
       return link(await connectSocket({ path }, limits));
     } catch (error) {
-      if (!path.startsWith("\0") || !padsNames || codeOf(error) !== "ECONNREFUSED") throw error;
+      if (!padsNames || codeOf(error) !== "ECONNREFUSED") throw error;
       throw new Fault("refused", `${(error as Error).message} (Node before 22 fills abstract names up with zero bytes, which panpipe's other languages look for too, and plain sockets do not)`);
     }
   },
@@ -48,7 +48,8 @@ export const unix: Transport = {
     for (let round = 0; ; round++) {
       const name = free ? randomBytes(4).toString("hex") : "";
       const path = readTarget(address.target).replace(/\*$/, free ? name : "*");
-      checkLength(path);
+      if (path.startsWith("\0")) checkName(path);
+      else checkPath(path);
       try {
         const listener = await listenAt(path, address, events);
         return { ...listener, target: writtenTarget(address).replace(/\*$/, free ? name : "*") };
@@ -60,7 +61,7 @@ export const unix: Transport = {
 };
 
 async function listenAt(path: string, address: Address, events: ListenerEvents): Promise<Omit<LinkListener, "target">> {
-  const servers = new SocketServers(`accepting on ${address.text}`, (socket) => events.onLink(link(socket)));
+  const servers = new SocketServers(`accepting on ${address.text}`, address.connections, (socket) => events.onLink(link(socket)));
   const { backlog, mode } = address;
   const file = path.startsWith("\0") ? null : await SocketFile.create(path, mode, (at) => servers.add({ path: at, backlog }));
   if (file === null) await servers.add({ path, backlog });
@@ -88,8 +89,7 @@ function readTarget(target: string): string {
   return target.slice(2);
 }
 
-function checkLength(path: string): void {
-  // An abstract name has its zero byte where a path has its ending one.
-  const size = Buffer.byteLength(path) - (path.startsWith("\0") ? 1 : 0);
-  if (size > longestPath) throw new Fault("path-too-long", `a socket path of ${size} bytes, and the system takes at most ${longestPath}`);
+function checkName(name: string): void {
+  const size = Buffer.byteLength(name) - 1;
+  if (size > longestPath) throw new Fault("path-too-long", `an abstract name of ${size} bytes, and the system takes at most ${longestPath}`);
 }

@@ -8,7 +8,7 @@ export const codes = [
   { code: "not-found", exit: 3, when: "a name that does not resolve, a socket file or descriptor that is not there" },
   { code: "permission", exit: 3, when: "the system says no" },
   { code: "address-in-use", exit: 3, when: "somebody else listens there" },
-  { code: "path-too-long", exit: 3, when: "a socket path of more than 107 bytes" },
+  { code: "path-too-long", exit: 3, when: "a socket path of more bytes than the system takes" },
   { code: "busy", exit: 3, when: "a limit of this process or machine: descriptors, memory, connections" },
   { code: "deadline-exceeded", exit: 4, when: "the timeout passed" },
   { code: "bad-peer", exit: 5, when: "the other side broke the framing or the protocol" },

@@ -17,6 +17,8 @@ export interface Options {
   textMode: boolean;
   /** Connections that may wait to be accepted. */
   backlog: number;
+  /** Connections that a listener holds at once. */
+  connections: number;
   /** Whether an address that is not loopback is allowed. */
   insecure: boolean;
   /** File mode of a socket file. */
@@ -41,6 +43,7 @@ export const defaults: Readonly<Options> = {
   timeout: 10_000,
   textMode: false,
   backlog: 1024,
+  connections: 1024,
   insecure: false,
   mode: 0o600,
 };
@@ -68,7 +71,14 @@ const table: readonly Option[] = [
     read: (value, into) => void (into.timeout = duration(value)),
   },
   { info: { name: "text", value: "true or false", default: "false" }, read: (value, into) => void (into.textMode = truth("text", value)) },
-  { info: { name: "backlog", value: "1 to 65535", default: "1024" }, read: readBacklog },
+  {
+    info: { name: "backlog", value: "1 to 65535", default: "1024" },
+    read: (value, into) => void (into.backlog = count("backlog", value, 65_535)),
+  },
+  {
+    info: { name: "connections", value: "1 to 1000000", default: "1024" },
+    read: (value, into) => void (into.connections = count("connections", value, 1_000_000)),
+  },
   {
     info: { name: "insecure", value: "true or false", default: "false" },
     read: (value, into) => void (into.insecure = truth("insecure", value)),
@@ -116,9 +126,10 @@ function readProtocol(value: string): void {
   if (value !== "plain") throw new Fault("unsupported", `there is no protocol ${JSON.stringify(value)}; ${known(["plain"])}`);
 }
 
-function readBacklog(value: string, into: Options): void {
-  into.backlog = /^\d{1,5}$/.test(value) ? Number(value) : 0;
-  if (into.backlog < 1 || into.backlog > 65535) throw new Fault("invalid-address", `backlog=${value} must be 1 to 65535`);
+function count(name: string, value: string, most: number): number {
+  const number = /^\d{1,7}$/.test(value) ? Number(value) : 0;
+  if (number < 1 || number > most) throw new Fault("invalid-address", `${name}=${value} must be 1 to ${most}`);
+  return number;
 }
 
 function readMode(value: string, into: Options): void {

@@ -67,7 +67,7 @@ fn an_address_that_cannot_be_is_2_with_what_could_be() {
         ("tcp://localhost:1?protocol=http", "unsupported: no protocol is called \"http\"; known: plain"),
         (
             "tcp://localhost:1?mode=0600",
-            "unsupported: tcp has no option \"mode\"; known: framing, protocol, max, timeout, text, backlog, insecure",
+            "unsupported: tcp has no option \"mode\"; known: framing, protocol, max, timeout, text, backlog, connections, insecure",
         ),
         ("tcp://localhost", "invalid-address: the port is missing: tcp://HOST:PORT"),
         ("localhost", "invalid-address: an address is written scheme:target, as tcp://localhost:9999"),
@@ -116,9 +116,10 @@ fn somebody_there_already_is_3() {
 }
 
 #[test]
-fn a_path_that_is_too_long_is_3() {
+fn a_name_that_is_too_long_is_3() {
     let address = format!("unix:/tmp/{}", "x".repeat(103));
-    let reason = "path-too-long: 108 bytes, and the system takes at most 107";
+    let limit = "108 bytes, and the system takes at most 107";
+    let reason = format!("path-too-long: {limit}; a longer path works if its last name has at most 80");
     call(&[&address, "hi"]).is_error(3, &[&format!("panpipe: connecting to {address}: {reason}")]);
     let outcome = run(["serve", &address, "--echo"], b"");
     outcome.is_error(3, &[&format!("panpipe: listening on {address}: {reason}")]);

@@ -23,6 +23,8 @@ pub struct Connecting {
     left: VecDeque<SocketAddrAny>,
     state: State,
     last: Option<Error>,
+    /// A folder that the way leads through.
+    _folder: Option<OwnedFd>,
 }
 
 enum State {
@@ -50,7 +52,7 @@ impl Connecting {
         kind: SocketType,
         link: fn(OwnedFd) -> Link,
     ) -> Self {
-        Connecting { address: address.clone(), kind, link, left, state: State::Next, last: None }
+        Connecting { address: address.clone(), kind, link, left, state: State::Next, last: None, _folder: None }
     }
 
     /// One that is there already.
@@ -63,7 +65,13 @@ impl Connecting {
             left: VecDeque::new(),
             state,
             last: None,
+            _folder: None,
         }
+    }
+
+    /// Keeps a folder open that the way leads through.
+    pub(crate) fn through(self, folder: Option<OwnedFd>) -> Self {
+        Connecting { _folder: folder, ..self }
     }
 
     /// The address it goes to.

@@ -14,6 +14,7 @@ use super::link::{self, Link};
 use super::mem::Meeting;
 use super::remote::Allow;
 use super::socket_file::SocketFile;
+use super::unix;
 use crate::fork;
 
 /// The pauses after which an accept that failed for want of descriptors or memory is tried again.
@@ -73,6 +74,11 @@ impl Listener {
     /// The real address, with the port or the name that was picked: connect to this.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Connections that a server of it holds at once; more wait in the backlog until one goes.
+    pub fn most_connections(&self) -> usize {
+        unix::most_connections(&self.address)
     }
 
     /// The descriptors to wait on; none when the only link is there already.

@@ -11,7 +11,7 @@ pub(super) const TRANSPORT: Transport = Transport {
     method: &Method {
         scheme: "unix-seqpacket",
         form: "unix-seqpacket:PATH, unix-seqpacket:@NAME",
-        options: &[unix::BACKLOG, unix::MODE, unix::ALLOW],
+        options: &[unix::BACKLOG, unix::CONNECTIONS, unix::MODE, unix::ALLOW],
         check: unix::check,
         moves_packets: true,
         reaches: "this machine",

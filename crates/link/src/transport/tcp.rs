@@ -21,6 +21,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         form: "tcp://HOST:PORT",
         options: &[
             unix::BACKLOG,
+            unix::CONNECTIONS,
             OptionInfo {
                 name: "insecure",
                 value: "true or false",

@@ -1,10 +1,11 @@
 //! `unix:PATH` and `unix:@NAME`: stream sockets inside one machine.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -20,7 +21,7 @@ pub(super) const TRANSPORT: Transport = Transport {
     method: &Method {
         scheme: "unix",
         form: "unix:PATH, unix:@NAME",
-        options: &[BACKLOG, MODE, ALLOW],
+        options: &[BACKLOG, CONNECTIONS, MODE, ALLOW],
         check,
         moves_packets: false,
         reaches: "this machine",
@@ -39,6 +40,15 @@ pub(super) const BACKLOG: OptionInfo = OptionInfo {
     default: "1024",
     summary: "connections that may wait to be accepted",
     check: |value| parse_backlog(value).is_some(),
+};
+
+/// The option that all listeners have whose connections last.
+pub(super) const CONNECTIONS: OptionInfo = OptionInfo {
+    name: "connections",
+    value: "a number from 1 to 1000000",
+    default: "1024",
+    summary: "connections that a server holds at once; more wait to be accepted",
+    check: |value| parse_count(value).is_some_and(|most| most <= 1_000_000),
 };
 
 /// The option that all socket files have.
@@ -60,8 +70,18 @@ pub(super) const ALLOW: OptionInfo = OptionInfo {
 };
 
 fn parse_backlog(value: &str) -> Option<i32> {
+    parse_count(value).filter(|&backlog| backlog <= 65535)
+}
+
+/// A number of at least one, in digits alone: Rust's own parser would take a sign.
+pub(super) fn parse_count(value: &str) -> Option<i32> {
     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    value.parse().ok().filter(|backlog| digits && (1..=65535).contains(backlog))
+    value.parse().ok().filter(|&count| digits && count > 0)
+}
+
+/// Connections that a server of `address` holds at once.
+pub(super) fn most_connections(address: &Address) -> usize {
+    address.option("connections").and_then(parse_count).map_or(1024, |most| most as usize)
 }
 
 pub(super) fn backlog(address: &Address) -> i32 {
@@ -105,19 +125,48 @@ pub(super) fn check(address: &Address) -> Result<(), String> {
     }
 }
 
-fn socket_address(address: &Address, doing: &str) -> Result<SocketAddrUnix> {
+/// Where a socket is bound or connects to.
+pub(super) struct Place {
+    pub(super) address: SocketAddrUnix,
+    /// A path that is too long is reached through its folder, which must stay open meanwhile.
+    pub(super) folder: Option<OwnedFd>,
+}
+
+pub(super) fn place(address: &Address, doing: &str) -> Result<Place> {
     let error = |kind| Error::new(kind, format!("{doing} {}", address.text())).at(address.text());
+    let system = |errno| link::error(errno, format!("{doing} {}", address.text())).at(address.text());
     let name = name(address.target()).map_err(|reason| error(ErrorKind::InvalidAddress).because(reason))?;
-    let (Name::Path(text) | Name::Abstract(text)) = name;
-    if text.len() > LONGEST_PATH {
-        let reason = format!("{} bytes, and the system takes at most {LONGEST_PATH}", text.len());
-        return Err(error(ErrorKind::PathTooLong).because(reason));
+    let too_long = |text: &str| format!("{} bytes, and the system takes at most {LONGEST_PATH}", text.len());
+    match name {
+        Name::Path(path) if path.len() > LONGEST_PATH => through_folder(path).map_err(system)?.ok_or_else(|| {
+            let hint = format!("{}; a longer path works if its last name has at most {LONGEST_NAME}", too_long(path));
+            error(ErrorKind::PathTooLong).because(hint)
+        }),
+        Name::Abstract(name) if name.len() > LONGEST_PATH => Err(error(ErrorKind::PathTooLong).because(too_long(name))),
+        Name::Path(path) => SocketAddrUnix::new(path).map_err(system).map(Place::from),
+        Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(system).map(Place::from),
     }
-    let made = match name {
-        Name::Path(path) => SocketAddrUnix::new(path),
-        Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
-    };
-    made.map_err(|errno| link::error(errno, format!("{doing} {}", address.text())).at(address.text()))
+}
+
+impl From<SocketAddrUnix> for Place {
+    fn from(address: SocketAddrUnix) -> Self {
+        Place { address, folder: None }
+    }
+}
+
+/// What is left of [`LONGEST_PATH`] behind `/proc/self/fd/N/`.
+const LONGEST_NAME: usize = 80;
+
+/// The same file by a path that fits: proc(5) shows an open folder as a link to it.
+fn through_folder(path: &str) -> Result<Option<Place>, Errno> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
+    if name.len() > LONGEST_NAME {
+        return Ok(None);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = open(if folder.is_empty() { "/" } else { folder }, flags, Mode::empty())?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()))?;
+    Ok(Some(Place { address, folder: Some(folder) }))
 }
 
 /// Connects with a socket of this `kind`.
@@ -126,9 +175,10 @@ pub(super) fn connect(address: &Address, kind: SocketType, link: fn(OwnedFd) -> 
         let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
         return Err(error.because("a trailing * is for listening").at(address.text()));
     }
-    let mut places = VecDeque::from([any(&socket_address(address, "connecting to")?)]);
+    let place = place(address, "connecting to")?;
+    let mut places = VecDeque::from([any(&place.address)]);
     places.extend(padded(address).map(|place| any(&place)));
-    Ok(Connecting::to(address, places, kind, link))
+    Ok(Connecting::to(address, places, kind, link).through(place.folder))
 }
 
 /// An abstract name as Node.js before 22 writes it: its libuv always hands over all 107 bytes, the rest zeros.
@@ -145,7 +195,7 @@ fn padded(address: &Address) -> Option<SocketAddrUnix> {
 pub(super) fn listen(address: &Address, kind: SocketType, link: fn(OwnedFd) -> Link) -> Result<Listener> {
     let picked = pick_name(address)?;
     let address = picked.as_ref().unwrap_or(address);
-    let place = socket_address(address, "listening on")?;
+    let Place { address: place, folder: _folder } = place(address, "listening on")?;
     let doing = format!("listening on {}", address.text());
     let error = |errno| super::link::error(errno, doing.clone()).at(address.text());
     let mut sockets = vec![Arc::new(new_socket(kind).map_err(error)?)];

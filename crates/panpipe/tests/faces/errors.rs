@@ -201,3 +201,31 @@ fn only_those_who_are_allowed_get_an_answer() {
         assert_eq!(listening(&format!("unix:@a?allow={wrong}")).kind(), ErrorKind::InvalidAddress);
     }
 }
+
+#[test]
+fn a_path_that_is_too_long_for_a_socket_is_reached_through_its_folder() {
+    let folder = Folder::new("long");
+    let base = folder.path("");
+    for length in [106, 107, 108, 109, 200, 1000] {
+        let mut path = base.clone();
+        while path.len() + 51 < length {
+            path.push_str(&format!("{}/", "d".repeat(49)));
+        }
+        std::fs::create_dir_all(&path).unwrap();
+        path.push_str(&"n".repeat(length - path.len()));
+        assert_eq!(path.len(), length);
+        for scheme in ["unix", "unix-seqpacket"] {
+            let address = format!("{scheme}:{path}");
+            let listener = blocking::listen(&address).unwrap();
+            assert_eq!(listener.address(), address);
+            let client = blocking::connect(&address).unwrap();
+            client.send("hello").unwrap();
+            let accepted = listener.accept().unwrap().unwrap();
+            assert_eq!(accepted.recv().unwrap().unwrap(), "hello", "{length}");
+            assert_eq!(listening(&address).kind(), ErrorKind::AddressInUse);
+            drop(listener);
+            assert!(!std::path::Path::new(&path).exists(), "{path}");
+            assert_eq!(connecting(&address).kind(), ErrorKind::NotFound);
+        }
+    }
+}
