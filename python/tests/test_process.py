@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -172,3 +173,27 @@ def test_an_inherited_descriptor() -> None:
     assert ours.recv(100) == b"HELLO\n"
     ours.close()
     assert child.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("address", ["fd:web?framing=lines", "fd:3?framing=lines"])
+@pytest.mark.parametrize(
+    "face",
+    [
+        "panpipe.serve(sys.argv[1], bytes.upper)",
+        "async def main(): await (await panpipe.aio.serve(sys.argv[1], bytes.upper)).wait()\nasyncio.run(main())",
+    ],
+    ids=["blocking", "asyncio"],
+)
+def test_a_socket_of_systemd_is_served_and_left_in_place(tmp_path: Path, address: str, face: str) -> None:
+    path = tmp_path / "a.sock"
+    program = ["systemd-socket-activate", "-l", str(path), "--fdname=web", sys.executable, "-c"]
+    script = f"import asyncio, sys, panpipe, panpipe.aio\n{face}"
+    child = subprocess.Popen([*program, script, address], stderr=subprocess.PIPE, text=True)
+    assert child.stderr
+    assert "Listening on" in child.stderr.readline()
+    for message in ["Hello, server!", "again"]:
+        with panpipe.connect(f"unix:{path}?framing=lines") as peer:
+            assert peer.call(message) == message.upper().encode()
+    child.kill()
+    child.communicate()
+    assert path.exists()

@@ -52,22 +52,39 @@ export function waysOf(fd: number): { reads: boolean; writes: boolean } {
 
 /** Whether this descriptor is a socket that listens, as socket activation hands it over. Known on Linux only. */
 export function isListening(fd: number): boolean {
+  const inode = inodeOf(fd);
+  if (inode === undefined) return false;
+  // Columns of proc(5): a listening Unix socket has the flag __SO_ACCEPTCON, a listening TCP socket the state 0A.
+  const unix = rows("/proc/net/unix").some((row) => row[6] === inode && (parseInt(row[3]!, 16) & 0x10000) !== 0);
+  return unix || ["/proc/net/tcp", "/proc/net/tcp6"].some((file) => rows(file).some((row) => row[9] === inode && row[3] === "0A"));
+}
+
+/** Whether this descriptor is a socket of packets or datagrams. Known on Linux only. */
+export function isPackets(fd: number): boolean {
+  const inode = inodeOf(fd);
+  if (inode === undefined) return false;
+  // The column of the type holds 0001 for SOCK_STREAM.
+  const unix = rows("/proc/net/unix").some((row) => row[6] === inode && row[4] !== "0001");
+  return unix || ["/proc/net/udp", "/proc/net/udp6"].some((file) => rows(file).some((row) => row[9] === inode));
+}
+
+function inodeOf(fd: number): string | undefined {
   try {
-    const inode = /^socket:\[(\d+)\]$/.exec(fs.readlinkSync(`/proc/self/fd/${fd}`))?.[1];
-    if (inode === undefined) return false;
-    // Columns of proc(5): a listening Unix socket has the flag __SO_ACCEPTCON, a listening TCP socket the state 0A.
-    const unix = rows("/proc/net/unix").some((row) => row[6] === inode && (parseInt(row[3]!, 16) & 0x10000) !== 0);
-    return unix || ["/proc/net/tcp", "/proc/net/tcp6"].some((file) => rows(file).some((row) => row[9] === inode && row[3] === "0A"));
+    return /^socket:\[(\d+)\]$/.exec(fs.readlinkSync(`/proc/self/fd/${fd}`))?.[1];
   } catch {
-    return false;
+    return undefined;
   }
 }
 
 function rows(file: string): string[][] {
-  return fs
-    .readFileSync(file, "latin1")
-    .split("\n")
-    .map((line) => line.trim().split(/\s+/));
+  try {
+    return fs
+      .readFileSync(file, "latin1")
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/));
+  } catch {
+    return [];
+  }
 }
 
 function fileInput(fd: number): Readable {

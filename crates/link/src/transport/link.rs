@@ -10,7 +10,9 @@ use bytes::{BufMut, BytesMut};
 use panpipe_wire::{Error, Result};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown, sockopt};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, recv, send, sendmsg, shutdown, sockopt,
+};
 
 use super::remote::Remote;
 use crate::{fork, os_error};
@@ -106,7 +108,11 @@ impl Link {
     pub(crate) fn inherited(reader: OwnedFd, writer: OwnedFd) -> Result<Self, Errno> {
         let is_socket = |fd: &OwnedFd| Ok::<_, Errno>(FileType::from_raw_mode(fstat(fd)?.st_mode) == FileType::Socket);
         if is_socket(&reader)? && is_socket(&writer)? {
-            let mut link = Self::socket(reader);
+            let mut link = match sockopt::socket_type(&reader)? {
+                SocketType::STREAM => Self::socket(reader),
+                SocketType::SEQPACKET => Self::packets(reader),
+                _ => return Err(Errno::PROTOTYPE),
+            };
             link.writer = Some(Arc::new(writer));
             link.is_inherited = true;
             return Ok(link);

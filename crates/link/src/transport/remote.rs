@@ -29,6 +29,8 @@ impl Remote {
         if address.address_family() == AddressFamily::UNIX {
             let path = SocketAddrUnix::try_from(address).ok();
             remote.address = path.and_then(|path| path.path()?.to_str().map(str::to_owned).ok());
+            // How its listener reached a path that is too long; to others it says nothing.
+            remote.address = remote.address.filter(|path| !path.starts_with("/proc/self/fd/"));
             if let Some(credentials) = credentials(socket) {
                 remote.uid = Some(credentials.uid);
                 remote.gid = Some(credentials.gid);
