@@ -51,6 +51,9 @@ pub(crate) enum Command {
         /// Print Markdown tables
         #[arg(long)]
         markdown: bool,
+        /// Measure each on this machine too, which takes a second or two
+        #[arg(long)]
+        measure: bool,
     },
 }
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod call;
 mod log;
+mod measure;
 mod methods;
 mod program;
 mod report;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(serve) => serve::run(serve),
         Command::Call(call) => call::run(call),
-        Command::Methods { markdown } => methods::run(markdown),
+        Command::Methods { markdown, measure } => methods::run(markdown, measure),
     };
     outcome.unwrap_or_else(|error| report::failure(&error))
 }

@@ -2,16 +2,25 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{ContentArrangement, Table, presets};
-use panpipe::{OptionInfo, Result};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use panpipe::{Method, OptionInfo, Result};
 
+use crate::measure::{Measured, measure as measure_at};
 use crate::report;
 
 /// Columns when stdout is no terminal.
 const PIPED_WIDTH: u16 = 100;
 
-pub(crate) fn run(markdown: bool) -> Result<ExitCode> {
-    let tables = [("Transports", transports()), ("Framings", framings()), ("Options", options())];
+pub(crate) fn run(markdown: bool, measure: bool) -> Result<ExitCode> {
+    let mut tables = vec![
+        ("Transports", transports()),
+        ("Compared", comparison()),
+        ("Framings", framings()),
+        ("Options", options()),
+    ];
+    if measure {
+        tables.insert(2, ("Measured on this machine, both ends in one process", measured()));
+    }
     let written = tables.iter().map(|(title, rows)| match markdown {
         true => format!("## {title}\n\n{}", rows.markdown()),
         false => format!("{title}\n{}\n", rows.plain()),
@@ -30,16 +39,33 @@ struct Rows {
 fn transports() -> Rows {
     let rows = panpipe::methods().iter().map(|method| {
         let options = method.options.iter().map(|option| format!("{}={}", option.name, option.default));
-        vec![
-            method.scheme.to_owned(),
-            method.form.to_owned(),
-            method.reaches.to_owned(),
-            method.good_for.to_owned(),
-            method.not_for.to_owned(),
-            options.collect::<Vec<_>>().join(", "),
-        ]
+        let texts = [method.scheme, method.form, method.good_for, method.not_for].map(str::to_owned);
+        texts.into_iter().chain([options.collect::<Vec<_>>().join(", ")]).collect()
     });
-    Rows { head: vec!["scheme", "form", "reaches", "good for", "not for", "options"], rows: rows.collect() }
+    Rows { head: vec!["scheme", "form", "good for", "not for", "options"], rows: rows.collect() }
+}
+
+fn comparison() -> Rows {
+    let rows = panpipe::methods().iter().map(|method| {
+        let boundaries = if method.moves_packets { "keeps them" } else { "a framing does" };
+        let Method { scheme, reaches, reliable, ordered, readers, death, costs, .. } = method;
+        [scheme, reaches, boundaries, reliable, ordered, readers, death, costs].map(|text| (*text).to_owned()).to_vec()
+    });
+    let head = vec!["scheme", "reaches", "boundaries", "reliable", "ordered", "readers", "when one side dies", "costs"];
+    Rows { head, rows: rows.collect() }
+}
+
+fn measured() -> Rows {
+    let rows = panpipe::methods().iter().filter_map(|method| {
+        let Measured { round_trip, rate } = match measure_at(method.trial?) {
+            Ok(measured) => measured,
+            // A machine without it is no reason to leave the others out.
+            Err(error) => return Some(vec![method.scheme.to_owned(), error.to_string(), String::new()]),
+        };
+        let rate = rate.map_or_else(|| "not measured".to_owned(), |rate| format!("{rate:.0} MB/s"));
+        Some(vec![method.scheme.to_owned(), format!("{:.1} µs", round_trip.as_secs_f64() * 1e6), rate])
+    });
+    Rows { head: vec!["scheme", "round trip of 64 bytes, median", "64 KiB messages, one way"], rows: rows.collect() }
 }
 
 fn framings() -> Rows {
@@ -85,6 +111,8 @@ impl Rows {
         for row in &self.rows {
             table.add_row(row);
         }
+        // Names stay whole.
+        table.column_mut(0).map(|names| names.set_constraint(ColumnConstraint::ContentWidth));
         table.trim_fmt()
     }
 

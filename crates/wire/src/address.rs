@@ -24,6 +24,19 @@ pub struct Method {
     pub moves_packets: bool,
     /// Whether it reaches other machines.
     pub reaches: &'static str,
+    /// Whether all that is sent arrives.
+    pub reliable: &'static str,
+    /// Whether it arrives in the order in which it was sent.
+    pub ordered: &'static str,
+    /// Who may read and write at one address.
+    pub readers: &'static str,
+    /// What happens when the other side dies.
+    pub death: &'static str,
+    /// What moving a message costs.
+    pub costs: &'static str,
+    /// An address of it to try it out at, which others do not see: listened on, or where it only connects, of a peer
+    /// that sends back what it gets. `None` where nothing in this program could be the other side.
+    pub trial: Option<&'static str>,
     /// What to take it for.
     pub good_for: &'static str,
     /// What not to take it for.
@@ -312,6 +325,12 @@ mod tests {
             check: |_| Ok(()),
             moves_packets: false,
             reaches: "",
+            reliable: "",
+            ordered: "",
+            readers: "",
+            death: "",
+            costs: "",
+            trial: None,
             good_for: "",
             not_for: "",
         };

@@ -53,6 +53,31 @@ fn takes_the_width_of_the_terminal() {
 }
 
 #[test]
+fn compares_and_measures_every_transport_that_one_program_can_try_alone() {
+    let outcome = run(["methods", "--markdown", "--measure"], b"");
+    let text = String::from_utf8(outcome.stdout).unwrap();
+    let tables: Vec<_> = text.split("## ").collect();
+    let [compared, measured] = ["Compared", "Measured"].map(|title| {
+        let table = tables.iter().find(|table| table.starts_with(title)).unwrap();
+        move |scheme: &str| table.lines().find(|line| line.starts_with(&format!("| `{scheme}` | ")))
+    });
+    for method in panpipe::methods() {
+        let row = compared(method.scheme).unwrap();
+        for answer in [method.reaches, method.reliable, method.ordered, method.readers, method.death, method.costs] {
+            assert!(!answer.is_empty() && row.contains(answer), "{row}");
+        }
+        let row = measured(method.scheme);
+        assert_eq!(row.is_some(), method.trial.is_some(), "{}", method.scheme);
+        let cells: Vec<_> = row.into_iter().flat_map(|row| row.split(" | ")).collect();
+        if let [_, round_trip, rate] = cells.as_slice() {
+            let round_trip: f64 = round_trip.strip_suffix(" µs").unwrap().parse().unwrap();
+            assert!(round_trip > 1.0, "{cells:?}");
+            assert!(rate.contains(" MB/s") || rate.contains("not measured"), "{cells:?}");
+        }
+    }
+}
+
+#[test]
 fn markdown_has_a_row_for_each() {
     let outcome = run(["methods", "--markdown"], b"");
     let text = String::from_utf8(outcome.stdout).unwrap();

@@ -13,6 +13,12 @@ const ANY: &Method = &Method {
     check: |_| Ok(()),
     moves_packets: false,
     reaches: "",
+    reliable: "",
+    ordered: "",
+    readers: "",
+    death: "",
+    costs: "",
+    trial: None,
     good_for: "",
     not_for: "",
 };
