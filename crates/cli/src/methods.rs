@@ -8,6 +8,9 @@ use panpipe::{Method, OptionInfo, Result};
 use crate::measure::{Measured, measure as measure_at};
 use crate::report;
 
+/// Columns that a name may take before it is broken.
+const LONGEST_NAME: usize = 16;
+
 /// Columns when stdout is no terminal.
 const PIPED_WIDTH: u16 = 100;
 
@@ -47,7 +50,7 @@ fn transports() -> Rows {
 
 fn comparison() -> Rows {
     let rows = panpipe::methods().iter().map(|method| {
-        let boundaries = if method.moves_packets { "keeps them" } else { "a framing does" };
+        let boundaries = if method.moves_packets { "its own" } else { "by framing" };
         let Method { scheme, reaches, reliable, ordered, readers, death, costs, .. } = method;
         [scheme, reaches, boundaries, reliable, ordered, readers, death, costs].map(|text| (*text).to_owned()).to_vec()
     });
@@ -111,8 +114,11 @@ impl Rows {
         for row in &self.rows {
             table.add_row(row);
         }
-        // Names stay whole.
-        table.column_mut(0).map(|names| names.set_constraint(ColumnConstraint::ContentWidth));
+        // Names stay whole, unless variants stand behind them.
+        let longest = self.rows.iter().map(|row| row[0].len()).max();
+        if let Some(names) = table.column_mut(0).filter(|_| longest <= Some(LONGEST_NAME)) {
+            names.set_constraint(ColumnConstraint::ContentWidth);
+        }
         table.trim_fmt()
     }
 
