@@ -253,7 +253,7 @@ impl Core {
 
     #[getter]
     fn remote<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        remote_to_python(py, self.endpoint.remote())
+        remote_to_python(py, &self.endpoint.remote())
     }
 
     #[getter]

@@ -137,7 +137,7 @@ impl Blocking {
 
     /// What was known of the other end when the connection was made.
     pub fn remote(&self) -> Remote {
-        self.lock().endpoint.remote().clone()
+        self.lock().endpoint.remote()
     }
 
     /// Whether messages are strings.

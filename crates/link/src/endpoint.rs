@@ -61,9 +61,11 @@ impl Endpoint {
         self.session.address()
     }
 
-    /// What was known of the other end when the connection was made.
-    pub fn remote(&self) -> &Remote {
-        &self.remote
+    /// What was known of the other end when the connection was made; its pid only as long as that process lives.
+    pub fn remote(&self) -> Remote {
+        let mut remote = self.remote.clone();
+        remote.pid = remote.pid.and_then(|pid| self.link.living_peer(pid));
+        remote
     }
 
     /// An error of this connection, met while `doing`, which is followed by the address.

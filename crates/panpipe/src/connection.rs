@@ -181,7 +181,7 @@ impl Connection {
 
     /// What was known of the other end when the connection was made.
     pub fn remote(&self) -> Remote {
-        self.shared.lock().endpoint.remote().clone()
+        self.shared.lock().endpoint.remote()
     }
 
     /// Sends a message; returns once it is on its way, at the latest when the peer has read enough to make room.

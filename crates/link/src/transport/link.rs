@@ -14,6 +14,7 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, recv, send, sendmsg, shutdown, sockopt,
 };
 
+use super::peer_process;
 use super::remote::Remote;
 use crate::{fork, os_error};
 
@@ -168,6 +169,11 @@ impl Link {
             true => Remote::of(&self.reader, transport),
             false => Remote { transport, ..Remote::default() },
         }
+    }
+
+    /// The process at the other end, which was `pid` at first, if it lives.
+    pub(crate) fn living_peer(&self, pid: i32) -> Option<i32> {
+        peer_process::living(&self.reader, pid)
     }
 
     /// The largest packet, where it moves packets.

@@ -5,6 +5,7 @@ mod fd;
 mod link;
 mod listener;
 mod mem;
+mod peer_process;
 mod remote;
 mod seqpacket;
 mod socket_file;

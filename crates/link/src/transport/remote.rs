@@ -17,7 +17,7 @@ pub struct Remote {
     pub uid: Option<u32>,
     /// See `uid`.
     pub gid: Option<u32>,
-    /// Its process then. The number may be another process's by now: a hint for people, nothing to trust.
+    /// Its process, as long as that lives (SO_PEERPIDFD). Before Linux 6.5 the number may be another process's by then.
     pub pid: Option<i32>,
 }
 

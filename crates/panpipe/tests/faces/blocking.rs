@@ -83,3 +83,17 @@ fn a_send_that_nobody_reads_ends_at_its_deadline_in_close_and_loses_nothing_befo
     });
     assert_eq!(one.call("nobody answers").unwrap_err().kind(), ErrorKind::DeadlineExceeded);
 }
+
+#[test]
+fn the_pid_of_a_peer_is_known_as_long_as_it_lives_and_the_user_for_ever() {
+    let listener = blocking::listen("unix:/tmp/panpipe-test-*?framing=lines").unwrap();
+    let path = listener.address().strip_prefix("unix:").unwrap().split('?').next().unwrap().to_owned();
+    let mut child = std::process::Command::new("nc").args(["-U", &path]).stdin(std::process::Stdio::piped()).spawn();
+    let child = child.as_mut().unwrap();
+    let peer = listener.accept().unwrap().unwrap();
+    assert_eq!(peer.remote().pid, Some(child.id() as i32));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let remote = peer.remote();
+    assert_eq!((remote.pid, remote.uid), (None, Some(rustix::process::getuid().as_raw())));
+}
