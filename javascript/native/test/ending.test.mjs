@@ -1,7 +1,8 @@
 // How processes and workers end while links are open.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import test from "node:test";
 import { Worker } from "node:worker_threads";
 
@@ -115,4 +116,11 @@ test("a worker may end by itself, or the process under it, and another load the 
   assert.deepEqual([stdout, ended(outcome)], ["both\n", well]);
   const stays = JSON.stringify(`${connected(seqpacket())} require("node:worker_threads").parentPort.postMessage(1);`);
   assert.deepEqual(ended(run(`${worker} start(${stays}).on("message", () => process.exit(3));`)), { ...well, status: 3 });
+});
+
+test("the README's example runs, by import", () => {
+  const folder = new URL("..", import.meta.url);
+  const [, example] = /```js\n([^]*?)```/.exec(readFileSync(new URL("README.md", folder), "utf8"));
+  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", example], { cwd: folder, encoding: "utf8", timeout: 10_000 });
+  assert.equal(stdout, "HELLO, SERVER!\n", stderr);
 });
