@@ -43,7 +43,7 @@ test("links and listeners let the process end once they are not to keep it", () 
 });
 
 test("links that were told so before they started let the process end too", () => {
-  const outcome = run(`${connected(seqpacket())} listener.close(); link.close(); ours.unref(); ours.start(() => {}, () => {}, () => {});`);
+  const outcome = run(`${connected(seqpacket())} listener.unref(); link.unref(); ours.unref(); ours.start(() => {}, () => {}, () => {});`);
   assert.deepEqual(ended(outcome), well);
 });
 

@@ -4,7 +4,7 @@ import { closeSync, existsSync, openSync, readFileSync, readdirSync, statSync, w
 import net from "node:net";
 import test from "node:test";
 
-import { Received, descriptors, native, pair, path, python, run, seqpacket, until, writeAll } from "./native.mjs";
+import { Received, calm, descriptors, native, pair, path, python, run, seqpacket, until, writeAll } from "./native.mjs";
 
 const open = (address, timeout = 5000) => native.open(address, { timeout });
 const code = (code) => (error) => error instanceof Error && error.code === code && error.message.length > 0;
@@ -120,12 +120,13 @@ test("a paused reader makes the writer wait, and neither takes memory", async (t
   theirs.resume();
   await received.count(sent);
   await until(() => calls, "room");
+  assert.ok(await calm());
   assert.equal(ours.write(packet), true);
   await received.count(sent + 1);
   assert.equal(calls, 1);
 });
 
-test("one turn brings a bounded number of packets", async (t) => {
+test("one turn brings many packets, and not more than it should", async (t) => {
   const [ours, theirs] = await pair(t);
   const received = new Received(theirs);
   await writeAll(ours, Array.from({ length: 5000 }, () => Buffer.alloc(1000)));
@@ -176,6 +177,7 @@ time.sleep(60)
     await until(() => received.over, "the end");
     if (leavesUnread) assert.equal(received.lost.code, "connection-lost");
     else assert.equal(received.end, true);
+    assert.ok(await calm());
     assert.throws(() => link.write(Buffer.from("too late")), code("connection-lost"));
     link.close();
   }
@@ -315,7 +317,7 @@ test("a thousand links leave no descriptor", async (t) => {
     });
     link.close();
   }
-  await until(() => descriptors() === before, `${descriptors()} descriptors instead of ${before}`);
+  await until(() => descriptors() <= before, `${descriptors()} descriptors instead of ${before}`);
 });
 
 test("no child process inherits a descriptor", async (t) => {
@@ -391,7 +393,7 @@ print(peer.recv(9).decode())
       const used = process.cpuUsage();
       await new Promise((resolve) => setTimeout(resolve, 400));
       const { user, system } = process.cpuUsage(used);
-      console.log(came ? "came" : "waits", user + system < 200_000 ? "calm" : "spins");
+      console.log(came ? "came" : "waits", user + system < 100_000 ? "calm" : "spins");
       fs.closeSync(taken.pop());
       fs.closeSync(taken.pop());
     });

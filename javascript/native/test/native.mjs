@@ -27,6 +27,14 @@ export async function until(condition, what) {
   throw new Error(`in vain: ${what}`);
 }
 
+/** Says whether the loop sleeps when nothing happens: one that spins would take all of these 100 ms. */
+export async function calm() {
+  const before = process.cpuUsage();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const { user, system } = process.cpuUsage(before);
+  return user + system < 30_000;
+}
+
 /** What a link brings, to be waited for. */
 export class Received {
   packets = [];
