@@ -70,6 +70,7 @@ lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in 
 	.venv/bin/ruff format --check --quiet --config python/pyproject.toml python demo bench conformance examples
 	cd python && ../.venv/bin/mypy --no-error-summary
 	npx tsc --project javascript --noEmit
+	npx tsc --noEmit --strict --types node javascript/native/index.d.ts
 
 .PHONY: format
 format: .venv/ready ## Formats Rust and Python

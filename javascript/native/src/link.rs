@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use napi::Env;
 use napi::bindgen_prelude::{BufferSlice, Uint32ArraySlice};
 use napi_derive::napi;
-use panpipe_link::{Error, ErrorKind, Packets};
+use panpipe_link::{Error, ErrorKind, Packets, Remote};
 
 use crate::javascript::{Callback, Fault, call, fault, value};
 use crate::watch::{NOTHING, READABLE, WRITABLE, Watch};
@@ -38,6 +38,8 @@ pub struct NativeLink(Rc<Inner>);
 
 struct Inner {
     env: Env,
+    remote: Remote,
+    largest: u32,
     /// `None` once it is closed.
     packets: RefCell<Option<Packets>>,
     handlers: RefCell<Option<Rc<Handlers>>>,
@@ -61,6 +63,8 @@ impl NativeLink {
     pub(crate) fn new(env: Env, packets: Packets) -> Self {
         NativeLink(Rc::new(Inner {
             env,
+            remote: packets.remote().clone(),
+            largest: packets.largest() as u32,
             packets: RefCell::new(Some(packets)),
             handlers: RefCell::new(None),
             reading: RefCell::new(None),
@@ -73,23 +77,15 @@ impl NativeLink {
 
     /// What is known of the other end.
     #[napi(getter)]
-    pub fn remote(&self) -> Result<NativeRemote, Fault> {
-        self.0.with_packets("asking about the other end", |packets| {
-            let remote = packets.remote().clone();
-            Ok(NativeRemote {
-                transport: remote.transport.to_owned(),
-                address: remote.address,
-                uid: remote.uid,
-                gid: remote.gid,
-                pid: remote.pid,
-            })
-        })
+    pub fn remote(&self) -> NativeRemote {
+        let Remote { transport, address, uid, gid, pid } = self.0.remote.clone();
+        NativeRemote { transport: transport.to_owned(), address, uid, gid, pid }
     }
 
     /// The bytes of the largest packet.
     #[napi(getter)]
-    pub fn largest(&self) -> Result<u32, Fault> {
-        self.0.with_packets("asking for the largest packet", |packets| Ok(packets.largest() as u32))
+    pub fn largest(&self) -> u32 {
+        self.0.largest
     }
 
     /// Begins to read.

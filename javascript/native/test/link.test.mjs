@@ -259,6 +259,8 @@ test("a closed link calls nothing back and refuses everything", async (t) => {
   assert.deepEqual([received.packets, received.over], [[], false]);
   assert.throws(() => ours.write(Buffer.from("b")), code("closed"));
   assert.throws(() => new Received(ours), code("closed"));
+  assert.throws(() => ours.onWritable(() => {}), code("closed"));
+  assert.equal(ours.remote.pid, process.pid);
 });
 
 test("a link may be closed in its own callbacks", async (t) => {
