@@ -1,9 +1,10 @@
 # The only task runner. CI runs nothing but these.
 PYTHON := .venv/bin/python
 BENCH ?=
-# The Python module and the JavaScript package, as the tests and a user's script find them.
+# The Python module and the Node addon, as the tests and a user's script find them.
 MODULE := python/panpipe/_panpipe.abi3.so
-RUST := $(shell find crates python/src bench conformance -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
+ADDON := javascript/native/panpipe.node
+RUST := $(shell find crates python/src javascript/native bench conformance -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 TYPESCRIPT := $(shell find javascript/src -name '*.ts' 2>/dev/null)
 
 .PHONY: help
@@ -15,14 +16,17 @@ tools: # Says what is missing or too old before anything is built
 	@./tools/check
 
 .PHONY: build
-build: tools target/release/panpipe $(MODULE) javascript/dist/index.js ## Builds the command, the Python module and the npm package
+build: tools target/release/panpipe $(MODULE) javascript/dist/index.js $(ADDON) ## Builds the command, the Python module and the npm packages
 
 target/release/panpipe: $(RUST)
-	cargo build --release --quiet --locked -p panpipe-cli -p panpipe-python
+	cargo build --release --quiet --locked -p panpipe-cli -p panpipe-python -p panpipe-native
 	@touch $@
 
 $(MODULE): target/release/panpipe .venv/ready
 	@cp target/release/lib_panpipe.so $@.new && mv $@.new $@
+
+$(ADDON): target/release/panpipe
+	@cp target/release/libpanpipe_native.so $@.new && mv $@.new $@
 
 .venv/ready: python/requirements.txt
 	@python3 -m venv .venv
@@ -47,7 +51,7 @@ test: build test-tools ## Runs every test of every language
 	cargo test --quiet --locked --workspace --exclude panpipe-bench
 	cd python && ../$(PYTHON) -m pytest --quiet
 	cd python && ../$(PYTHON) -m mypy.stubtest panpipe._panpipe
-	npm test --silent --workspace javascript
+	npm test --silent --workspace javascript --workspace javascript/native
 
 .PHONY: test-tools
 test-tools: tools # Gets what only the tests need: nc
@@ -66,6 +70,7 @@ lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in 
 	.venv/bin/ruff format --check --quiet --config python/pyproject.toml python demo bench conformance examples
 	cd python && ../.venv/bin/mypy --no-error-summary
 	npx tsc --project javascript --noEmit
+	npx tsc --noEmit --strict --types node javascript/native/index.d.ts
 
 .PHONY: format
 format: .venv/ready ## Formats Rust and Python
@@ -80,4 +85,4 @@ docs: build ## Writes the tables of docs/methods.md anew, from the registries
 .PHONY: clean
 clean: ## Removes everything that was built
 	cargo clean
-	rm -rf .venv node_modules javascript/dist python/panpipe/*.so
+	rm -rf .venv node_modules javascript/dist python/panpipe/*.so $(ADDON)

@@ -76,7 +76,7 @@ fn faces_name_no_scheme_and_no_framing() {
     let schemes = panpipe::methods().iter().map(|method| method.scheme);
     let framings = panpipe::framings().iter().map(|framing| framing.name);
     let quoted: Vec<_> = schemes.chain(framings).map(|name| format!("\"{name}\"")).collect();
-    for folder in ["crates/panpipe/src", "crates/cli/src", "python/src"] {
+    for folder in ["crates/panpipe/src", "crates/cli/src", "python/src", "javascript/native/src"] {
         assert_absent(files(folder, ".rs"), &quoted);
     }
     assert_absent(files("python/panpipe", ".py"), &quoted);

@@ -20,6 +20,9 @@ pub use endpoint::{Endpoint, Input};
 mod fork;
 mod os_error;
 
+mod packets;
+pub use packets::Packets;
+
 mod server;
 pub use server::{Server, ServerEvent, Token};
 

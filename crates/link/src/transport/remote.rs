@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, getpeername};
 
@@ -22,16 +22,16 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Asks the system about the peer of `socket`.
-    pub(crate) fn of(socket: &OwnedFd, transport: &'static str) -> Self {
+    /// Asks the system about the peer of `socket`, which may be another library's; what it does not tell stays `None`.
+    pub fn of(socket: impl AsFd, transport: &'static str) -> Self {
         let mut remote = Remote { transport, ..Remote::default() };
-        let Ok(Some(address)) = getpeername(socket) else { return remote };
+        let Ok(Some(address)) = getpeername(&socket) else { return remote };
         if address.address_family() == AddressFamily::UNIX {
             let path = SocketAddrUnix::try_from(address).ok();
             remote.address = path.and_then(|path| path.path()?.to_str().map(str::to_owned).ok());
             // How its listener reached a path that is too long; to others it says nothing.
             remote.address = remote.address.filter(|path| !path.starts_with("/proc/self/fd/"));
-            if let Some(credentials) = credentials(socket) {
+            if let Some(credentials) = credentials(&socket) {
                 remote.uid = Some(credentials.uid);
                 remote.gid = Some(credentials.gid);
                 remote.pid = Some(credentials.pid).filter(|&pid| pid > 0);
@@ -78,13 +78,13 @@ impl Allow {
 }
 
 /// The credentials of a Unix socket's peer. Its pid is zero when it is in another pid namespace.
-fn credentials(socket: &OwnedFd) -> Option<libc::ucred> {
+fn credentials(socket: impl AsFd) -> Option<libc::ucred> {
     let mut credentials = MaybeUninit::<libc::ucred>::uninit();
     let mut size = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the system writes at most `size` bytes, and says how many it wrote.
     let failed = unsafe {
         libc::getsockopt(
-            socket.as_raw_fd(),
+            socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_PEERCRED,
             credentials.as_mut_ptr().cast(),
