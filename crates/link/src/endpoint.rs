@@ -220,9 +220,9 @@ impl Endpoint {
                 self.session.input_ended_as(how);
             }
             Some(LastWords::Failed(how)) => {
-                let error = error.because(how).ran(Ran::Maybe);
+                let error = error.because(how);
                 self.session.output_failed(error.clone());
-                self.session.input_failed(error);
+                self.session.input_failed(error.ran(Ran::Maybe));
             }
         }
     }
