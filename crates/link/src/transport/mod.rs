@@ -19,7 +19,7 @@ pub use link::Link;
 pub use listener::{Accepted, Listener};
 pub use remote::Remote;
 pub(crate) use spawn::LastWords;
-pub use spawn::{Child, address_with_command, spawn_address};
+pub use spawn::{Child, address_with_command, lacks_command, spawn_address};
 pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};

@@ -65,8 +65,10 @@ pub(super) const TRANSPORT: Transport = Transport {
 /// The program and its arguments.
 fn command(address: &Address) -> Result<Vec<CString>, String> {
     let wants = "a program and its arguments are written as a JSON array of strings, as spawn:[\"sort\",\"-r\"]";
-    let command: Vec<String> =
-        serde_json::from_str(address.target()).map_err(|reason| format!("{wants}; this one is not: {reason}"))?;
+    let command: Vec<String> = match address.target() {
+        "" => Vec::new(),
+        target => serde_json::from_str(target).map_err(|reason| format!("{wants}; this one is not: {reason}"))?,
+    };
     if command.first().is_none_or(String::is_empty) {
         return Err(format!("the program is missing: {wants}"));
     }
@@ -88,16 +90,26 @@ pub fn spawn_address<S: AsRef<str>>(command: impl IntoIterator<Item = S>, option
     }
 }
 
-/// The address in which `command` stands in the place of the program that `text` leaves out, as `spawn:?framing=lines`.
+/// The options of a child's address that leaves the program out.
+fn options_alone(text: &str) -> Option<&str> {
+    text.strip_prefix("spawn:").filter(|options| options.is_empty() || options.starts_with('?'))
+}
+
+/// Whether `text` is a child's address that leaves the program out, as `spawn:?framing=lines`.
+pub fn lacks_command(text: &str) -> bool {
+    options_alone(text).is_some()
+}
+
+/// The address `text`, which leaves the program out, with `command`.
 ///
 /// # Errors
-/// Those of [`spawn_address`]; `invalid-address` when `text` is another address than that of a child without a program.
+/// Those of [`spawn_address`]; `invalid-address` when `text` is another.
 pub fn address_with_command(text: &str, command: &[String]) -> Result<Address> {
-    match text.strip_prefix("spawn:").filter(|options| options.is_empty() || options.starts_with('?')) {
+    match options_alone(text) {
         Some(options) => spawn_address(command, options),
         None => {
             let error = Error::new(ErrorKind::InvalidAddress, format!("reading the address {text:?}"));
-            Err(error.because("a program is run only for spawn: without one").at(&Arc::from(text)))
+            Err(error.because("a program stands only beside spawn: without one").at(&Arc::from(text)))
         }
     }
 }
