@@ -1,7 +1,6 @@
 """Children: what they say by their end, and that none of them is left."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -45,7 +44,9 @@ def test_a_child_of_ours_answers_and_ends_with_its_stdin() -> None:
         assert child.remote.transport == "spawn"
         assert pid is not None
         assert child.call("hello") == b"HELLO"
+        begun = time.monotonic()
     assert not Path(f"/proc/{pid}").exists()
+    assert time.monotonic() - begun < 1.5, "it had to be told"
 
 
 def test_a_child_on_a_loop(run: Callable[..., Any]) -> None:
@@ -71,9 +72,32 @@ def test_a_child_that_fails_says_why_in_every_error(run: Callable[..., Any]) -> 
         for error in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(error, panpipe.ConnectionLost)
             assert LAST_WORDS in str(error)
-        # That nothing more could be written is told by close, too.
-        with contextlib.suppress(panpipe.ConnectionLost):
-            await child.close()
+        await child.close()
+
+    run(main())
+
+
+def test_a_child_that_has_done_its_work_is_no_error(run: Callable[..., Any]) -> None:
+    with panpipe.spawn(["printf", "one\ntwo\n"], "framing=lines&text=true") as child:
+        assert list(child) == ["one", "two"]
+
+    async def main() -> list[str]:
+        async with panpipe.aio.spawn(["printf", "one\ntwo\n"], "framing=lines&text=true") as child:
+            return [message async for message in child]
+
+    assert run(main()) == ["one", "two"]
+
+
+def test_all_that_a_child_wrote_comes_before_its_end_though_a_grandchild_holds_stdout(run: Callable[..., Any]) -> None:
+    async def main() -> None:
+        async with panpipe.aio.spawn(["sh", "-c", "sleep 1000 & seq 100000; exit 3"], "framing=lines") as child:
+            assert child.remote.pid is not None
+            while runs(child.remote.pid):
+                await asyncio.sleep(0.005)
+            for number in range(1, 100_001):
+                assert await child.recv() == b"%d" % number
+            with pytest.raises(panpipe.ConnectionLost, match="status 3"):
+                await child.recv(timeout=2)
 
     run(main())
 

@@ -230,6 +230,9 @@ impl Blocking {
     /// What ends the waiting; the child then ends by itself.
     pub fn leave(&self, wait: &mut impl Wait) -> Result<()> {
         let mut state = self.lock();
+        if state.endpoint.check_usable("closing").is_err() {
+            return Ok(());
+        }
         state.endpoint.close();
         state.call_followers();
         if let Some(closer) = &self.closer {

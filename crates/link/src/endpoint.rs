@@ -206,23 +206,16 @@ impl Endpoint {
     /// The peer has finished sending. If it is gone altogether, what waits to be sent finds that out now, and calls of
     /// which nothing has left are known not to have run.
     fn end_input(&mut self) {
-        let error = self.session.error(ErrorKind::ConnectionLost, "receiving from");
+        match self.broken.take() {
+            Some(error) => self.fail_output_for_good(error),
+            None => self.flush(),
+        }
         match self.link.last_words() {
-            None => {
-                match self.broken.take() {
-                    Some(error) => self.session.output_failed(error),
-                    None => self.flush(),
-                }
-                self.session.input_ended();
-            }
-            Some(LastWords::Exited(how)) => {
-                self.session.output_failed(error.because(how.clone()));
-                self.session.input_ended_as(how);
-            }
+            None => self.session.input_ended(),
+            Some(LastWords::Exited(how)) => self.session.input_ended_as(how),
             Some(LastWords::Failed(how)) => {
-                let error = error.because(how);
-                self.session.output_failed(error.clone());
-                self.session.input_failed(error.ran(Ran::Maybe));
+                let error = self.session.error(ErrorKind::ConnectionLost, "receiving from");
+                self.session.input_failed(error.because(how).ran(Ran::Maybe));
             }
         }
     }
@@ -259,8 +252,16 @@ impl Endpoint {
         let error = self.os_error(errno, "sending to");
         match self.link.expects_last_words() {
             true => self.broken = Some(error),
-            false => self.session.output_failed(error),
+            false => self.fail_output_for_good(error),
         }
+    }
+
+    /// What could not be written fails with `error`, or better with what the child at the other end said by its end.
+    fn fail_output_for_good(&mut self, error: Error) {
+        self.session.output_failed(match self.link.last_words() {
+            Some(LastWords::Exited(how) | LastWords::Failed(how)) => error.because(how),
+            None => error,
+        });
     }
 
     /// Sends a message: now if `at_once` and nothing waits before it, else with the next [`flush`](Self::flush).

@@ -177,6 +177,28 @@ fn a_grandchild_that_holds_stdout_delays_no_error_and_ends_with_the_connection()
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
+#[tokio::test]
+async fn all_that_a_child_wrote_comes_before_its_end_though_a_grandchild_holds_stdout() {
+    let command = sh("sleep 1000 & seq 100000; exit 3");
+    let child = panpipe::spawn(command, "framing=lines").await.unwrap();
+    let pid = child.remote().pid.unwrap();
+    assert!(within(Duration::from_secs(5), || !runs(pid)));
+    for number in 1..=100_000 {
+        assert_eq!(child.recv().await.unwrap().unwrap(), number.to_string());
+    }
+    let error = tokio::time::timeout(Duration::from_secs(2), child.recv()).await.unwrap().unwrap_err();
+    assert!(error.to_string().ends_with("the child exited with status 3"), "{error}");
+    child.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_child_that_has_done_its_work_is_no_error_to_close() {
+    let child = panpipe::spawn(["echo", "done"], "framing=lines").await.unwrap();
+    assert_eq!(child.recv().await.unwrap().unwrap(), "done");
+    assert_eq!(child.recv().await.unwrap(), None);
+    child.close().await.unwrap();
+}
+
 #[test]
 fn a_gibibyte_of_stderr_neither_stops_a_child_nor_takes_memory() {
     if !is_alone("a_gibibyte_of_stderr_neither_stops_a_child_nor_takes_memory") {
@@ -354,6 +376,9 @@ async fn sixty_four_mebibytes_both_ways_at_once_do_not_lock_up() {
     assert!(child.call(&message).unwrap() == message);
     let child = panpipe::spawn(["cat"], options).await.unwrap();
     assert!(child.call(&message).await.unwrap() == message);
+    let begun = Instant::now();
+    child.close().await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "what waited for room keeps its stdin open");
 }
 
 #[test]

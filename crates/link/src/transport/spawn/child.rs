@@ -316,6 +316,7 @@ impl Process {
 
     fn hear_last_words(&mut self) {
         self.unwatch(self.input());
+        self.unwatch(&self.started.pidfd);
         let until = Instant::now() + GRACE;
         self.reading = Reading::LastWords(until);
         self.alarm.acknowledge();
@@ -341,9 +342,6 @@ impl Process {
             }),
             Err(_) => Some(Ended::Somehow),
         };
-        if self.ended.is_some() {
-            self.unwatch(&self.started.pidfd);
-        }
         self.ended.is_some()
     }
 
@@ -465,6 +463,7 @@ impl Process {
         watcher::forget(self.started.pid);
         reap(&self.started.pidfd);
         self.unwatch(self.input());
+        self.unwatch(&self.started.pidfd);
         if let Some(tail) = &self.tail {
             self.unwatch(tail.report());
         }
