@@ -125,6 +125,19 @@ panpipe.serve(f"fd:{os.environ['PANPIPE_FD']}?framing=lines", lambda line: line.
     assert not Path(f"/proc/{child.remote.pid}").exists()
 
 
+def test_what_a_child_finds_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANPIPE_FD", "9")
+    monkeypatch.setenv("PANPIPE_TEST", "x=y")
+    script = 'echo "$PANPIPE_TEST ${PANPIPE_FD-none} $PYTHONUNBUFFERED"'
+    for unbuffered in ["", "0", None]:
+        if unbuffered is None:
+            monkeypatch.delenv("PYTHONUNBUFFERED")
+        else:
+            monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+        with panpipe.spawn(["sh", "-c", script], "framing=lines&text=true") as child:
+            assert child.recv() == f"x=y none {'1' if unbuffered is None else unbuffered}"
+
+
 def test_a_stray_print_in_a_child_corrupts_nothing() -> None:
     source = """
 import panpipe
