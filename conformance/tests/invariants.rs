@@ -29,6 +29,9 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("it can be read");
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    // What a Python module gives may be called as a scheme is: `spawn`.
+    let listed = code.split_once("\n__all__ = [").and_then(|(_, rest)| rest.split_once("\n]")).unwrap_or_default().0;
+    let code = code.replacen(listed, "", usize::from(!listed.is_empty()));
     code.lines().filter(|line| !["//", "*", "/*", "#"].iter().any(|mark| line.trim_start().starts_with(mark))).fold(
         String::new(),
         |mut code, line| {

@@ -8,7 +8,7 @@
 ``panpipe.aio`` is the same for asyncio.  No thread is started, and Ctrl-C works in every call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from panpipe import aio
 from panpipe._error import (
@@ -29,7 +29,7 @@ from panpipe._error import (
     TooLarge,
     Unsupported,
 )
-from panpipe._panpipe import Connection, Listener, Server, connect, framings, listen, methods, pair
+from panpipe._panpipe import Connection, Listener, Server, connect, framings, listen, methods, pair, spawn_address
 from panpipe._remote import Remote
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "methods",
     "pair",
     "serve",
+    "spawn",
 ]
 
 Message = bytes | bytearray | memoryview | str
@@ -74,3 +75,15 @@ def serve(address: str | Listener, handler: Callable[..., Message | None]) -> No
     ``Busy`` or ``Io``; Ctrl-C raises ``KeyboardInterrupt`` at once.
     """
     Server(listen(address) if isinstance(address, str) else address, handler).run()
+
+
+def spawn(command: Sequence[str], options: str = "", *, timeout: float | None = None) -> Connection:
+    """Starts a program as a child of this process and connects to it, with the options of an address.
+
+    It ends when the connection is closed, and with this process in any case: its stdin ends, two seconds later it gets
+    SIGTERM, five seconds later SIGKILL, and its children with it.  ``close`` waits for that.
+
+    Raises ``NotFound`` when there is no such program, ``Permission``, ``InvalidAddress``, ``Unsupported``, ``Busy`` or
+    ``Io``.
+    """
+    return connect(spawn_address(command, options), timeout=timeout)

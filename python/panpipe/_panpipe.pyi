@@ -1,12 +1,13 @@
 """The native part of panpipe; use ``panpipe`` and ``panpipe.aio``."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Self, final
 
 from panpipe._remote import Remote
 
 __all__ = [
+    "Child",
     "Connecting",
     "Connection",
     "Core",
@@ -19,6 +20,7 @@ __all__ = [
     "methods",
     "open_pair",
     "pair",
+    "spawn_address",
 ]
 
 _Message = bytes | bytearray | memoryview | str
@@ -104,6 +106,9 @@ def listen(address: str) -> Listener:
 def pair(options: str = "") -> tuple[Connection, Connection]:
     """Two connected connections inside this program, with the options of an address, such as ``framing=lines``."""
 
+def spawn_address(command: Sequence[str], options: str) -> str:
+    """The address of a child: a program with its arguments, and options."""
+
 def methods() -> list[dict[str, str]]:
     """Every transport there is, with what it reaches and what it is good for."""
 
@@ -164,6 +169,14 @@ class Core:
     @property
     def timeout(self) -> float: ...
     def close(self) -> None: ...
+    def child(self) -> Child | None: ...
+
+@final
+class Child:
+    """A child on its way out."""
+
+    def fileno(self) -> int: ...
+    def advance(self) -> float | None: ...
 
 def accept_core(listener: Listener, event_loop: asyncio.AbstractEventLoop) -> Core | float | Literal[False] | None: ...
 def open_pair(event_loop: asyncio.AbstractEventLoop, options: str) -> tuple[Core, Core]: ...

@@ -7,7 +7,7 @@ async with panpipe.aio.serve("tcp://localhost:9999?framing=raw", lambda data: da
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -113,12 +113,16 @@ class Connection(_Closes):
         return message
 
     async def close(self) -> None:
-        """Writes what was sent, for at most ten seconds, then closes."""
+        """Writes what was sent, for at most ten seconds, then closes, and waits for a child at the other end to end."""
         with suppress(TimeoutError):
             async with asyncio.timeout(10):
                 while self._core.unwritten:
                     await self._core.writable()
-        self._core.close()
+        try:
+            self._core.close()
+        finally:
+            if (child := self._core.child()) is not None:
+                await _gone(child)
 
     async def __aenter__(self) -> "Connection":
         return self
@@ -165,6 +169,18 @@ def connect(address: str, *, timeout: float | None = None) -> _Opening[Connectio
     return _Opening(_connect(address, timeout))
 
 
+def spawn(command: Sequence[str], options: str = "", *, timeout: float | None = None) -> _Opening[Connection]:
+    """Starts a program as a child of this process and connects to it: ``await`` it, or use ``async with``.
+
+    It ends when the connection is closed, and with this process in any case: its stdin ends, two seconds later it gets
+    SIGTERM, five seconds later SIGKILL, and its children with it.  ``close`` waits for that.
+
+    Raises ``NotFound`` when there is no such program, ``Permission``, ``InvalidAddress``, ``Unsupported``, ``Busy`` or
+    ``Io``.
+    """
+    return connect(_panpipe.spawn_address(command, options), timeout=timeout)
+
+
 async def _connect(address: str, timeout: float | None) -> Connection:
     loop = asyncio.get_running_loop()
     connecting = _panpipe.Connecting(address)
@@ -196,6 +212,20 @@ async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
         await ready
     finally:
         loop.remove_writer(fd)
+
+
+async def _gone(child: _panpipe.Child) -> None:
+    """Waits until a child has ended."""
+    loop = asyncio.get_running_loop()
+    while (pause := child.advance()) is not None:
+        ready = loop.create_future()
+        loop.add_reader(child.fileno(), _wake, ready)
+        timer = loop.call_later(pause, _wake, ready)
+        try:
+            await ready
+        finally:
+            timer.cancel()
+            loop.remove_reader(child.fileno())
 
 
 def _wake(ready: asyncio.Future[None]) -> None:

@@ -469,6 +469,11 @@ impl Core {
         failed.map_or(Ok(()), |failed| Err(error::to_python(py, &failed)))
     }
 
+    /// The child at the other end, to be waited for after `close`.
+    fn child(&mut self) -> Option<Child> {
+        self.endpoint.take_child().map(Child)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.event_loop)?;
         visit.call(&self.create_future)?;
@@ -482,5 +487,23 @@ impl Core {
         self.calls.clear();
         self.receivers.clear();
         self.senders.clear();
+    }
+}
+
+/// A child on its way out.
+#[pyclass(module = "panpipe")]
+pub(crate) struct Child(panpipe_link::Child);
+
+#[pymethods]
+impl Child {
+    /// The descriptor to wait on until it is readable.
+    fn fileno(&self) -> i32 {
+        self.0.descriptor().as_raw_fd()
+    }
+
+    /// Does what is due: the seconds until it is to be called again, or `None` when the child is gone.
+    fn advance(&mut self) -> Option<f64> {
+        let now = Instant::now();
+        self.0.advance(now).map(|again| again.saturating_duration_since(now).as_secs_f64())
     }
 }

@@ -119,6 +119,13 @@ pub(crate) fn connect(py: Python<'_>, address: &str, timeout: Option<f64>) -> Py
     Ok(Connection::new(wait.result(connection)?, &address))
 }
 
+/// The address of a child: a program with its arguments, and options.
+#[pyfunction]
+pub(crate) fn spawn_address(py: Python<'_>, command: Vec<String>, options: &str) -> PyResult<String> {
+    let address = error::result(py, panpipe_link::spawn_address(command, options))?;
+    Ok(address.text().to_string())
+}
+
 /// Two connected connections inside this program.
 #[pyfunction]
 #[pyo3(signature = (options=""))]

@@ -13,9 +13,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _panpipe {
     #[pymodule_export]
-    use crate::aio::{Connecting, Core, open_pair};
+    use crate::aio::{Child, Connecting, Core, open_pair};
     #[pymodule_export]
-    use crate::blocking::{Connection, Listener, accept_core, connect, listen, pair};
+    use crate::blocking::{Connection, Listener, accept_core, connect, listen, pair, spawn_address};
     #[pymodule_export]
     use crate::server::{Server, framings, methods};
 }

@@ -64,6 +64,12 @@ def test_the_examples_meet(name: str, code: str, port: int) -> None:
         assert client.communicate(timeout=30)[0] == b"HELLO, SERVER!\n"
 
 
+def test_the_parent_of_the_readme_has_its_child(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(EXAMPLES["parent.py"])
+    parent = subprocess.run([sys.executable, tmp_path / "parent.py"], capture_output=True, text=True, timeout=30)
+    assert (parent.stdout, parent.stderr) == ("HELLO, CHILD!\n", "")
+
+
 @pytest.mark.parametrize("name", ["client.mjs", "client.py"])
 def test_the_readme_and_the_examples_folder_say_the_same(name: str) -> None:
     def statements(code: str) -> list[str]:

@@ -34,6 +34,7 @@ pub(crate) fn places(scheme: &'static str) -> &'static [&'static str] {
         "stdio" => &["stdio"],
         "fd" => &["fd"],
         "mem" => &["mem"],
+        "spawn" => &["spawn"],
         // A new transport has cases at once: give it an address below, or a line in skip.toml.
         scheme => panic!("the suite knows no place for {scheme}"),
     }

@@ -30,7 +30,8 @@ const CALL_EXAMPLES: &str = "\
 Examples:
   panpipe call tcp://localhost:9999 'Hello, server!'
   panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'    to any plain socket program
-  panpipe call -n unix:/tmp/upper.sock < letter.txt > LETTER.TXT";
+  panpipe call -n unix:/tmp/upper.sock < letter.txt > LETTER.TXT
+  panpipe call 'spawn:?framing=lines' hello -- sed -u 's/l/L/g'       starts a program, and it ends with the call";
 
 /// Connects any two processes over any IPC method: the method is only an address.
 #[derive(Parser)]
@@ -84,7 +85,7 @@ pub(crate) struct Handler {
 }
 
 #[derive(Args)]
-#[command(after_help = CALL_EXAMPLES)]
+#[command(override_usage = "panpipe call [OPTIONS] <ADDRESS> [MESSAGE] [-- PROGRAM [ARG]...]", after_help = CALL_EXAMPLES)]
 pub(crate) struct Call {
     /// Whom to call
     #[arg(allow_hyphen_values = true)]
@@ -97,6 +98,9 @@ pub(crate) struct Call {
     /// Print exactly the reply, without a newline where it has none at its end
     #[arg(short, long)]
     pub(crate) no_newline: bool,
+    /// The program that the address leaves out; with any other address, the message
+    #[arg(last = true, value_name = "PROGRAM")]
+    pub(crate) rest: Vec<OsString>,
 }
 
 /// A duration as the option of an address has it, read by the same code.

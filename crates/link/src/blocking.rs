@@ -220,13 +220,32 @@ impl Blocking {
             false => Ok(state),
         };
         let failed = finished.map(drop).err();
+        let gone = self.leave(wait);
+        failed.map_or(gone, Err)
+    }
+
+    /// Closes with what waits unwritten, and waits for a child at the other end to end.
+    ///
+    /// # Errors
+    /// What ends the waiting; the child then ends by itself.
+    pub fn leave(&self, wait: &mut impl Wait) -> Result<()> {
         let mut state = self.lock();
+        if state.endpoint.check_usable("closing").is_err() {
+            return Ok(());
+        }
         state.endpoint.close();
         state.call_followers();
         if let Some(closer) = &self.closer {
             let _ = write(&**closer, &1u64.to_ne_bytes());
         }
-        failed.map_or(Ok(()), Err)
+        let Some(mut child) = state.endpoint.take_child() else { return Ok(()) };
+        drop(state);
+        loop {
+            let now = Instant::now();
+            let Some(again) = child.advance(now) else { return Ok(()) };
+            let left = again.saturating_duration_since(now);
+            wait.poll(&mut [PollFd::new(child.descriptor(), PollFlags::IN)], Some(left))?;
+        }
     }
 
     /// Lets what an earlier send has left go first, if it is much.

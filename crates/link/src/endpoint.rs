@@ -9,7 +9,7 @@ use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Head, Ran, Result, 
 use rustix::io::Errno;
 
 use crate::os_error;
-use crate::transport::{Link, Remote, WaitingRead};
+use crate::transport::{Child, LastWords, Link, Remote, WaitingRead};
 
 /// A larger message goes to the system from where it lies; a smaller one is copied next to its head.
 const COPIED: usize = 4 << 10;
@@ -35,6 +35,8 @@ pub struct Endpoint {
     remote: Remote,
     session: Session,
     closed: bool,
+    /// Why nothing more can be written, until the child at the other end says by its end why that is.
+    broken: Option<Error>,
     /// The timeout that waiting reads have set on the socket.
     read_timeout: Option<Duration>,
 }
@@ -53,7 +55,7 @@ impl Endpoint {
             session.input_ended();
         }
         let remote = link.remote(address.method().scheme);
-        Endpoint { link, remote, session, closed: false, read_timeout: None }
+        Endpoint { link, remote, session, closed: false, broken: None, read_timeout: None }
     }
 
     /// The address that errors name.
@@ -110,7 +112,7 @@ impl Endpoint {
     /// Whether to wait for room to write.
     #[inline]
     pub fn wants_write(&self) -> bool {
-        !self.closed && !self.session.outbox().is_empty()
+        !self.closed && self.broken.is_none() && !self.session.outbox().is_empty()
     }
 
     /// Whether so much waits to be written that senders should wait too.
@@ -152,6 +154,13 @@ impl Endpoint {
                     }
                 }
                 Err(Errno::AGAIN) => return Input::Drained,
+                // The child has closed its input and lives on.
+                Err(Errno::PIPE) if self.broken.is_some() => {
+                    if let Some(error) = self.broken.take() {
+                        self.session.output_failed(error);
+                    }
+                    return Input::Drained;
+                }
                 Err(errno) => {
                     self.fail_input(errno);
                     return Input::Drained;
@@ -199,8 +208,18 @@ impl Endpoint {
     /// The peer has finished sending. If it is gone altogether, what waits to be sent finds that out now, and calls of
     /// which nothing has left are known not to have run.
     fn end_input(&mut self) {
-        self.flush();
-        self.session.input_ended();
+        match self.broken.take() {
+            Some(error) => self.fail_output_for_good(error),
+            None => self.flush(),
+        }
+        match self.link.last_words() {
+            None => self.session.input_ended(),
+            Some(LastWords::Exited(how)) => self.session.input_ended_as(how),
+            Some(LastWords::Failed(how)) => {
+                let error = self.session.error(ErrorKind::ConnectionLost, "receiving from");
+                self.session.input_failed(error.because(how).ran(Ran::Maybe));
+            }
+        }
     }
 
     fn fail_input(&mut self, errno: Errno) {
@@ -221,16 +240,30 @@ impl Endpoint {
 
     /// Writes what waits, as far as the system takes it.
     pub fn flush(&mut self) {
-        while !self.session.outbox().is_empty() && self.check_usable("sending to").is_ok() {
+        while !self.session.outbox().is_empty() && self.broken.is_none() && self.check_usable("sending to").is_ok() {
             match self.link.write(&[IoSlice::new(self.session.outbox())]) {
                 Ok(count) => self.session.written(count),
                 Err(Errno::AGAIN) => return,
-                Err(errno) => {
-                    let error = self.os_error(errno, "sending to");
-                    self.session.output_failed(error);
-                }
+                Err(errno) => self.fail_writing(errno),
             }
         }
+    }
+
+    #[cold]
+    fn fail_writing(&mut self, errno: Errno) {
+        let error = self.os_error(errno, "sending to");
+        match self.link.expects_last_words() {
+            true => self.broken = Some(error),
+            false => self.fail_output_for_good(error),
+        }
+    }
+
+    /// What could not be written fails with `error`, or better with what the child at the other end said by its end.
+    fn fail_output_for_good(&mut self, error: Error) {
+        self.session.output_failed(match self.link.last_words() {
+            Some(LastWords::Exited(how) | LastWords::Failed(how)) => error.because(how),
+            None => error,
+        });
     }
 
     /// Sends a message: now if `at_once` and nothing waits before it, else with the next [`flush`](Self::flush).
@@ -240,7 +273,7 @@ impl Endpoint {
     #[inline]
     pub fn send(&mut self, message: &[u8], at_once: bool) -> Result<()> {
         self.transmit(message, at_once, "sending to", |_| Ok(()))?;
-        match self.session.output_failure() {
+        match self.output_failure() {
             Some(failure) => Err(failure.clone().ran(Ran::Maybe)),
             None => Ok(()),
         }
@@ -264,6 +297,9 @@ impl Endpoint {
         begin: impl FnOnce(&mut Session) -> Result<T>,
     ) -> Result<T> {
         self.check_usable(doing)?;
+        if let Some(error) = &self.broken {
+            return Err(error.clone().met_while(format!("{doing} {}", self.address())));
+        }
         let mut head = Head::new();
         self.session.frame(message, &mut head, doing)?;
         let begun = begin(&mut self.session)?;
@@ -278,10 +314,7 @@ impl Endpoint {
         match self.link.write(&parts.map(IoSlice::new)) {
             Ok(written) => self.session.queue(&head, message, written),
             Err(Errno::AGAIN) => self.session.queue(&head, message, 0),
-            Err(errno) => {
-                let error = self.os_error(errno, "sending to");
-                self.session.output_failed(error);
-            }
+            Err(errno) => self.fail_writing(errno),
         }
         Ok(begun)
     }
@@ -293,7 +326,7 @@ impl Endpoint {
 
     /// Why nothing more can be sent, if so.
     pub fn output_failure(&self) -> Option<&Error> {
-        self.session.output_failure()
+        self.session.output_failure().or(self.broken.as_ref())
     }
 
     /// Says whether the connection can still be used for `doing`.
@@ -332,13 +365,23 @@ impl Endpoint {
         if self.link.belongs_to_us() {
             self.flush();
             self.link.end_output();
-            self.discard_input();
+            if !self.link.is_child() {
+                self.discard_input();
+            }
             self.link.end_input();
         }
         self.closed = true;
         let error = self.session.error(ErrorKind::Closed, "closing").because("this side has closed the connection");
         self.session.output_failed(error.clone());
         self.session.input_failed(error);
+    }
+
+    /// The child at the other end, to be waited for, once this side has closed.
+    pub fn take_child(&mut self) -> Option<Child> {
+        match self.closed && self.link.belongs_to_us() {
+            true => self.link.take_child(),
+            false => None,
+        }
     }
 
     /// Reads and drops what has arrived: a TCP close with unread input destroys what was sent before

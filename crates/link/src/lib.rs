@@ -28,8 +28,8 @@ pub use server::{Server, ServerEvent, Token};
 
 mod transport;
 pub use transport::{
-    Accepted, Connecting, Link, Listener, Progress, Remote, connect, listen, may_block, methods, pair, pair_address,
-    parse,
+    Accepted, Child, Connecting, Link, Listener, Progress, Remote, address_with_command, connect, lacks_command,
+    listen, may_block, methods, pair, pair_address, parse, spawn_address,
 };
 
 pub use panpipe_wire::{

@@ -70,7 +70,7 @@ impl Packets {
     ///
     /// # Errors
     /// `connection-lost`, `too-large`, `io`: the link is broken, and what was appended before arrived.
-    pub fn read(&self, slab: &mut BytesMut, lengths: &mut Vec<u32>) -> Result<bool> {
+    pub fn read(&mut self, slab: &mut BytesMut, lengths: &mut Vec<u32>) -> Result<bool> {
         while slab.len() < BYTES_A_TURN && lengths.len() < PACKETS_A_TURN {
             let unread = slab.len();
             match self.link.read(slab) {
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn packets_arrive_together_each_with_its_length() {
-        let (ours, theirs) = pair();
+        let (ours, mut theirs) = pair();
         for packet in [&b"a"[..], b"bcd", b"ef"] {
             assert!(ours.write(packet).unwrap());
         }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_full_system_takes_nothing_until_there_is_room() {
-        let (ours, theirs) = pair();
+        let (ours, mut theirs) = pair();
         let mut sent = 0;
         while ours.write(b"packet").unwrap() {
             sent += 1;
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_turn_is_bounded_in_packets_and_in_bytes() {
-        let (ours, theirs) = pair();
+        let (ours, mut theirs) = pair();
         for _ in 0..4 {
             assert!(ours.write(b"packet").unwrap());
         }
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_before_a_close_arrives_before_the_end() {
-        let (ours, theirs) = pair();
+        let (ours, mut theirs) = pair();
         assert!(theirs.write(b"never read").unwrap());
         assert!(ours.write(b"last").unwrap());
         drop(ours);

@@ -38,7 +38,19 @@ pub fn pair(options: &str) -> Result<(Connection, Connection)> {
     Ok((connection(one), connection(other)))
 }
 
-/// A connection to a peer; any number of threads may use it at once. Dropping it closes it.
+/// Starts a program as a child of this process and connects to it, with the options of an address, such as
+/// `framing=lines`.
+///
+/// # Errors
+/// Those of [`crate::spawn`].
+pub fn spawn<S: AsRef<str>>(command: impl IntoIterator<Item = S>, options: &str) -> Result<Connection> {
+    let address = panpipe_link::spawn_address(command, options)?;
+    let connection = blocking::connect(&address, None, &mut WaitFor)?;
+    Ok(Connection { connection, timeout: address.timeout })
+}
+
+/// A connection to a peer; any number of threads may use it at once. Dropping it closes it, and waits for a child at the
+/// other end to end: seven seconds if it has to be killed.
 pub struct Connection {
     connection: Blocking,
     timeout: Duration,
@@ -101,6 +113,13 @@ impl Connection {
     /// `deadline-exceeded` or `connection-lost` when not everything could be written; it is closed then too.
     pub fn close(&self) -> Result<()> {
         self.connection.close(Some(self.timeout), &mut WaitFor)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Nothing ends this waiting.
+        let _ = self.connection.leave(&mut WaitFor);
     }
 }
 

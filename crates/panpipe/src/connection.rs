@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Clock, Endpoint, ErrorKind, Event, Link, Ran, Remote, Result};
+use panpipe_link::{Address, Alarm, CallId, Child, Clock, Endpoint, ErrorKind, Event, Link, Ran, Remote, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -29,7 +29,21 @@ use crate::readiness::{Readiness, register};
 /// `invalid-address`, `unsupported`, `refused`, `not-found`, `permission`, `path-too-long`, `busy`, `io`, and
 /// `deadline-exceeded` after the address's `timeout`.
 pub async fn connect(address: &str) -> Result<Connection> {
-    let address = panpipe_link::parse(address)?;
+    connect_to(panpipe_link::parse(address)?).await
+}
+
+/// Starts a program as a child of this process and connects to it, with the options of an address, such as
+/// `framing=lines`.
+///
+/// The child ends when the connection is closed or dropped, and with this process in any case.
+///
+/// # Errors
+/// Those of [`connect`]: `not-found` when there is no such program, `permission` when it may not be run.
+pub async fn spawn<S: AsRef<str>>(command: impl IntoIterator<Item = S>, options: &str) -> Result<Connection> {
+    connect_to(panpipe_link::spawn_address(command, options)?).await
+}
+
+async fn connect_to(address: Address) -> Result<Connection> {
     let mut connecting = match panpipe_link::may_block(&address) {
         false => panpipe_link::connect(&address)?,
         // The resolver blocks; it gets a thread of its own for as long as it takes.
@@ -240,21 +254,45 @@ impl Connection {
         Call { shared, state }
     }
 
-    /// Writes what was sent, for at most the address's `timeout`, then closes.
+    /// Writes what was sent, for at most the address's `timeout`, then closes, and waits for a child at the other end to
+    /// end: seven seconds if it has to be killed.
     ///
     /// # Errors
     /// `connection-lost` or `deadline-exceeded` when not everything could be written; it is closed then too.
     pub async fn close(self) -> Result<()> {
         let written = poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.wants_write()));
         let in_time = tokio::time::timeout(self.shared.timeout, written).await;
-        let mut state = self.shared.lock();
-        let failure = match (state.endpoint.output_failure(), in_time) {
-            (Some(failure), _) => Err(failure.clone()),
-            (None, Err(_)) => Err(state.endpoint.error(ErrorKind::DeadlineExceeded, "closing").ran(Ran::Maybe)),
-            (None, Ok(())) => Ok(()),
+        let (failure, child) = {
+            let mut state = self.shared.lock();
+            let failure = match (state.endpoint.output_failure(), in_time) {
+                (Some(failure), _) => Err(failure.clone()),
+                (None, Err(_)) => Err(state.endpoint.error(ErrorKind::DeadlineExceeded, "closing").ran(Ran::Maybe)),
+                (None, Ok(())) => Ok(()),
+            };
+            state.endpoint.close();
+            (failure, state.endpoint.take_child())
         };
-        state.endpoint.close();
+        if let Some(child) = child {
+            gone(child).await;
+        }
         failure
+    }
+}
+
+/// Waits for a child to end.
+async fn gone(mut child: Child) {
+    /// How often to look when there is no descriptor left to wait on.
+    const LOOK: Duration = Duration::from_millis(20);
+    let watched =
+        child.descriptor_of_its_own().and_then(|fd| register(&fd, Interest::READABLE, &"a child".into()).ok());
+    while let Some(again) = child.advance(Instant::now()) {
+        match &watched {
+            Some(watched) => {
+                let ready = async { watched.readable().await.map(|mut ready| ready.clear_ready()) };
+                let _ = tokio::time::timeout_at(again.into(), ready).await;
+            }
+            None => tokio::time::sleep_until(again.min(Instant::now() + LOOK).into()).await,
+        }
     }
 }
 

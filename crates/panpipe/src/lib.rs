@@ -24,7 +24,7 @@
 pub mod blocking;
 
 mod connection;
-pub use connection::{Call, Connection, connect, pair};
+pub use connection::{Call, Connection, connect, pair, spawn};
 
 mod listener;
 pub use listener::{Listener, listen};

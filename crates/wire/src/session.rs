@@ -3,6 +3,7 @@
 mod receiving;
 mod sending;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,6 +74,8 @@ pub struct Session {
     needed: usize,
     read_size: usize,
     input_ended: bool,
+    /// How that is told to those who waited for more.
+    ending: Cow<'static, str>,
     /// Why nothing more can be received.
     failure: Option<Error>,
     /// Looks for an HTTP request in what arrives first, and how much of the inbox it has seen.
@@ -111,6 +114,7 @@ impl Session {
             needed: 0,
             read_size: SMALLEST_READ,
             input_ended: false,
+            ending: Cow::Borrowed("the other side closed"),
             failure: None,
             guard: None,
             guarded: 0,

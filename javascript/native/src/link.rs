@@ -154,8 +154,8 @@ impl NativeLink {
 }
 
 impl Inner {
-    fn with_packets<T>(&self, doing: &str, act: impl FnOnce(&Packets) -> Result<T, Error>) -> Result<T, Fault> {
-        let outcome = match &*self.packets.borrow() {
+    fn with_packets<T>(&self, doing: &str, act: impl FnOnce(&mut Packets) -> Result<T, Error>) -> Result<T, Fault> {
+        let outcome = match &mut *self.packets.borrow_mut() {
             Some(packets) => act(packets),
             None => Err(Error::new(ErrorKind::Closed, doing).because("this side has closed the link")),
         };

@@ -9,6 +9,7 @@ mod methods;
 mod program;
 mod serve;
 mod signals;
+mod spawn;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;

@@ -48,7 +48,7 @@ fn lists_every_transport_and_framing_there_is_in_100_columns() {
 fn takes_the_width_of_the_terminal() {
     for columns in [70, 132] {
         let table = on_a_terminal(columns);
-        assert_eq!(width(&table), columns.into(), "{table}");
+        assert_eq!(width(&table), usize::from(columns), "{table}");
     }
 }
 

@@ -16,6 +16,7 @@ use rustix::net::{
 
 use super::peer_process;
 use super::remote::Remote;
+use super::spawn::{Child, LastWords};
 use crate::{fork, os_error};
 
 /// The buffer that lets a Unix socket move 8 GB/s instead of 5; the system may grant less.
@@ -53,6 +54,8 @@ enum Kind {
     Packets(usize),
     /// Pipes or a terminal.
     Files,
+    /// What a child gave.
+    Child(Child),
 }
 
 impl Link {
@@ -135,10 +138,58 @@ impl Link {
         })
     }
 
+    /// A child, and where to write what it is to read.
+    pub(crate) fn child(child: Child, writer: Arc<OwnedFd>) -> Self {
+        Link {
+            reader: Arc::clone(child.descriptor()),
+            has_input: true,
+            writer: Some(writer),
+            kind: Kind::Child(child),
+            is_inherited: false,
+            reads_may_wait: false,
+            browsers_reach_it: false,
+            forks: fork::watch(),
+        }
+    }
+
+    /// Whether the other end is a child of this process.
+    pub(crate) fn is_child(&self) -> bool {
+        matches!(self.kind, Kind::Child(_))
+    }
+
+    /// Whether the child, which does not read any more, may say by its end why; a read tells that or, with `PIPE`, that it
+    /// lives on.
+    pub(crate) fn expects_last_words(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::Child(child) => child.expects_last_words(),
+            _ => false,
+        }
+    }
+
+    /// How the child ended, once a read has told the end.
+    pub(crate) fn last_words(&self) -> Option<LastWords> {
+        match &self.kind {
+            Kind::Child(child) => child.last_words(),
+            _ => None,
+        }
+    }
+
+    /// The child that this link was to, to be waited for.
+    pub(crate) fn take_child(&mut self) -> Option<Child> {
+        match std::mem::replace(&mut self.kind, Kind::Files) {
+            Kind::Child(child) => Some(child),
+            kind => {
+                self.kind = kind;
+                None
+            }
+        }
+    }
+
     /// Appends what has arrived to `inbox`, as far as there is room; zero at the end of the input.
-    pub(crate) fn read(&self, inbox: &mut BytesMut) -> Result<usize, Errno> {
+    pub(crate) fn read(&mut self, inbox: &mut BytesMut) -> Result<usize, Errno> {
         loop {
-            let read = match self.kind {
+            let read = match &mut self.kind {
+                Kind::Child(child) => child.read(inbox),
                 Kind::Packets(_) => recv_packet(&self.reader, inbox, RecvFlags::DONTWAIT),
                 // The flag, since the descriptor's own mode is shared with whoever else holds it.
                 Kind::Stream => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
@@ -165,9 +216,10 @@ impl Link {
 
     /// What the system tells of the other end.
     pub(crate) fn remote(&self, transport: &'static str) -> Remote {
-        match self.is_socket() {
-            true => Remote::of(&self.reader, transport),
-            false => Remote { transport, ..Remote::default() },
+        match &self.kind {
+            Kind::Stream | Kind::Packets(_) => Remote::of(&self.reader, transport),
+            Kind::Files => Remote { transport, ..Remote::default() },
+            Kind::Child(child) => Remote { transport, pid: child.pid(), ..Remote::default() },
         }
     }
 
@@ -180,7 +232,7 @@ impl Link {
     pub(crate) fn largest_packet(&self) -> Option<usize> {
         match self.kind {
             Kind::Packets(largest) => Some(largest),
-            Kind::Stream | Kind::Files => None,
+            Kind::Stream | Kind::Files | Kind::Child(_) => None,
         }
     }
 
@@ -190,7 +242,7 @@ impl Link {
     }
 
     pub(crate) fn is_socket(&self) -> bool {
-        !matches!(self.kind, Kind::Files)
+        matches!(self.kind, Kind::Stream | Kind::Packets(_))
     }
 
     /// Writes what the system takes now.
@@ -202,7 +254,8 @@ impl Link {
                 (Kind::Packets(_), _) => return send_packets(writer, parts, flags),
                 (Kind::Stream, [one]) => send(writer, one, flags),
                 (Kind::Stream, _) => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
-                (Kind::Files, _) => rustix::io::writev(writer, parts),
+                (Kind::Files, _) => write_to_pipe(writer, parts),
+                (Kind::Child(child), _) => child.write(writer, parts),
             };
             match written {
                 Err(Errno::INTR) => {}
@@ -217,6 +270,12 @@ impl Link {
         match &self.writer {
             Some(writer) if self.is_socket() && self.belongs_to_us() => {
                 let _ = shutdown(writer, Shutdown::Write);
+            }
+            Some(writer) if self.belongs_to_us() => {
+                if let Kind::Child(child) = &self.kind {
+                    child.end_output(writer);
+                }
+                self.writer = None;
             }
             _ => self.writer = None,
         }
@@ -323,8 +382,34 @@ fn send_packet(socket: &OwnedFd, packet: &[u8], flags: SendFlags) -> Result<(), 
     }
 }
 
+/// Writes to what may be a pipe without a signal where nobody reads it: where SIGPIPE is at its default, as in a C program
+/// that has loaded us, it would end the process, and unlike a socket a pipe takes no flag against it.
+pub(crate) fn write_to_pipe(fd: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    // SAFETY: each set and action is written by the system before it is read; masks are this thread's own.
+    unsafe {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
+        let asked = libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr());
+        if asked != 0 || (*action.as_ptr()).sa_sigaction != libc::SIG_DFL {
+            return rustix::io::writev(fd, parts);
+        }
+        let (mut pipe, mut old, mut pending) = (MaybeUninit::uninit(), MaybeUninit::uninit(), MaybeUninit::uninit());
+        libc::sigemptyset(pipe.as_mut_ptr());
+        libc::sigaddset(pipe.as_mut_ptr(), libc::SIGPIPE);
+        libc::pthread_sigmask(libc::SIG_BLOCK, pipe.as_ptr(), old.as_mut_ptr());
+        libc::sigpending(pending.as_mut_ptr());
+        let was_pending = libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1;
+        let written = rustix::io::writev(fd, parts);
+        if written == Err(Errno::PIPE) && !was_pending {
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            libc::sigtimedwait(pipe.as_ptr(), std::ptr::null_mut(), &raw const at_once);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), std::ptr::null_mut());
+        written
+    }
+}
+
 /// The same of any other descriptor.
-fn read_into(fd: &OwnedFd, inbox: &mut BytesMut) -> Result<usize, Errno> {
+pub(crate) fn read_into(fd: &OwnedFd, inbox: &mut BytesMut) -> Result<usize, Errno> {
     let room: &mut [MaybeUninit<u8>] = inbox.spare_capacity_mut();
     let (filled, _) = rustix::io::read(fd, room)?;
     let count = filled.len();

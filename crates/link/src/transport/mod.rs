@@ -9,6 +9,7 @@ mod peer_process;
 mod remote;
 mod seqpacket;
 mod socket_file;
+mod spawn;
 mod stdio;
 mod tcp;
 mod unix;
@@ -18,6 +19,8 @@ pub use connecting::{Connecting, Progress};
 pub use link::Link;
 pub use listener::{Accepted, Listener};
 pub use remote::Remote;
+pub(crate) use spawn::LastWords;
+pub use spawn::{Child, address_with_command, lacks_command, spawn_address};
 pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};
@@ -33,8 +36,15 @@ struct Transport {
 }
 
 /// Every transport there is. Adding one is its file and its line here.
-const ALL: &[Transport] =
-    &[tcp::TRANSPORT, unix::TRANSPORT, seqpacket::TRANSPORT, stdio::TRANSPORT, fd::TRANSPORT, mem::TRANSPORT];
+const ALL: &[Transport] = &[
+    tcp::TRANSPORT,
+    unix::TRANSPORT,
+    seqpacket::TRANSPORT,
+    stdio::TRANSPORT,
+    fd::TRANSPORT,
+    mem::TRANSPORT,
+    spawn::TRANSPORT,
+];
 
 const METHODS: &[&Method] = &{
     let mut methods = [ALL[0].method; ALL.len()];

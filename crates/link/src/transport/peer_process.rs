@@ -13,8 +13,8 @@ const SO_PEERPIDFD: libc::c_int = 77;
 pub(crate) fn living(socket: &OwnedFd, pid: i32) -> Option<i32> {
     match descriptor_of_peer(socket) {
         Ok(process) => pid_of(&process),
-        // Before Linux 6.5 the number is all there is.
-        Err(Errno::NOPROTOOPT) => Some(pid),
+        // Before Linux 6.5 the number is all there is. A child of ours keeps its own until it is reaped.
+        Err(Errno::NOPROTOOPT | Errno::NOTSOCK) => Some(pid),
         Err(_) => None,
     }
 }

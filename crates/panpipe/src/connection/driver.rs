@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 
-use super::Shared;
+use super::{Shared, gone};
 
 /// How long a dropped connection may take to write what was sent on it.
 const LINGER: Duration = Duration::from_secs(10);
@@ -22,6 +22,13 @@ pub(super) async fn drive(end: End) {
     if dropped {
         let flushed = poll_fn(|cx| shared.readiness.poll_flush(&mut shared.lock().endpoint, cx));
         let _ = tokio::time::timeout(LINGER, flushed).await;
+    }
+    let shared = Arc::clone(shared);
+    drop(end);
+    let child = shared.lock().endpoint.take_child();
+    drop(shared);
+    if let Some(child) = child {
+        gone(child).await;
     }
 }
 

@@ -6,6 +6,7 @@ mod blocking;
 mod errors;
 mod packets;
 mod sharing;
+mod spawn;
 mod tokio_face;
 
 /// The addresses that a test can listen on anywhere.

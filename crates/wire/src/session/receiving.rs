@@ -36,6 +36,12 @@ impl Session {
         self.input_ended = true;
     }
 
+    /// The same, with how it ended, as `the other side closed`, for those who waited for more.
+    pub fn input_ended_as(&mut self, ending: String) {
+        self.ending = ending.into();
+        self.input_ended();
+    }
+
     /// Says that receiving is over because of `error`, a failure of the link. What had arrived can still be taken.
     pub fn input_failed(&mut self, error: Error) {
         self.input_ended = true;
@@ -137,7 +143,7 @@ impl Session {
             Some(failure) => Err(failure.clone()),
             None if self.input_ended && !self.inbox.is_empty() => {
                 let error = self.error(ErrorKind::ConnectionLost, "receiving from");
-                Err(error.because("the other side closed inside a message"))
+                Err(error.because(format!("{} inside a message", self.ending)))
             }
             None => Ok(None),
         }
@@ -169,7 +175,8 @@ impl Session {
             let outcome = Err(match &error {
                 Some(error) => error.clone().met_while(self.doing("calling")),
                 None => {
-                    self.error(ErrorKind::ConnectionLost, "calling").because("the other side closed before it answered")
+                    let error = self.error(ErrorKind::ConnectionLost, "calling");
+                    error.because(format!("{} before it answered", self.ending))
                 }
             }
             .ran(self.ran(&call)));
