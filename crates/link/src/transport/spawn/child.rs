@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_millis(250);
 const POLITE: Duration = Duration::from_secs(2);
 const FIRM: Duration = Duration::from_secs(5);
 
-/// How often to look whether those that a child has left behind are gone: nothing tells.
+/// How soon to look whether those that a child has left behind are gone: nothing tells.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What a child says by its end.
@@ -410,8 +410,11 @@ impl Process {
                 Closing::LeftBehind(until) if lives(self.started.pid) => {
                     if until <= now {
                         let _ = kill_process_group(self.started.pid, Signal::KILL);
+                        return Some(now + LOOK);
                     }
-                    return Some(now + LOOK);
+                    // Looking costs a millisecond.
+                    let waited = FIRM.saturating_sub(until - now);
+                    return Some(until.min(now + LOOK.max(waited / 8)));
                 }
                 Closing::LeftBehind(_) => {
                     watcher::forget(self.started.pid);
