@@ -95,8 +95,11 @@ fn call_with_panpipe(command: &str, job: &Job, texts: &[Vec<u8>]) -> Result<Outc
         let mut command = Command::new(command);
         command.args(["call", "--no-newline", &job.address]);
         let output = match std::str::from_utf8(text) {
-            Ok(argument) if argument.len() <= LONGEST_ARGUMENT && !argument.contains('\0') => {
-                output(command.args(["--", argument]), b"")?
+            // Behind `--` it would be the program of an address that leaves it out.
+            Ok(argument)
+                if argument.len() <= LONGEST_ARGUMENT && !argument.contains('\0') && !argument.starts_with('-') =>
+            {
+                output(command.arg(argument), b"")?
             }
             _ => output(&mut command, text)?,
         };

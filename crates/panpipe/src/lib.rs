@@ -18,6 +18,16 @@
 //! # }
 //! ```
 //!
+//! A program as a child, which ends with the connection, and with this process in any case:
+//!
+//! ```no_run
+//! # async fn example() -> panpipe::Result<()> {
+//! let child = panpipe::spawn(["python3", "worker.py"], "framing=lines").await?;
+//! let reply = child.call("Hello, child!").await?;
+//! child.close().await
+//! # }
+//! ```
+//!
 //! These need a tokio runtime with I/O and time enabled. [`blocking`] needs none.
 //! Addresses, framings and error codes are listed in `docs/reference.md`.
 

@@ -40,7 +40,7 @@ kinds! {
     Unsupported = "unsupported", exit 2;
     /// Nobody listens there.
     Refused = "refused", exit 3;
-    /// A name that does not resolve, or a socket file or descriptor that is not there.
+    /// A name that does not resolve, or a socket file, descriptor or program that is not there.
     NotFound = "not-found", exit 3;
     /// The system says no.
     Permission = "permission", exit 3;

@@ -1,6 +1,7 @@
 //! `spawn:["PROGRAM","ARG"]`: a child of this process, over its stdin and stdout or a socket of its own.
 
 mod child;
+mod process;
 mod start;
 mod stderr;
 mod watcher;
@@ -20,8 +21,8 @@ use super::link::{self, Link};
 use super::{Transport, parse};
 use crate::Alarm;
 pub use child::Child;
-pub(crate) use child::LastWords;
-use child::{Lines, Process};
+pub(crate) use process::LastWords;
+use process::{Lines, Process};
 use start::Plan;
 use stderr::Tail;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use panpipe::{ErrorKind, Ran, blocking};
+use panpipe::{Error, ErrorKind, Ran, blocking};
 
 fn sh(script: &str) -> [&str; 3] {
     ["sh", "-c", script]
@@ -32,6 +32,17 @@ fn within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(5));
     }
     true
+}
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The children of this process, zombies too.
+fn children() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    lists.map(|list| list.split_whitespace().count()).sum()
 }
 
 /// This test in a process of its own, with its stderr to nowhere.
@@ -316,12 +327,6 @@ fn a_thousand_children_leave_no_zombie_and_no_descriptor() {
     if !is_alone("a_thousand_children_leave_no_zombie_and_no_descriptor") {
         return;
     }
-    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
-    let children = || {
-        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-        let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
-        lists.map(|list| list.split_whitespace().count()).sum::<usize>()
-    };
     blocking::spawn(["cat"], "framing=lines").unwrap().close().unwrap();
     let before = descriptors();
     for round in 0..1000 {
@@ -336,6 +341,124 @@ fn a_thousand_children_leave_no_zombie_and_no_descriptor() {
     }
     assert!(blocking::spawn(["/nowhere"], "").is_err());
     assert_eq!((children(), descriptors()), (0, before));
+}
+
+#[test]
+fn a_lack_of_descriptors_is_busy_and_leaves_nothing_behind() {
+    if !is_alone("a_lack_of_descriptors_is_busy_and_leaves_nothing_behind") {
+        return;
+    }
+    let limit = |soft| {
+        // SAFETY: the system reads and writes the whole of it.
+        unsafe {
+            let mut limits = std::mem::zeroed::<libc::rlimit>();
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits);
+            limits.rlim_cur = soft;
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits), 0);
+        }
+    };
+    for options in ["framing=lines", "framing=lines&socket=true"] {
+        blocking::spawn(["cat"], options).unwrap().close().unwrap();
+        let before = descriptors();
+        let mut outcomes = Vec::new();
+        for more in 0..40 {
+            limit(before as u64 + more);
+            let spawned = blocking::spawn(["cat"], options);
+            limit(1024);
+            outcomes.push(spawned.as_ref().map(|_| ()).map_err(Error::kind));
+            if let Ok(child) = spawned {
+                child.close().unwrap();
+            }
+            assert_eq!((children(), descriptors()), (0, before), "with {more} descriptors");
+        }
+        let enough = outcomes.iter().position(Result::is_ok).unwrap();
+        assert!(enough > 10);
+        assert!(outcomes[..enough].iter().all(|outcome| *outcome == Err(ErrorKind::Busy)), "{outcomes:?}");
+        assert!(outcomes[enough..].iter().all(Result::is_ok), "{outcomes:?}");
+    }
+}
+
+#[test]
+fn a_child_whose_status_somebody_else_takes_has_ended_all_the_same() {
+    if !is_alone("a_child_whose_status_somebody_else_takes_has_ended_all_the_same") {
+        return;
+    }
+    let exits = || {
+        let child = blocking::spawn(sh("read line; exit 3"), "framing=lines").unwrap();
+        let error = child.call("hello").unwrap_err();
+        assert!(error.to_string().ends_with("the child exited, its status unknown, before it answered"), "{error}");
+        let begun = Instant::now();
+        child.close().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert_eq!(children(), 0);
+    };
+    let before = descriptors();
+    // SAFETY: no handler is set.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    exits();
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    blocking::spawn(["cat"], "").unwrap().close().unwrap();
+    let child = blocking::spawn(["true"], "framing=lines").unwrap();
+    // SAFETY: it waits for any child, as a program might that knows of none but its own.
+    while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
+    assert_eq!(child.recv().unwrap(), None);
+    drop(child);
+    assert_eq!(children(), 0);
+    // The watcher's pipe has stayed.
+    assert_eq!(descriptors(), before + 1);
+}
+
+#[test]
+fn a_watcher_that_was_killed_is_replaced_and_told_of_all() {
+    const TEST: &str = "a_watcher_that_was_killed_is_replaced_and_told_of_all";
+    if std::env::var_os(ALONE).is_some() {
+        let first = blocking::spawn(["sleep", "1000"], "").unwrap();
+        let ours: Vec<_> = fs::read_dir("/proc/self/fd").unwrap().flatten().collect();
+        let ours: Vec<_> = ours.iter().filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+        let find = |entry: fs::DirEntry| {
+            let is_shell = fs::read(entry.path().join("cmdline")).ok()?.starts_with(b"/bin/sh\0-c\0\ntrap");
+            let lifeline = fs::read_link(entry.path().join("fd/0")).ok()?;
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            (is_shell && ours.contains(&lifeline)).then_some(pid)
+        };
+        let mut watcher = None;
+        // Its arguments are to be read only a moment after it has begun.
+        assert!(within(Duration::from_secs(5), || {
+            watcher = fs::read_dir("/proc").unwrap().flatten().find_map(find);
+            watcher.is_some()
+        }));
+        // SAFETY: it is the process that this one has started.
+        unsafe { libc::kill(watcher.unwrap(), libc::SIGKILL) };
+        assert!(within(Duration::from_secs(5), || !runs(watcher.unwrap())));
+        let second = blocking::spawn(["sleep", "1000"], "").unwrap();
+        println!("\nother {}", first.remote().pid.unwrap());
+        println!("child {}", second.remote().pid.unwrap());
+        std::thread::sleep(Duration::from_secs(60));
+    }
+    let mut parent = alone(TEST).spawn().unwrap();
+    let lines = BufReader::new(parent.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let pids = lines.filter_map(|line| line.strip_prefix("other ").or(line.strip_prefix("child "))?.parse().ok());
+    let pids: Vec<i32> = pids.take(2).collect();
+    assert!(pids.len() == 2 && pids.iter().all(|pid| runs(*pid)));
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    assert!(within(Duration::from_secs(1), || !pids.iter().any(|pid| runs(*pid))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_children_at_once() {
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        tasks.spawn(async move {
+            let child = panpipe::spawn(["cat"], "framing=lines&timeout=60s").await.unwrap();
+            let pid = child.remote().pid.unwrap();
+            assert_eq!(child.call(number.to_string()).await.unwrap(), number.to_string());
+            child.close().await.unwrap();
+            assert!(is_reaped(pid));
+        });
+    }
+    tasks.join_all().await;
 }
 
 #[tokio::test]

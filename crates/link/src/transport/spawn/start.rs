@@ -122,7 +122,7 @@ fn run_apart(job: &Job, stack: *mut c_void) -> Result<(Pid, OwnedFd), Errno> {
         libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), null_mut());
         (pid, reason)
     };
-    match Pid::from_raw(pid).filter(|_| pid > 0) {
+    match Pid::from_raw(pid.max(0)) {
         // SAFETY: the system has just opened it for us.
         Some(pid) => Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
         None => Err(Errno::from_io_error(&reason).unwrap_or(Errno::AGAIN)),

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
-use super::child::Process;
+use super::process::Process;
 use super::start::{Plan, Started, start};
 use crate::fork;
 use crate::transport::link::write_to_pipe;
