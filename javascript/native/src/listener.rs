@@ -1,6 +1,6 @@
 //! A listening address, as JavaScript holds it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,13 +37,14 @@ pub struct NativeListener(Rc<Inner>);
 
 struct Inner {
     env: Env,
-    listener: Rc<Listener>,
+    address: Address,
     on_link: Callback,
-    /// Of the descriptors that links come from, and of the alarm.
-    watches: RefCell<Vec<Watch>>,
+    /// `None` once it is closed.
+    listener: RefCell<Option<Rc<Listener>>>,
     /// Goes off when descriptors or memory may be there again. Made beforehand, since it needs a descriptor itself.
-    alarm: RefCell<Alarm>,
-    keeps_alive: Cell<bool>,
+    alarm: RefCell<Option<Alarm>>,
+    /// Of the descriptors that links come from, and then of the alarm.
+    watches: RefCell<Vec<Watch>>,
 }
 
 #[napi]
@@ -51,22 +52,22 @@ impl NativeListener {
     pub(crate) fn begin(env: Env, address: &Address, on_link: Callback) -> Result<Self, Fault> {
         let alarm = Alarm::new().map_err(|error| fault(&error))?;
         let listener = Rc::new(panpipe_link::listen(address).map_err(|error| fault(&error))?);
+        let (descriptors, bell) = (listener.descriptors(), Arc::clone(alarm.descriptor()));
         let inner = Rc::new(Inner {
             env,
-            listener: Rc::clone(&listener),
+            address: listener.address().clone(),
             on_link,
+            listener: RefCell::new(Some(Rc::clone(&listener))),
+            alarm: RefCell::new(Some(alarm)),
             watches: RefCell::new(Vec::new()),
-            alarm: RefCell::new(alarm),
-            keeps_alive: Cell::new(true),
         });
         let mut watches = Vec::new();
-        for descriptor in listener.descriptors() {
+        for descriptor in descriptors {
             let listening = Rc::clone(&inner);
             watches.push(Watch::new(env, &descriptor, READABLE, move || listening.on_readable())?);
         }
-        let alarm = Arc::clone(inner.alarm.borrow().descriptor());
         let listening = Rc::clone(&inner);
-        watches.push(Watch::new(env, &alarm, READABLE, move || listening.on_alarm())?);
+        watches.push(Watch::new(env, &bell, READABLE, move || listening.on_alarm())?);
         drop(inner.watches.replace(watches));
         OPEN.with_borrow_mut(|open| open.0.push(listener));
         Ok(NativeListener(inner))
@@ -75,7 +76,7 @@ impl NativeListener {
     /// The real address.
     #[napi(getter)]
     pub fn address(&self) -> String {
-        self.0.listener.address().text().to_string()
+        self.0.address.text().to_string()
     }
 
     /// Keeps the process alive for this listener.
@@ -98,12 +99,14 @@ impl NativeListener {
 }
 
 impl Inner {
-    fn on_readable(self: &Rc<Self>) {
+    fn on_readable(&self) {
         for _ in 0..LINKS_A_TURN {
-            match self.listener.accept() {
+            // The callback may have closed it.
+            let Some(listener) = self.listener.borrow().clone() else { return };
+            match listener.accept() {
                 Ok(Accepted::Link(link)) => {
                     // The address moves packets, and so do its links.
-                    let Ok(packets) = Packets::new(link, self.listener.address()) else { continue };
+                    let Ok(packets) = Packets::new(link, &self.address) else { continue };
                     call(self.env, &self.on_link, [value(self.env, NativeLink::new(self.env, packets))]);
                 }
                 Ok(Accepted::Nobody) => return,
@@ -120,12 +123,16 @@ impl Inner {
 
     /// Leaves those who wait alone until the alarm goes off.
     fn pause(&self, pause: Duration) {
-        self.alarm.borrow_mut().set(Instant::now() + pause);
+        if let Some(alarm) = &mut *self.alarm.borrow_mut() {
+            alarm.set(Instant::now() + pause);
+        }
         self.wait_for_links(false);
     }
 
     fn on_alarm(&self) {
-        self.alarm.borrow_mut().acknowledge();
+        if let Some(alarm) = &mut *self.alarm.borrow_mut() {
+            alarm.acknowledge();
+        }
         self.wait_for_links(true);
     }
 
@@ -138,7 +145,6 @@ impl Inner {
     }
 
     fn keep_alive(&self, keep: bool) {
-        self.keeps_alive.set(keep);
         for watch in &*self.watches.borrow() {
             watch.keep_alive(keep);
         }
@@ -146,7 +152,9 @@ impl Inner {
 
     fn close(&self) {
         drop(self.watches.take());
-        self.listener.close();
-        OPEN.with_borrow_mut(|open| open.0.retain(|listener| !Rc::ptr_eq(listener, &self.listener)));
+        drop(self.alarm.take());
+        let Some(listener) = self.listener.take() else { return };
+        OPEN.with_borrow_mut(|open| open.0.retain(|other| !Rc::ptr_eq(other, &listener)));
+        listener.close();
     }
 }

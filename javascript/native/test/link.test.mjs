@@ -322,6 +322,12 @@ test("a thousand links leave no descriptor", async (t) => {
   await until(() => descriptors() <= before, `${descriptors()} descriptors instead of ${before}`);
 });
 
+test("a hundred listeners leave no descriptor", async () => {
+  const before = descriptors();
+  for (let round = 0; round < 100; round++) native.listen(seqpacket(), () => {}).close();
+  assert.ok(descriptors() <= before, `${descriptors()} descriptors instead of ${before}`);
+});
+
 test("no child process inherits a descriptor", async (t) => {
   const before = new Set(readdirSync("/proc/self/fd"));
   const [ours, theirs] = await pair(t);
