@@ -246,3 +246,18 @@ test("sends that nobody awaits are bounded when the peer does not read", async (
   const codes = new Set(await Promise.all(outcomes));
   assert.deepEqual([...codes].sort(), ["busy", "closed", "sent"]);
 });
+
+test("a send that waits can be cancelled when its message is on its way too, and the message arrives whole", async () => {
+  const [peer, other, listener] = await joined();
+  const large = Buffer.alloc(8 << 20, "x");
+  const controller = new AbortController();
+  const sends = ["on its way", "waiting for room"].map(() => peer.send(large, { signal: controller.signal }));
+  setImmediate(() => controller.abort());
+  await assert.rejects(sends[0], { code: "cancelled", ran: "maybe" });
+  await assert.rejects(sends[1], { code: "cancelled", ran: "no" });
+  const after = peer.send("after");
+  assert.ok(large.equals(await other.recv()));
+  assert.equal(String(await other.recv()), "after");
+  await after;
+  await close(peer, other, listener);
+});
