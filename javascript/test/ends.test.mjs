@@ -261,3 +261,17 @@ test("a send that waits can be cancelled when its message is on its way too, and
   await after;
   await close(peer, other, listener);
 });
+
+test("sending without a pause to a peer that has gone comes to an end", async () => {
+  for (const size of [100, 50_000]) {
+    const { peer, socket, server } = await deaf();
+    socket.destroy();
+    await once(socket, "close");
+    const sendMany = async () => {
+      for (let count = 0; count < 10_000; count += 1) await peer.send(Buffer.alloc(size));
+    };
+    await assert.rejects(sendMany(), { code: "connection-lost" });
+    await peer.close();
+    server.close();
+  }
+});
