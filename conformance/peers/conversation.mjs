@@ -2,13 +2,21 @@
 
 import readline from "node:readline";
 
-/** The request: the one line that the suite writes to stdin. */
+const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+/** The next line that the suite writes to stdin; undefined at the end, and with it this process may end. */
+export async function nextLine() {
+  return (await lines.next()).value;
+}
+
+/** The request: the first line. */
 export async function readRequest() {
-  const lines = readline.createInterface({ input: process.stdin });
-  const line = await new Promise((resolve) => lines.once("line", resolve));
-  lines.close();
-  const request = JSON.parse(line);
-  request.texts = request.texts?.map((text) => Buffer.from(text, "hex"));
+  const request = JSON.parse(await nextLine());
+  request.texts = request.texts?.map((text) => {
+    const [part, times] = text.split("*");
+    const bytes = Buffer.from(part, "hex");
+    return Buffer.alloc(bytes.length * Number(times ?? 1), bytes);
+  });
   return request;
 }
 

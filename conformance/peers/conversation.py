@@ -13,6 +13,25 @@ class Request(dict[str, Any]):
         return cls(json.loads(sys.stdin.readline()))
 
 
+def texts_of(request: Request) -> list[bytes]:
+    parts = (text.partition("*") for text in request["texts"])
+    return [bytes.fromhex(part) * int(times or 1) for part, _, times in parts]
+
+
+class Progress:
+    """How many texts flows have sent and received on a connection."""
+
+    def __init__(self) -> None:
+        self.sent = self.received = 0
+
+
+class BrokenOff(Exception):
+    """What came in place of the message whose turn it was."""
+
+    def __init__(self, message: bytes | None) -> None:
+        self.message = message
+
+
 def tell(what: object) -> None:
     print(json.dumps(what), flush=True)
 

@@ -21,7 +21,7 @@ pub struct Serving {
 /// What a peer in the role `call` is asked for.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CallRequest {
-    /// The messages that jobs and answers name by their place; hexadecimal.
+    /// The messages that jobs and answers name by their place; hexadecimal, and `*N` if that comes N times.
     pub texts: Vec<String>,
     /// What to do, one after another.
     pub jobs: Vec<Job>,
@@ -32,12 +32,57 @@ pub struct CallRequest {
 pub struct Job {
     /// Whom to connect to.
     pub address: String,
-    /// Listen there instead, and stop at once.
+    /// Listen there instead: without steps stop at once, else say where and do them with whoever comes first.
     #[serde(default)]
     pub listen: bool,
-    /// A number calls with that text; `null` receives.
+    /// How many connections are opened before the steps are done on one after the other; 0 is 1.
     #[serde(default)]
-    pub steps: Vec<Option<usize>>,
+    pub connections: usize,
+    /// What to do.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+}
+
+/// A step on a connection.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Step {
+    /// Calls with that text.
+    Call(usize),
+    /// Receives.
+    Recv,
+    /// Tells what the steps have brought so far, and goes on when the suite has written a line.
+    Pause(Pause),
+    /// Calls with the first so many texts, all at once.
+    Calls {
+        /// How many.
+        calls: usize,
+    },
+    /// Sends and receives, both at once.
+    Flow(Flow),
+}
+
+/// The word for a pause.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum Pause {
+    /// It.
+    #[serde(rename = "pause")]
+    Pause,
+}
+
+/// Messages both ways: the first texts in turn, and where the last flow of this connection left off.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Flow {
+    /// How many to send.
+    pub send: usize,
+    /// How many to receive; each must be the text whose turn it is.
+    pub recv: usize,
+    /// How many texts take turns.
+    pub of: usize,
+    /// Milliseconds after which a send or receive is given up, and with it its direction of the flow; 0 is never.
+    ///
+    /// The next flow does not send again what was given up, and waits again for what was not received.
+    pub within: u64,
 }
 
 /// How a job went: an answer a step, or why there is no connection.
@@ -61,6 +106,15 @@ pub enum Answer {
     Text(usize),
     /// Another message; hexadecimal.
     Other(String),
+    /// Those of calls made at once.
+    Many(Vec<Answer>),
+    /// What a flow did before it was done or gave up; any other answer is what broke it off.
+    Flowed {
+        /// Messages.
+        sent: usize,
+        /// Messages.
+        received: usize,
+    },
     /// An error.
     Failure(Failure),
     /// The peer has closed.
@@ -81,7 +135,22 @@ pub struct Failure {
 impl CallRequest {
     /// The texts as bytes.
     pub fn decoded_texts(&self) -> Vec<Vec<u8>> {
-        self.texts.iter().map(|text| from_hex(text)).collect()
+        let decode = |text: &String| match text.split_once('*') {
+            Some((part, times)) => from_hex(part).repeat(times.parse().unwrap_or_default()),
+            None => from_hex(text),
+        };
+        self.texts.iter().map(decode).collect()
+    }
+}
+
+impl Failure {
+    /// An error as a user of Rust sees it.
+    pub fn of(error: &panpipe::Error) -> Self {
+        let ran = match error.may_have_run() {
+            panpipe::Ran::No => "no",
+            panpipe::Ran::Maybe => "maybe",
+        };
+        Failure { code: error.code().to_owned(), ran: Some(ran.to_owned()), text: error.to_string() }
     }
 }
 
@@ -134,6 +203,14 @@ pub fn tell(what: &impl Serialize) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", serde_json::to_string(what)?)?;
     stdout.flush()
+}
+
+/// Waits until the suite writes a line, at a pause.
+///
+/// # Errors
+/// When stdin cannot be read.
+pub fn wait_for_line() -> std::io::Result<()> {
+    std::io::stdin().read_line(&mut String::new()).map(drop)
 }
 
 /// Waits until the suite closes this peer's stdin: it wants no more, or it has gone.

@@ -107,15 +107,19 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
   /**
    * Sends a message that nobody waits for; done once there is room for more, and `message` may be changed again.
    *
+   * One that was cancelled with `ran` `maybe` is on its way, and one of 16 KiB or more must not be changed.
    * Rejects with `connection-lost`, `too-large`, `unsupported`, `busy` (65,536 messages wait for room), `cancelled`, `closed`, `io`.
    */
   send(message: Uint8Array | string, options?: { signal?: AbortSignal | undefined }): Promise<void> {
     const doing = `sending to ${this.address}`;
     const bytes = this.#sender.admit(doing, message, options?.signal, false);
     if (bytes instanceof PanpipeError) return Promise.reject(bytes);
-    if (!this.#sender.congested) return this.#sender.send(bytes);
+    const { congested } = this.#sender;
+    if (!congested && this.#sender.send(bytes)) return done;
     const promise = awaited() as Promise<unknown> as Promise<void>;
-    this.#sender.queue(bytes, waiterOf(doing, Infinity, options?.signal, this.#abandon), false);
+    const waiter = waiterOf(doing, Infinity, options?.signal, this.#abandon);
+    if (congested) this.#sender.queue(bytes, waiter, false);
+    else this.#sender.tellWhenWritten(waiter);
     return promise;
   }
 

@@ -33,8 +33,8 @@ interface Unsent {
 export class Sender {
   readonly #outbox: Outbox;
   readonly #unsent = new Fifo<Unsent>();
-  // Those whose message the system still reads.
-  readonly #unwritten = new Fifo<{ resolve: () => void; reject: (error: PanpipeError) => void }>();
+  // Those whose message the system still reads, but for who gave up.
+  readonly #unwritten = new Fifo<Waiter>();
   #flushScheduled = false;
 
   constructor(
@@ -106,13 +106,20 @@ export class Sender {
     this.#write(message, atOnce);
   }
 
-  /** Sends an admitted message now; done when its memory is the caller's again. */
-  send(message: Uint8Array): Promise<void> {
+  /** Sends an admitted message now; whether its memory is the caller's again, of which otherwise `tellWhenWritten` tells. */
+  send(message: Uint8Array): boolean {
     const first = !this.#flushScheduled;
     this.#write(message, first);
     // What more this turn sends is written at its end.
     if (first) this.#scheduleFlush();
-    return message.length >= byReference ? this.#written() : done;
+    if (message.length < byReference) return true;
+    this.flush();
+    return this.link.pending === 0;
+  }
+
+  /** Settles `waiter` when the system has taken all that was sent. */
+  tellWhenWritten(waiter: Waiter): void {
+    this.#unwritten.push(waiter);
   }
 
   /** Sends an admitted reply, with all others of this turn. */
@@ -143,8 +150,13 @@ export class Sender {
     this.#settleUnwritten(fault);
   }
 
-  /** Gives up for one who waits for room; answers whether there was such a one. */
+  /** Gives up for one who waits to send, though what is on its way stays so; answers whether there was such a one. */
   abandon(waiter: Waiter, fault: Fault): boolean {
+    if (this.#unwritten.remove(waiter)) {
+      waiter.settled = true;
+      waiter.reject(fault.during(waiter.doing, this.session.address, "maybe"));
+      return true;
+    }
     return this.#unsent.size > 0 && this.#rejectUnsent(fault, (each) => each === waiter);
   }
 
@@ -183,17 +195,11 @@ export class Sender {
     this.release();
   };
 
-  #written(): Promise<void> {
-    this.flush();
-    if (this.link.pending === 0) return done;
-    return new Promise((resolve, reject) => this.#unwritten.push({ resolve, reject }));
-  }
-
   #settleUnwritten(fault: Fault | null): void {
-    const { address } = this.session;
-    for (let each = this.#unwritten.shift(); each !== undefined; each = this.#unwritten.shift()) {
-      if (fault === null) each.resolve();
-      else each.reject(fault.during(`sending to ${address}`, address, "maybe"));
+    for (let waiter = this.#unwritten.shift(); waiter !== undefined; waiter = this.#unwritten.shift()) {
+      waiter.settled = true;
+      if (fault === null) waiter.resolve(null);
+      else waiter.reject(fault.during(waiter.doing, this.session.address, "maybe"));
     }
   }
 
@@ -206,12 +212,12 @@ export class Sender {
         waiter.reject(refusal);
       } else if (isCall) {
         this.call(message, waiter);
-      } else {
+      } else if (this.send(message)) {
         waiter.settled = true;
-        this.send(message).then(() => waiter.resolve(null), waiter.reject);
+        waiter.resolve(null);
+      } else {
+        this.tellWhenWritten(waiter);
       }
     }
   }
 }
-
-const done = Promise.resolve();

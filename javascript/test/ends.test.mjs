@@ -246,3 +246,32 @@ test("sends that nobody awaits are bounded when the peer does not read", async (
   const codes = new Set(await Promise.all(outcomes));
   assert.deepEqual([...codes].sort(), ["busy", "closed", "sent"]);
 });
+
+test("a send that waits can be cancelled when its message is on its way too, and the message arrives whole", async () => {
+  const [peer, other, listener] = await joined();
+  const large = Buffer.alloc(8 << 20, "x");
+  const controller = new AbortController();
+  const sends = ["on its way", "waiting for room"].map(() => peer.send(large, { signal: controller.signal }));
+  setImmediate(() => controller.abort());
+  await assert.rejects(sends[0], { code: "cancelled", ran: "maybe" });
+  await assert.rejects(sends[1], { code: "cancelled", ran: "no" });
+  const after = peer.send("after");
+  assert.ok(large.equals(await other.recv()));
+  assert.equal(String(await other.recv()), "after");
+  await after;
+  await close(peer, other, listener);
+});
+
+test("sending without a pause to a peer that has gone comes to an end", async () => {
+  for (const size of [100, 50_000]) {
+    const { peer, socket, server } = await deaf();
+    socket.destroy();
+    await once(socket, "close");
+    const sendMany = async () => {
+      for (let count = 0; count < 10_000; count += 1) await peer.send(Buffer.alloc(size));
+    };
+    await assert.rejects(sendMany(), { code: "connection-lost" });
+    await peer.close();
+    server.close();
+  }
+});

@@ -9,7 +9,7 @@ use std::thread;
 
 use panpipe::ErrorKind;
 use panpipe_conformance::{
-    Answer, CallRequest, Failure, Job, Outcome, ServeRequest, Serving, read_request, tell, wait_for_end,
+    Answer, CallRequest, Failure, Job, Outcome, ServeRequest, Serving, Step, read_request, tell, wait_for_end,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -84,11 +84,11 @@ fn call_with_panpipe(command: &str, job: &Job, texts: &[Vec<u8>]) -> Result<Outc
         return listen_with_panpipe(command, &job.address);
     }
     // A job without steps only connects; the command cannot, so it says something too.
-    let steps = if job.steps.is_empty() { &[Some(0)] } else { &job.steps[..] };
+    let steps = if job.steps.is_empty() { &[Step::Call(0)] } else { &job.steps[..] };
     let mut answers = Vec::new();
     for step in steps {
-        let Some(text) = step else {
-            answers.push(Answer::Failure(failure(None, b"panpipe call cannot receive without calling")));
+        let Step::Call(text) = step else {
+            answers.push(Answer::Failure(failure(None, b"panpipe call can only call")));
             continue;
         };
         let text = &texts[*text];
@@ -146,7 +146,8 @@ fn call_with_nc(job: &Job, texts: &[Vec<u8>]) -> Result<Outcome> {
     let tail: &[u8] = if options.contains("framing=lines") { b"\n" } else { b"" };
     let mut answers = Vec::new();
     for step in &job.steps {
-        let text = &texts[step.ok_or("nc is only asked to call")?];
+        let Step::Call(text) = step else { return Err("nc is only asked to call".into()) };
+        let text = &texts[*text];
         let mut nc = Command::new("nc");
         match place.split_once(':') {
             Some(("tcp", target)) => {

@@ -120,7 +120,7 @@ fn invalid(action: &str) -> std::io::Result<Vec<Row>> {
 }
 
 fn check(peer: Peer, listen: bool, rows: &[Row]) -> Result<(), String> {
-    let job = |row: &Row| Job { address: row.address.clone(), listen, steps: Vec::new() };
+    let job = |row: &Row| Job { address: row.address.clone(), listen, ..Job::default() };
     let outcomes = peer.call_without_privilege(&[b"Hello, server!".to_vec()], rows.iter().map(job).collect())?;
     let told = |(row, outcome): (&Row, &Result<Outcome, String>)| {
         format!("{:?} is {}, not {outcome:?}", row.address, row.code)

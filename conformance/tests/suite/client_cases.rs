@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
-use panpipe_conformance::{Answer, Failure, Job, Outcome};
+use panpipe_conformance::{Answer, Failure, Flow, Job, Outcome, Step};
 
 use crate::Case;
 use crate::peer::{Outcomes, PANPIPE_CLIENTS};
 use crate::place::Folder;
-use crate::stream::{Listener, Stream};
+use crate::stream::{Listener, Stream, frame};
 
 /// What the server does with each connection.
 #[derive(Clone, Copy)]
@@ -18,36 +19,77 @@ enum Server {
     Answers(usize, &'static [u8]),
     /// The same, and stays.
     AnswersAndStays(usize, &'static [u8]),
+    /// Answers each message with itself, cut where it says: `cut 01` after one byte.
+    Cuts,
+    /// Sends the first text again and again, cut at every position, and its rest when the client has sent it too.
+    CutsAndWaits,
     /// Is gone before anybody connects.
     Gone,
 }
 
-use Server::{Answers, AnswersAndStays, Gone};
+use Server::{Answers, AnswersAndStays, Cuts, CutsAndWaits, Gone};
 
 /// What a step must bring.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Want {
     Text(usize),
     Closed,
+    /// Messages sent and received.
+    Flows(usize, usize),
     /// Code, and whether the server may have run it.
     Fails(&'static str, &'static str),
 }
 
-use Want::{Closed, Fails, Text};
+use Want::{Closed, Fails, Flows, Text};
 
 struct ClientCase {
     name: &'static str,
     options: &'static str,
     server: Server,
-    steps: &'static [Option<usize>],
+    steps: &'static [Step],
     want: &'static [Want],
 }
 
 /// The messages that the steps name.
 const TEXTS: &[&str] = &["Hello, server!", "HELLO, SERVER!", "four", "grüße"];
-const HELLO: Option<usize> = Some(0);
-const FOUR: Option<usize> = Some(2);
-const RECV: Option<usize> = None;
+const HELLO: Step = Step::Call(0);
+const FOUR: Step = Step::Call(2);
+const RECV: Step = Step::Recv;
+
+/// `cut 01` with its head has one byte more.
+const CUTS: usize = 26;
+const FIRST_CUT: usize = TEXTS.len() + 2;
+/// The first text with its head has one byte more.
+const WAITING_CUTS: usize = 17;
+const GIVES_UP: u64 = 10;
+
+const CUT_STEPS: [Step; CUTS] = {
+    let mut steps = [RECV; CUTS];
+    let mut number = 0;
+    while number < CUTS {
+        steps[number] = Step::Call(FIRST_CUT + number);
+        number += 1;
+    }
+    steps
+};
+
+const CUT_WANT: [Want; CUTS] = {
+    let mut want = [Closed; CUTS];
+    let mut number = 0;
+    while number < CUTS {
+        want[number] = Text(FIRST_CUT + number);
+        number += 1;
+    }
+    want
+};
+
+const fn flow(send: usize, recv: usize, within: u64) -> Step {
+    Step::Flow(Flow { send, recv, of: 1, within })
+}
+
+/// For each cut: gives up on receiving, sends, receives.
+const WAITING_STEPS: [[Step; 3]; WAITING_CUTS] = [[flow(0, 1, GIVES_UP), flow(1, 0, 0), flow(0, 1, 0)]; WAITING_CUTS];
+const WAITING_WANT: [[Want; 3]; WAITING_CUTS] = [[Flows(0, 0), Flows(1, 0), Flows(0, 1)]; WAITING_CUTS];
 
 const CASES: &[ClientCase] = &[
     ClientCase {
@@ -103,14 +145,14 @@ const CASES: &[ClientCase] = &[
         name: "what_a_count_cannot_hold_is_too_large",
         options: "framing=length:u8",
         server: AnswersAndStays(256, b""),
-        steps: &[Some(4)],
+        steps: &[Step::Call(4)],
         want: &[Fails("too-large", "no")],
     },
     ClientCase {
         name: "what_a_framing_cannot_carry_is_unsupported",
         options: "framing=lines",
         server: AnswersAndStays(7, b""),
-        steps: &[Some(5)],
+        steps: &[Step::Call(5)],
         want: &[Fails("unsupported", "no")],
     },
     ClientCase {
@@ -145,7 +187,7 @@ const CASES: &[ClientCase] = &[
         name: "text_mode_has_strings",
         options: "framing=lines&text=true",
         server: AnswersAndStays(8, "grüße\n".as_bytes()),
-        steps: &[Some(3)],
+        steps: &[Step::Call(3)],
         want: &[Text(3)],
     },
     ClientCase {
@@ -154,6 +196,20 @@ const CASES: &[ClientCase] = &[
         server: AnswersAndStays(15, b"HELL\xff\nfour\n"),
         steps: &[HELLO, RECV],
         want: &[Fails("bad-peer", "maybe"), Text(2)],
+    },
+    ClientCase {
+        name: "a_message_cut_at_any_position_is_whole",
+        options: "framing=content-length",
+        server: Cuts,
+        steps: &CUT_STEPS,
+        want: &CUT_WANT,
+    },
+    ClientCase {
+        name: "cancel_of_a_recv_inside_a_message",
+        options: "framing=length",
+        server: CutsAndWaits,
+        steps: WAITING_STEPS.as_flattened(),
+        want: WAITING_WANT.as_flattened(),
     },
     ClientCase { name: "nobody_listens_is_refused", options: "framing=lines", server: Gone, steps: &[], want: &[] },
 ];
@@ -186,7 +242,8 @@ pub(crate) fn cases(folder: &Arc<Folder>) -> Vec<Case> {
 
 fn texts() -> Vec<Vec<u8>> {
     let texts = TEXTS.iter().map(|text| text.as_bytes().to_vec());
-    texts.chain([vec![b'a'; 256], b"a line\nand another".to_vec()]).collect()
+    let cuts = (1..=CUTS).map(|cut| format!("cut {cut:02}").into_bytes());
+    texts.chain([vec![b'a'; 256], b"a line\nand another".to_vec()]).chain(cuts).collect()
 }
 
 fn start_all(place: &str, folder: &Folder) -> std::io::Result<Vec<String>> {
@@ -213,11 +270,33 @@ fn start(case: &'static ClientCase, place: &str, folder: &Folder) -> std::io::Re
 
 impl Server {
     fn converse(self, mut stream: Stream) -> std::io::Result<()> {
-        let (Answers(count, reply) | AnswersAndStays(count, reply)) = self else { return Ok(()) };
-        stream.read_exact(&mut vec![0; count])?;
-        stream.write_all(reply)?;
-        if let AnswersAndStays(..) = self {
-            stream.read_rest()?;
+        match self {
+            Answers(count, reply) | AnswersAndStays(count, reply) => {
+                stream.read_exact(&mut vec![0; count])?;
+                stream.write_all(reply)?;
+                if let AnswersAndStays(..) = self {
+                    stream.read_rest()?;
+                }
+            }
+            Cuts => loop {
+                let mut message = [0; CUTS + 1];
+                stream.read_exact(&mut message)?;
+                let cut = message[CUTS - 1..].iter().fold(0, |cut, digit| 10 * cut + usize::from(digit & 15));
+                stream.write_all(&message[..cut])?;
+                // So long that a client that waits has read what there is.
+                thread::sleep(Duration::from_millis(2));
+                stream.write_all(&message[cut..])?;
+            },
+            CutsAndWaits => {
+                let message = frame(TEXTS[0]);
+                for cut in 1..=WAITING_CUTS {
+                    stream.write_all(&message[..cut])?;
+                    stream.read_exact(&mut vec![0; message.len()])?;
+                    stream.write_all(&message[cut..])?;
+                }
+                stream.read_rest()?;
+            }
+            Gone => {}
         }
         Ok(())
     }
@@ -234,8 +313,8 @@ fn jobs(addresses: &[String]) -> Vec<Job> {
 
 fn check(case: &ClientCase, address: &str, outcome: &Outcome) -> Result<(), String> {
     let answers = match (outcome, case.server) {
-        (Outcome::Opened { answers }, Answers(..) | AnswersAndStays(..)) => answers,
         (Outcome::Failed(failure), Gone) => return check_failure(failure, address, "refused", "no"),
+        (Outcome::Opened { answers }, server) if !matches!(server, Gone) => answers,
         _ => return Err(format!("{outcome:?}")),
     };
     if answers.len() != case.want.len() {
@@ -245,6 +324,7 @@ fn check(case: &ClientCase, address: &str, outcome: &Outcome) -> Result<(), Stri
         match (answer, want) {
             (Answer::Text(text), Text(wanted)) if text == wanted => {}
             (Answer::Closed, Closed) => {}
+            (Answer::Flowed { sent, received }, Flows(sends, receives)) if (sent, received) == (sends, receives) => {}
             (Answer::Failure(failure), Fails(code, ran)) => check_failure(failure, address, code, ran)?,
             _ => return Err(format!("{want:?} is wanted, not {answer:?}")),
         }

@@ -1,6 +1,6 @@
 //! The founding example, literally: no panpipe on either side, port 9999.
 
-use panpipe_conformance::{Answer, Job, Outcome};
+use panpipe_conformance::{Answer, Job, Outcome, Step};
 
 use crate::Case;
 use crate::peer::{CLIENTS, SERVERS};
@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
             serve(0)
         })?;
         let texts = [b"Hello, server!".to_vec(), b"HELLO, SERVER!".to_vec()];
-        let job = Job { address: server.places[0].address.clone(), steps: vec![Some(0)], ..Job::default() };
+        let job = Job { address: server.places[0].address.clone(), steps: vec![Step::Call(0)], ..Job::default() };
         match &client.call(&texts, vec![job])?[..] {
             [Ok(Outcome::Opened { answers })] if *answers == [Answer::Text(1)] => Ok(()),
             outcome => Err(format!("{outcome:?}")),

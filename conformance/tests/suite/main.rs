@@ -2,6 +2,7 @@
 
 mod bad_addresses;
 mod client_cases;
+mod connection_cases;
 mod founding;
 mod pairing;
 mod peer;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         cases.extend(pairing::cases(&folder, &mut skips));
         cases.extend(skips.remove_from(server_cases::cases(&folder)));
         cases.extend(skips.remove_from(client_cases::cases(&folder)));
+        cases.extend(connection_cases::cases(&folder, &mut skips));
         cases.extend(skips.remove_from(bad_addresses::cases(&folder)));
         skips.finish(arguments.list).map(|()| cases)
     }) {

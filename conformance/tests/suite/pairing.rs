@@ -3,7 +3,7 @@
 use std::iter::once;
 use std::sync::{Arc, OnceLock};
 
-use panpipe_conformance::{Answer, Job, Outcome, Serving};
+use panpipe_conformance::{Answer, Job, Outcome, Serving, Step};
 
 use crate::Case;
 use crate::peer::{CLIENTS, Outcomes, SERVERS, Server};
@@ -124,7 +124,7 @@ impl Pairing {
         let met = rows.zip(&serving.places).filter(|((_, row), _)| row.met.contains(&(server, client)));
         let job = |((row, _), Serving { address, .. }): ((usize, &Row), &Serving)| Job {
             address: address.clone(),
-            steps: self.asked(row).into_iter().map(|message| Some(2 * message)).collect(),
+            steps: self.asked(row).into_iter().map(|message| Step::Call(2 * message)).collect(),
             ..Job::default()
         };
         CLIENTS[client].call(&self.texts(), met.map(job).collect())

@@ -27,7 +27,8 @@ enum Program {
     Python(&'static str),
     /// A script in `peers/`.
     Node(&'static str),
-    Rust,
+    /// The path of one of this package.
+    Rust(&'static str),
     /// What `command_peer` is to do with the `panpipe` command.
     Command(&'static str),
     Nc,
@@ -38,7 +39,9 @@ const PYTHON_BLOCKING: Peer = Peer { name: "python_blocking", program: Program::
 const PYTHON_ASYNCIO: Peer = Peer { name: "python_asyncio", program: Program::Python("python_asyncio.py") };
 const NODE: Peer = Peer { name: "node", program: Program::Node("node.mjs") };
 const NODE_PLAIN: Peer = Peer { name: "node_plain", program: Program::Node("node_plain.mjs") };
-const RUST: Peer = Peer { name: "rust", program: Program::Rust };
+pub(crate) const RUST: Peer = Peer { name: "rust", program: Program::Rust(env!("CARGO_BIN_EXE_rust_peer")) };
+const RUST_BLOCKING: Peer =
+    Peer { name: "rust_blocking", program: Program::Rust(env!("CARGO_BIN_EXE_rust_blocking_peer")) };
 const COMMAND_UPPER: Peer = Peer { name: "command_upper", program: Program::Command("upper") };
 const COMMAND_PROGRAM: Peer = Peer { name: "command_program", program: Program::Command("program") };
 const COMMAND: Peer = Peer { name: "command", program: Program::Command("panpipe") };
@@ -46,10 +49,13 @@ const NC: Peer = Peer { name: "nc", program: Program::Nc };
 
 /// The servers, and the clients; the first of each has no panpipe.
 pub(crate) const SERVERS: &[Peer] =
-    &[PYTHON_PLAIN, PYTHON_BLOCKING, PYTHON_ASYNCIO, NODE, RUST, COMMAND_UPPER, COMMAND_PROGRAM];
-pub(crate) const CLIENTS: &[Peer] = &[NODE_PLAIN, NC, NODE, PYTHON_BLOCKING, PYTHON_ASYNCIO, RUST, COMMAND];
+    &[PYTHON_PLAIN, PYTHON_BLOCKING, PYTHON_ASYNCIO, NODE, RUST, RUST_BLOCKING, COMMAND_UPPER, COMMAND_PROGRAM];
+pub(crate) const CLIENTS: &[Peer] =
+    &[NODE_PLAIN, NC, NODE, PYTHON_BLOCKING, PYTHON_ASYNCIO, RUST, RUST_BLOCKING, COMMAND];
 pub(crate) const PANPIPE_SERVERS: &[Peer] = SERVERS.split_at(1).1;
 pub(crate) const PANPIPE_CLIENTS: &[Peer] = CLIENTS.split_at(2).1;
+/// Those who listen and then do steps as a client does.
+pub(crate) const PANPIPE_LISTENERS: &[Peer] = PANPIPE_CLIENTS.split_last().expect("the command is last").1;
 
 /// How each job went.
 pub(crate) type Outcomes = Vec<Result<Outcome, String>>;
@@ -92,6 +98,11 @@ impl Peer {
         Ok((0..count).map(|_| process.next_answer()).collect())
     }
 
+    /// Has it do `jobs`, which pause; the texts as a request names them.
+    pub(crate) fn converse(&self, texts: Vec<String>, jobs: Vec<Job>) -> Result<Process, String> {
+        Process::start(self.command("call")?, self.name, &CallRequest { texts, jobs })
+    }
+
     /// The command that takes this peer's part; the error says how to get what is missing.
     fn command(&self, role: &str) -> Result<Command, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -107,7 +118,7 @@ impl Peer {
                 existing(root.join("node_modules/panpipe/dist/index.js"), "make build")?;
                 (node, vec![script(name), role.into()])
             }
-            Program::Rust => (env!("CARGO_BIN_EXE_rust_peer").into(), vec![role.into()]),
+            Program::Rust(path) => (path.into(), vec![role.into()]),
             Program::Command(kind) => {
                 (env!("CARGO_BIN_EXE_command_peer").into(), vec![role.into(), kind.into(), panpipe_command()?])
             }
@@ -152,7 +163,7 @@ pub(crate) struct Server {
 }
 
 /// A running peer program. Dropping it closes its stdin, which ends it.
-struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -192,7 +203,23 @@ impl Process {
         })
     }
 
-    fn next_answer<T: DeserializeOwned>(&self) -> Result<T, String> {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends a pause.
+    pub(crate) fn go_on(&mut self) -> Result<(), String> {
+        let stdin = self.stdin.as_mut().ok_or("its stdin is closed")?;
+        stdin.write_all(b"\n").map_err(|reason| format!("telling {} to go on: {reason}", self.name))
+    }
+
+    /// Ends it in the middle, with SIGKILL.
+    pub(crate) fn kill(&mut self) -> Result<(), String> {
+        self.child.kill().map_err(|reason| reason.to_string())
+    }
+
+    /// What it tells next.
+    pub(crate) fn next_answer<T: DeserializeOwned>(&self) -> Result<T, String> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.recv_timeout(self.deadline.saturating_duration_since(Instant::now()));
         let answer = line.map_err(|missing| missing.to_string());

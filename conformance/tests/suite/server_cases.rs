@@ -24,7 +24,15 @@ const fn case(name: &'static str, options: &'static str, check: fn(&Serving) -> 
 }
 
 const CASES: &[ServerCase] = &[
-    case("many_clients_at_once", "framing=length", many_clients_at_once),
+    case("two_hundred_clients_at_once", "framing=length", two_hundred_clients_at_once),
+    case("a_message_cut_at_every_position_is_whole", "framing=length", |server| {
+        cut_at_every_position(server, b"\0\0\0\x06cut me", b"\0\0\0\x06CUT ME", &frame("x"), &frame("X"))
+    }),
+    case("a_head_cut_at_every_position_is_whole", "framing=content-length", |server| {
+        let [small, large] = ["x", "X"].map(|text| format!("Content-Length: 1\r\n\r\n{text}").into_bytes());
+        let reply = b"Content-Length: 6\r\n\r\nCUT ME";
+        cut_at_every_position(server, b"Content-Length: 6\r\n\r\ncut me", reply, &small, &large)
+    }),
     case("a_slow_and_a_silent_client_delay_nobody", "framing=length", a_slow_and_a_silent_client_delay_nobody),
     case("half_close_is_answered", "framing=length", half_close_is_answered),
     case("closing_between_messages_is_closed_in_return", "framing=length", closing_between_messages),
@@ -39,6 +47,12 @@ const CASES: &[ServerCase] = &[
         name: "a_length_of_2_pow_32_minus_1_and_2_pow_63_costs_no_memory",
         options: "framing=length:u64&max=8GiB",
         check: a_huge_length_costs_no_memory,
+        alone: true,
+    },
+    ServerCase {
+        name: "a_client_that_does_not_read_its_replies_costs_no_memory",
+        options: "framing=length",
+        check: a_client_that_does_not_read_costs_no_memory,
         alone: true,
     },
 ];
@@ -73,9 +87,9 @@ fn serve(peer: Peer, place: &str, cases: &[ServerCase], folder: &Folder) -> Resu
     peer.serve(cases.iter().map(address).collect::<Result<_, _>>()?)
 }
 
-fn many_clients_at_once(server: &Serving) -> std::io::Result<()> {
-    let text = |client: usize, round: usize| format!("client {client} of fifty, round {round}");
-    let mut clients = (0..50).map(|_| Stream::connect(&server.address)).collect::<Result<Vec<_>, _>>()?;
+fn two_hundred_clients_at_once(server: &Serving) -> std::io::Result<()> {
+    let text = |client: usize, round: usize| format!("client {client} of 200, round {round}");
+    let mut clients = (0..200).map(|_| Stream::connect(&server.address)).collect::<Result<Vec<_>, _>>()?;
     for round in 0..3 {
         let frames: Vec<_> = (0..clients.len()).map(|client| frame(&text(client, round))).collect();
         for (client, frame) in clients.iter_mut().zip(&frames) {
@@ -87,6 +101,25 @@ fn many_clients_at_once(server: &Serving) -> std::io::Result<()> {
         for (number, client) in clients.iter_mut().enumerate() {
             assert_eq!(client.receive()?, text(number, round).to_uppercase());
         }
+    }
+    Ok(())
+}
+
+/// Where the other end of a witness is answered, the server has looked at all that came before.
+fn cut_at_every_position(
+    server: &Serving,
+    request: &[u8],
+    reply: &[u8],
+    ask_witness: &[u8],
+    told_witness: &[u8],
+) -> std::io::Result<()> {
+    let (mut client, mut witness) = (Stream::connect(&server.address)?, Stream::connect(&server.address)?);
+    for cut in 1..request.len() {
+        client.write_all(&request[..cut])?;
+        witness.write_all(ask_witness)?;
+        assert_eq!(witness.read_bytes(told_witness.len())?, told_witness);
+        client.write_all(&request[cut..])?;
+        assert_eq!(client.read_bytes(reply.len())?, reply, "cut after {cut} bytes");
     }
     Ok(())
 }
@@ -193,8 +226,30 @@ fn a_huge_length_costs_no_memory(server: &Serving) -> std::io::Result<()> {
     Ok(())
 }
 
+fn a_client_that_does_not_read_costs_no_memory(server: &Serving) -> std::io::Result<()> {
+    const MOST: u64 = 24 << 20;
+    const MESSAGES: usize = 1_500;
+    let text = "x".repeat(60_000);
+    let mut client = Stream::connect(&server.address)?;
+    client.send(&[&text])?;
+    assert!(client.receive()? == text.to_uppercase());
+    let before = memory(server.pid, "VmRSS")?;
+    // From here on the peak counts (proc_pid_clear_refs(5)).
+    std::fs::write(format!("/proc/{}/clear_refs", server.pid), "5")?;
+    client.limit_writes(Duration::from_millis(300))?;
+    let sent = (0..MESSAGES).take_while(|_| client.send(&[&text]).is_ok()).count();
+    assert!(sent < MESSAGES, "the server took in {sent} messages");
+    let grown = memory(server.pid, "VmHWM")?.saturating_sub(before);
+    assert!(grown <= MOST, "the server grew by {grown} bytes");
+    // It was only waiting.
+    for _ in 0..sent.min(50) {
+        assert!(client.receive()? == text.to_uppercase());
+    }
+    Ok(())
+}
+
 /// A line of /proc/PID/status, in bytes.
-fn memory(pid: u32, name: &str) -> std::io::Result<u64> {
+pub(crate) fn memory(pid: u32, name: &str) -> std::io::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.strip_suffix("kB"));
     line.and_then(|line| line.trim().parse::<u64>().ok())

@@ -56,6 +56,20 @@ impl Stream {
         Ok(String::from_utf8_lossy(&message).into_owned())
     }
 
+    pub(crate) fn read_bytes(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Lets a write that makes no way for so long fail.
+    pub(crate) fn limit_writes(&self, longest: Duration) -> Result<()> {
+        match self {
+            Stream::Tcp(socket) => socket.set_write_timeout(Some(longest)),
+            Stream::Unix(socket) => socket.set_write_timeout(Some(longest)),
+        }
+    }
+
     /// Reads to the end; a reset is an end too, after which nothing can be told any more.
     pub(crate) fn read_rest(&mut self) -> Result<Vec<u8>> {
         let mut rest = Vec::new();

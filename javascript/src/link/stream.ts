@@ -31,6 +31,8 @@ export class StreamLink implements Link {
   readonly remote: Remote;
   #events: LinkEvents | null = null;
   #over = false;
+  // A write has failed, and Node will say so in the next tick.
+  #failing = false;
   // What broke it before anybody had started it.
   #broken: Fault | null = null;
   #handed = 0;
@@ -43,13 +45,20 @@ export class StreamLink implements Link {
     readonly options: StreamOptions,
   ) {
     this.remote = options.remote;
-    const lost = (error: Error) => this.#lose(classify(error));
-    input.on("error", lost);
-    if ((output as unknown) !== input) output.on("error", (error) => this.#events?.onOutputLost(classify(error)));
+    input.on("error", (error) => {
+      this.#failing = false;
+      this.#lose(classify(error));
+    });
+    if ((output as unknown) === input) return;
+    output.on("error", (error) => {
+      this.#failing = false;
+      this.#events?.onOutputLost(classify(error));
+    });
   }
 
   get pending(): number {
-    return this.output.writableLength;
+    // Whoever sends without end lets no tick come, so that it must wait for this one.
+    return this.#failing ? Infinity : this.output.writableLength;
   }
 
   get left(): number {
@@ -79,8 +88,10 @@ export class StreamLink implements Link {
       this.output.write(part, this.#written);
     }
     if (parts.length > 1) this.output.uncork();
-    if (this.output.errored) this.#save();
-    else if (atOnce) this.#begun = this.#handed;
+    if (this.output.errored) {
+      this.#failing = true;
+      this.#save();
+    } else if (atOnce) this.#begun = this.#handed;
   }
 
   pause(): void {
