@@ -29,6 +29,8 @@ pub use transport::{
     parse,
 };
 
+mod whole_writes;
+
 pub use panpipe_wire::{
     Address, COMMON_OPTIONS, CallId, Error, ErrorKind, Event, FramingInfo, Method, OptionInfo, Ran, Result, framings,
 };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use panpipe_wire::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown, sockopt};
@@ -31,6 +32,8 @@ pub struct Link {
     reader: Arc<OwnedFd>,
     /// Whether anything can be read: not from the writing end of a pipe.
     has_input: bool,
+    /// Why it moves bytes only one way, where that is so.
+    one_way: Option<&'static str>,
     /// `None` once the output has ended on a link whose writer is a descriptor of its own.
     writer: Option<Arc<OwnedFd>>,
     kind: Kind,
@@ -39,6 +42,12 @@ pub struct Link {
     reads_may_wait: bool,
     /// Whether a browser can be made to connect here.
     browsers_reach_it: bool,
+    /// Whether a first writer may still come, so that reading nothing is not the end yet.
+    awaits_a_writer: bool,
+    /// What a write may hold at most so that the system takes it whole or not at all, where others write too.
+    whole_writes: Option<usize>,
+    /// Given back when the link is closed.
+    held: Option<Box<dyn Send + Sync>>,
     forks: u64,
 }
 
@@ -59,11 +68,15 @@ impl Link {
         Link {
             reader: Arc::clone(&socket),
             has_input: true,
+            one_way: None,
             writer: Some(socket),
             kind: Kind::Stream,
             is_inherited: false,
             reads_may_wait: false,
             browsers_reach_it: false,
+            awaits_a_writer: false,
+            whole_writes: None,
+            held: None,
             forks: fork::watch(),
         }
     }
@@ -116,16 +129,65 @@ impl Link {
         let has_output = fcntl_getfl(&writer)? & OFlags::RWMODE != OFlags::RDONLY;
         let reader = if has_input { without_waiting(reader, OFlags::RDONLY)? } else { reader };
         let writer = if has_output { Some(Arc::new(without_waiting(writer, OFlags::WRONLY)?)) } else { None };
-        Ok(Link {
-            reader: Arc::new(reader),
-            has_input,
+        let mut link = Self::files(Arc::new(reader), writer);
+        link.has_input = has_input;
+        link.is_inherited = true;
+        Ok(link)
+    }
+
+    /// A pipe to read from and one to write to, which do not wait.
+    pub(crate) fn pipes(reader: Arc<OwnedFd>, writer: Arc<OwnedFd>) -> Self {
+        Self::files(reader, Some(writer))
+    }
+
+    /// The end of a pipe that reads, and why it cannot write.
+    pub(crate) fn reading(reader: Arc<OwnedFd>, one_way: &'static str) -> Self {
+        let mut link = Self::files(reader, None);
+        link.one_way = Some(one_way);
+        link
+    }
+
+    /// The end of a pipe that writes, and why it cannot read.
+    pub(crate) fn writing(writer: Arc<OwnedFd>, one_way: &'static str) -> Self {
+        let mut link = Self::files(Arc::clone(&writer), Some(writer));
+        link.has_input = false;
+        link.one_way = Some(one_way);
+        link
+    }
+
+    fn files(reader: Arc<OwnedFd>, writer: Option<Arc<OwnedFd>>) -> Self {
+        Link {
+            reader,
+            has_input: true,
+            one_way: None,
             writer,
             kind: Kind::Files,
-            is_inherited: true,
+            is_inherited: false,
             reads_may_wait: false,
             browsers_reach_it: false,
+            awaits_a_writer: false,
+            whole_writes: None,
+            held: None,
             forks: fork::watch(),
-        })
+        }
+    }
+
+    /// Says that what it reads from may have had no writer yet.
+    pub(crate) fn awaiting_a_writer(mut self) -> Self {
+        self.awaits_a_writer = true;
+        self
+    }
+
+    /// Says that others write there too, so that a write must be taken whole: at most `most` bytes.
+    pub(crate) fn writing_whole(mut self, most: usize) -> Self {
+        self.whole_writes = Some(most);
+        self
+    }
+
+    /// Keeps something until the link is closed.
+    pub(crate) fn holding(mut self, held: impl Send + Sync + 'static) -> Self {
+        self.held = Some(Box::new(held));
+        self
     }
 
     /// Appends what has arrived to `inbox`, as far as there is room; zero at the end of the input.
@@ -137,10 +199,27 @@ impl Link {
                 Kind::Stream => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
                 Kind::Files => read_into(&self.reader, inbox),
             };
+            if read == Ok(0) && self.awaits_a_writer {
+                match self.has_lost_its_writers()? {
+                    Some(true) => return Ok(0),
+                    Some(false) => return Err(Errno::AGAIN),
+                    None => continue,
+                }
+            }
             if read != Err(Errno::INTR) {
                 return read;
             }
         }
+    }
+
+    /// Whether writers came and went, or none came yet; `None` when there is something to read after all.
+    ///
+    /// A FIFO that nobody has written to reads as one whose writers have gone; only the latter hangs up (pipe(7)).
+    fn has_lost_its_writers(&self) -> Result<Option<bool>, Errno> {
+        let mut fds = [PollFd::new(&self.reader, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        let events = fds[0].revents();
+        Ok(if events.contains(PollFlags::IN) { None } else { Some(events.contains(PollFlags::HUP)) })
     }
 
     /// Lets reads wait, where the mode of the descriptor is ours to change.
@@ -214,12 +293,31 @@ impl Link {
     pub(crate) fn end_input(&mut self) {
         if self.is_socket() && self.belongs_to_us() {
             let _ = shutdown(&self.reader, Shutdown::Read);
+        } else if let Ok(nothing) = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            // The writers learn that nobody reads any more, though the closed connection may be kept for long.
+            self.reader = Arc::new(nothing);
         }
+        self.held = None;
     }
 
     /// Whether anything can be read.
     pub(crate) fn has_input(&self) -> bool {
         self.has_input
+    }
+
+    /// Whether anything can be written.
+    pub(crate) fn has_output(&self) -> bool {
+        self.one_way.is_none() || !self.has_input
+    }
+
+    /// Why it moves bytes only one way, where that is so.
+    pub(crate) fn one_way(&self) -> Option<&'static str> {
+        self.one_way
+    }
+
+    /// The most that a write may hold, where it must be taken whole.
+    pub(crate) fn whole_writes(&self) -> Option<usize> {
+        self.whole_writes
     }
 
     /// Whether this process opened it, rather than one that it was forked from.

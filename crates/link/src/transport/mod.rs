@@ -2,8 +2,10 @@
 
 mod connecting;
 mod fd;
+mod fifo;
 mod link;
 mod listener;
+mod made_file;
 mod mem;
 mod remote;
 mod seqpacket;
@@ -32,8 +34,15 @@ struct Transport {
 }
 
 /// Every transport there is. Adding one is its file and its line here.
-const ALL: &[Transport] =
-    &[tcp::TRANSPORT, unix::TRANSPORT, seqpacket::TRANSPORT, stdio::TRANSPORT, fd::TRANSPORT, mem::TRANSPORT];
+const ALL: &[Transport] = &[
+    tcp::TRANSPORT,
+    unix::TRANSPORT,
+    seqpacket::TRANSPORT,
+    fifo::TRANSPORT,
+    stdio::TRANSPORT,
+    fd::TRANSPORT,
+    mem::TRANSPORT,
+];
 
 const METHODS: &[&Method] = &{
     let mut methods = [ALL[0].method; ALL.len()];
@@ -128,7 +137,19 @@ mod tests {
             assert_eq!(address.method().scheme, row["scheme"], "{text}");
             assert_eq!(address.target(), row["target"], "{text}");
             let given = row["options"].as_object().unwrap();
-            for name in ["framing", "protocol", "max", "timeout", "text", "backlog", "mode", "insecure"] {
+            for name in [
+                "framing",
+                "protocol",
+                "max",
+                "timeout",
+                "text",
+                "backlog",
+                "mode",
+                "insecure",
+                "reply",
+                "once",
+                "exclusive",
+            ] {
                 assert_eq!(address.option(name), given.get(name).and_then(Value::as_str), "{text}: {name}");
             }
             let read = serde_json::json!({
