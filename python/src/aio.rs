@@ -69,10 +69,10 @@ impl Connecting {
 
 /// Two connected cores inside this program.
 #[pyfunction]
-pub(crate) fn open_pair(event_loop: &Bound<'_, PyAny>, options: &str) -> PyResult<(Core, Core)> {
+pub(crate) fn open_pair(event_loop: &Bound<'_, PyAny>, kind: &str) -> PyResult<(Core, Core)> {
     let py = event_loop.py();
-    let address = error::result(py, panpipe_link::pair_address(options))?;
-    let (one, other) = error::result(py, panpipe_link::pair())?;
+    let address = error::result(py, panpipe_link::pair_address(kind))?;
+    let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     Ok((Core::new(one, &address, event_loop)?, Core::new(other, &address, event_loop)?))
 }
 

@@ -121,10 +121,10 @@ pub(crate) fn connect(py: Python<'_>, address: &str, timeout: Option<f64>) -> Py
 
 /// Two connected connections inside this program.
 #[pyfunction]
-#[pyo3(signature = (options=""))]
-pub(crate) fn pair(py: Python<'_>, options: &str) -> PyResult<(Connection, Connection)> {
-    let address = error::result(py, panpipe_link::pair_address(options))?;
-    let (one, other) = error::result(py, panpipe_link::pair())?;
+#[pyo3(signature = (kind=""))]
+pub(crate) fn pair(py: Python<'_>, kind: &str) -> PyResult<(Connection, Connection)> {
+    let address = error::result(py, panpipe_link::pair_address(kind))?;
+    let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     let connection = |link| Connection::new(Blocking::new(Endpoint::new(link, &address)), &address);
     Ok((connection(one), connection(other)))
 }

@@ -373,6 +373,30 @@ impl Endpoint {
         self.session.input_failed(error);
     }
 
+    /// Hands the descriptors over, to wait as a program expects it, and closes without the other end noticing.
+    ///
+    /// The first is to read from; the second, where it is not the same one, to write to.
+    ///
+    /// # Errors
+    /// `busy` while something is on its way, which would be lost; `unsupported` where the descriptors are not all there
+    /// is to the connection; `closed`. The connection is as it was then.
+    pub fn detach(&mut self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        self.check_usable("detaching")?;
+        self.flush();
+        let refused = |kind, reason| Err(self.error(kind, "detaching").because(reason));
+        if !self.session.is_idle() {
+            return refused(ErrorKind::Busy, "messages or calls are on their way, and would be lost");
+        }
+        if !self.link.can_be_handed_over() {
+            return refused(ErrorKind::Unsupported, "what else the connection holds cannot be handed over");
+        }
+        let error = |errno| self.os_error(errno, "detaching");
+        let descriptors = self.link.hand_over().map_err(error)?;
+        self.link.let_go().map_err(|errno| self.os_error(errno, "detaching"))?;
+        self.close();
+        Ok(descriptors)
+    }
+
     /// Reads and drops what has arrived: a TCP close with unread input destroys what was sent before
     /// (RFC 1122, section 4.2.2.13).
     fn discard_input(&mut self) {

@@ -13,7 +13,6 @@ use bytes::BytesMut;
 use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, lstat, mkfifoat, open};
 use rustix::io::Errno;
-use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::geteuid;
 
 use self::lock::Turn;
@@ -69,9 +68,6 @@ fn is_bool(value: &str) -> bool {
 
 /// A write of so many bytes is taken whole or not at all (pipe(7), PIPE_BUF on Linux).
 const WHOLE: usize = 4096;
-
-/// What a FIFO is asked to hold: 3.3 GB/s instead of 1. The system may grant less.
-const CAPACITY: usize = 1 << 20;
 
 /// How often to look whether a FIFO is free, and how long to leave it alone in between at least.
 const TRIES: u32 = 5;
@@ -134,8 +130,7 @@ impl Place {
         match open(path, access | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
             Ok(fifo) => {
                 self.check_file(path, &fstat(&fifo).map_err(|errno| self.os_error(errno))?)?;
-                // A smaller one is slower and nothing else.
-                let _ = fcntl_setpipe_size(&fifo, CAPACITY);
+                link::widen_pipe(&fifo);
                 Ok(Some(fifo))
             }
             Err(Errno::NXIO) => Ok(None),
@@ -279,7 +274,8 @@ fn is_free(fifo: &OwnedFd) -> bool {
     let mut scratch = BytesMut::with_capacity(WHOLE);
     loop {
         match rustix::io::read(fifo, scratch.spare_capacity_mut()) {
-            Ok(([], _)) => return true,
+            // One that left since this end was opened would look as if the listener had closed.
+            Ok(([], _)) => return link::has_lost_its_writers(fifo) == Ok(Some(false)),
             Ok(_) => scratch.clear(),
             Err(_) => return false,
         }

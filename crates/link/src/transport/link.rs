@@ -12,7 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown, sockopt};
+use rustix::pipe::fcntl_setpipe_size;
 
+use super::chaos::Chaos;
 use super::remote::Remote;
 use crate::{fork, os_error};
 
@@ -21,6 +23,14 @@ const UNIX_SEND_BUFFER: usize = 256 << 10;
 
 /// A packet is read whole or not at all, into room for the largest.
 const LARGEST_PACKET: usize = 256 << 10;
+
+/// What a pipe is asked to hold: 3.3 GB/s instead of 1.
+const PIPE_CAPACITY: usize = 1 << 20;
+
+/// Gives a pipe more room; the system may grant less, which is slower and nothing else.
+pub(crate) fn widen_pipe(pipe: &OwnedFd) {
+    let _ = fcntl_setpipe_size(pipe, PIPE_CAPACITY);
+}
 
 /// An error of the operating system, met while `doing`.
 pub(crate) fn error(errno: Errno, doing: impl Into<String>) -> Error {
@@ -59,6 +69,8 @@ enum Kind {
     Packets(usize),
     /// Pipes or a terminal.
     Files,
+    /// A stream socket that cuts, joins and delays.
+    Chaos(Box<Chaos>),
 }
 
 impl Link {
@@ -79,6 +91,13 @@ impl Link {
             held: None,
             forks: fork::watch(),
         }
+    }
+
+    /// A connected stream socket that cuts, joins and delays.
+    pub(crate) fn chaos(chaos: Chaos) -> Self {
+        let mut link = Self::files(Arc::clone(chaos.watch()), Some(Arc::clone(chaos.socket())));
+        link.kind = Kind::Chaos(Box::new(chaos));
+        link
     }
 
     /// A connected Unix stream socket.
@@ -193,14 +212,15 @@ impl Link {
     /// Appends what has arrived to `inbox`, as far as there is room; zero at the end of the input.
     pub(crate) fn read(&self, inbox: &mut BytesMut) -> Result<usize, Errno> {
         loop {
-            let read = match self.kind {
+            let read = match &self.kind {
                 Kind::Packets(_) => recv_packet(&self.reader, inbox, RecvFlags::DONTWAIT),
                 // The flag, since the descriptor's own mode is shared with whoever else holds it.
                 Kind::Stream => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
                 Kind::Files => read_into(&self.reader, inbox),
+                Kind::Chaos(chaos) => chaos.read(inbox),
             };
             if read == Ok(0) && self.awaits_a_writer {
-                match self.has_lost_its_writers()? {
+                match has_lost_its_writers(&self.reader)? {
                     Some(true) => return Ok(0),
                     Some(false) => return Err(Errno::AGAIN),
                     None => continue,
@@ -210,16 +230,6 @@ impl Link {
                 return read;
             }
         }
-    }
-
-    /// Whether writers came and went, or none came yet; `None` when there is something to read after all.
-    ///
-    /// A FIFO that nobody has written to reads as one whose writers have gone; only the latter hangs up (pipe(7)).
-    fn has_lost_its_writers(&self) -> Result<Option<bool>, Errno> {
-        let mut fds = [PollFd::new(&self.reader, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-        let events = fds[0].revents();
-        Ok(if events.contains(PollFlags::IN) { None } else { Some(events.contains(PollFlags::HUP)) })
     }
 
     /// Lets reads wait, where the mode of the descriptor is ours to change.
@@ -247,7 +257,7 @@ impl Link {
     pub(crate) fn largest_packet(&self) -> Option<usize> {
         match self.kind {
             Kind::Packets(largest) => Some(largest),
-            Kind::Stream | Kind::Files => None,
+            Kind::Stream | Kind::Files | Kind::Chaos(_) => None,
         }
     }
 
@@ -257,7 +267,7 @@ impl Link {
     }
 
     pub(crate) fn is_socket(&self) -> bool {
-        !matches!(self.kind, Kind::Files)
+        matches!(self.kind, Kind::Stream | Kind::Packets(_))
     }
 
     /// Writes what the system takes now.
@@ -270,6 +280,7 @@ impl Link {
                 (Kind::Stream, [one]) => send(writer, one, flags),
                 (Kind::Stream, _) => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
                 (Kind::Files, _) => rustix::io::writev(writer, parts),
+                (Kind::Chaos(chaos), _) => chaos.write(parts, flags),
             };
             match written {
                 Err(Errno::INTR) => {}
@@ -282,18 +293,23 @@ impl Link {
     pub(crate) fn end_output(&mut self) {
         // In a forked child the connection belongs to the parent, whom this must not disturb.
         match &self.writer {
-            Some(writer) if self.is_socket() && self.belongs_to_us() => {
+            Some(writer) if self.can_be_shut_down() => {
                 let _ = shutdown(writer, Shutdown::Write);
             }
             _ => self.writer = None,
         }
     }
 
+    fn can_be_shut_down(&self) -> bool {
+        !matches!(self.kind, Kind::Files) && self.belongs_to_us()
+    }
+
     /// Ends reading too, which calls back whoever waits for input on a socket.
     pub(crate) fn end_input(&mut self) {
-        if self.is_socket() && self.belongs_to_us() {
-            let _ = shutdown(&self.reader, Shutdown::Read);
-        } else if let Ok(nothing) = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        if self.can_be_shut_down() {
+            let socket = if let Kind::Chaos(chaos) = &self.kind { chaos.socket() } else { &self.reader };
+            let _ = shutdown(socket, Shutdown::Read);
+        } else if let Ok(nothing) = nothing() {
             // The writers learn that nobody reads any more, though the closed connection may be kept for long.
             self.reader = Arc::new(nothing);
         }
@@ -328,6 +344,36 @@ impl Link {
     /// The descriptor to wait on for input.
     pub fn reader(&self) -> &Arc<OwnedFd> {
         &self.reader
+    }
+
+    /// Duplicates of its descriptors for somebody else, who expects them to wait: the reader, and the writer where that
+    /// is not the same.
+    pub(crate) fn hand_over(&self) -> Result<(OwnedFd, Option<OwnedFd>), Errno> {
+        let duplicate = |fd: &Arc<OwnedFd>| {
+            let fd = fcntl_dupfd_cloexec(fd, 3)?;
+            if !self.is_inherited {
+                fcntl_setfl(&fd, fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
+            }
+            Ok::<_, Errno>(fd)
+        };
+        if self.is_socket() && !self.is_inherited {
+            sockopt::set_socket_timeout(&self.reader, sockopt::Timeout::Recv, None)?;
+        }
+        let writer = self.writer.as_ref().filter(|writer| !Arc::ptr_eq(&self.reader, writer));
+        Ok((duplicate(&self.reader)?, writer.map(duplicate).transpose()?))
+    }
+
+    /// Whether somebody else can go on with the descriptors alone.
+    pub(crate) fn can_be_handed_over(&self) -> bool {
+        self.held.is_none() && !matches!(self.kind, Kind::Chaos(_))
+    }
+
+    /// Lets go of the descriptors and does nothing to the other end.
+    pub(crate) fn let_go(&mut self) -> Result<(), Errno> {
+        self.reader = Arc::new(nothing()?);
+        self.writer = None;
+        self.kind = Kind::Files;
+        Ok(())
     }
 
     /// The writer under a number that is not the reader's.
@@ -407,6 +453,21 @@ fn send_packet(socket: &OwnedFd, packet: &[u8], flags: SendFlags) -> Result<(), 
             sent => return sent.map(drop),
         }
     }
+}
+
+/// A descriptor in place of one that is let go of.
+fn nothing() -> Result<OwnedFd, Errno> {
+    open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Whether writers came and went, or none came yet; `None` when there is something to read after all.
+///
+/// A FIFO that nobody has written to reads as one whose writers have gone; only the latter hangs up (pipe(7)).
+pub(crate) fn has_lost_its_writers(fifo: &OwnedFd) -> Result<Option<bool>, Errno> {
+    let mut fds = [PollFd::new(fifo, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let events = fds[0].revents();
+    Ok(if events.contains(PollFlags::IN) { None } else { Some(events.contains(PollFlags::HUP)) })
 }
 
 /// The same of any other descriptor.

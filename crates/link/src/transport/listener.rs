@@ -117,7 +117,7 @@ impl Listener {
                 Some(link) => Accepted::Link(link),
                 None => Accepted::Finished,
             }),
-            Source::Meeting(meeting) => Ok(meeting.take().map_or(Accepted::Nobody, Accepted::Link)),
+            Source::Meeting(meeting) => meeting.take().map(|link| link.map_or(Accepted::Nobody, Accepted::Link)),
             Source::Fifo(reception) => reception.accept(),
         };
         accepted.map_err(|errno| self.error(errno))

@@ -1,5 +1,6 @@
 //! The transports: how an address is opened. One file each, one line each below.
 
+mod chaos;
 mod connecting;
 mod fd;
 mod fifo;
@@ -7,6 +8,7 @@ mod link;
 mod listener;
 mod made_file;
 mod mem;
+mod pair;
 mod remote;
 mod seqpacket;
 mod socket_file;
@@ -18,11 +20,11 @@ mod waiting_read;
 pub use connecting::{Connecting, Progress};
 pub use link::Link;
 pub use listener::{Accepted, Listener};
+pub use pair::{pair, pair_address};
 pub use remote::Remote;
 pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 /// A transport: what there is to know, and how to open it.
 struct Transport {
@@ -93,29 +95,6 @@ pub fn listen(address: &Address) -> Result<Listener> {
 /// Whether [`connect`] or [`listen`] may block the caller for this address.
 pub fn may_block(address: &Address) -> bool {
     (of(address).may_block)(address)
-}
-
-/// The address of the ends of a pair, which has no other place than the program: the options count.
-///
-/// # Errors
-/// `invalid-address` and `unsupported`, as [`parse`].
-pub fn pair_address(options: &str) -> Result<Address> {
-    let options = options.trim_start_matches('?');
-    match options {
-        "" => parse("mem:pair"),
-        _ => parse(&format!("mem:pair?{options}")),
-    }
-}
-
-/// Two connected links inside this program: a socket pair.
-///
-/// # Errors
-/// `busy` when descriptors run out.
-pub fn pair() -> Result<(Link, Link)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(|errno| link::error(errno, "making a pair"))?;
-    Ok((Link::socket(ours), Link::socket(theirs)))
 }
 
 #[cfg(test)]
