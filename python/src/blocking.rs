@@ -1,5 +1,6 @@
 //! The blocking face.
 
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ pub(crate) fn remote_to_python<'py>(py: Python<'py>, remote: &Remote) -> PyResul
     static REMOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let Remote { transport, address, uid, gid, pid } = remote;
     REMOTE.import(py, "panpipe._remote", "Remote")?.call1((*transport, address.as_deref(), *uid, *gid, *pid))
+}
+
+/// Descriptors as numbers, the same twice where one does for both.
+pub(crate) fn numbers((reader, writer): (OwnedFd, Option<OwnedFd>)) -> (i32, i32) {
+    let reader = reader.into_raw_fd();
+    (reader, writer.map_or(reader, OwnedFd::into_raw_fd))
 }
 
 /// A connection to a peer. Any number of threads may use it at once.
@@ -79,6 +86,11 @@ impl Connection {
         let received = self.connection.recv(seconds(timeout)?, &mut wait);
         let message = wait.result(received)?;
         message.map(|message| message::to_python(py, &message, self.text)).transpose()
+    }
+
+    /// The numbers to read from and to write to, now the caller's.
+    fn detach(&self, py: Python<'_>) -> PyResult<(i32, i32)> {
+        Ok(numbers(error::result(py, self.connection.detach())?))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

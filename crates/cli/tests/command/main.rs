@@ -4,6 +4,7 @@
 
 mod call;
 mod errors;
+mod fifo;
 mod methods;
 mod program;
 mod serve;

@@ -42,7 +42,7 @@ enum State {
 }
 
 /// What opens a link, if that is possible yet.
-pub(crate) type Attempt = Box<dyn FnMut() -> Result<Tried> + Send>;
+pub(crate) type Attempt = Box<dyn FnMut() -> Result<Tried> + Send + Sync>;
 
 /// What an attempt has come to.
 pub(crate) enum Tried {
@@ -78,7 +78,7 @@ impl Connecting {
     }
 
     /// One that is attempted again and again.
-    pub(crate) fn trying(address: &Address, attempt: impl FnMut() -> Result<Tried> + Send + 'static) -> Self {
+    pub(crate) fn trying(address: &Address, attempt: impl FnMut() -> Result<Tried> + Send + Sync + 'static) -> Self {
         Self::without_sockets(address, State::Trying(Box::new(attempt), SHORTEST_PAUSE))
     }
 
