@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use panpipe_link::{
-    Blocking, Error, ErrorKind, Listener, Ran, Result, Server, ServerEvent, WaitFor, blocking, listen, parse,
+    Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Event, Listener, Progress, Ran, Result, Server,
+    ServerEvent, WaitFor, blocking, listen, parse,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
@@ -145,9 +146,9 @@ fn whoever_opens_first_waits_for_the_other() {
             "writer first" => {
                 folder.mkfifo("fifo");
                 let mut connecting = panpipe_link::connect(&parse(&address).unwrap()).unwrap();
-                assert!(matches!(connecting.advance().unwrap(), panpipe_link::Progress::WaitFor(_)));
+                assert!(matches!(connecting.advance().unwrap(), Progress::WaitFor(_)));
                 let listener = open(&address);
-                assert!(matches!(connecting.advance().unwrap(), panpipe_link::Progress::Connected(_)));
+                assert!(matches!(connecting.advance().unwrap(), Progress::Connected(_)));
                 drop(listener);
             }
             "shell writer first" => {
@@ -278,28 +279,64 @@ fn small_messages_of_two_writers_are_not_torn_either() {
 #[test]
 fn many_messages_that_wait_go_out_whole() {
     let folder = Folder::new();
-    let address = parse(&folder.fifo("framing=length")).unwrap();
+    let address = parse(&folder.fifo("framing=lines")).unwrap();
     let listener = open(address.text());
     let reader = accept(&listener);
-    // Queued without a write in between, as a turn of a loop does.
-    let mut connecting = panpipe_link::connect(&address).unwrap();
-    let panpipe_link::Progress::Connected(link) = connecting.advance().unwrap() else { panic!("a reader is there") };
-    let mut writer = panpipe_link::Endpoint::new(link, &address);
-    let message = |number: usize| vec![b'a' + (number % 26) as u8; number * 37 % 4000];
-    for number in 0..200 {
-        writer.send(&message(number), false).unwrap();
-    }
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0..200 {
-                assert_eq!(reader.recv(Some(NET), &mut WaitFor).unwrap().unwrap(), message(number));
+    let write = |letter: u8| {
+        let mut writer = endpoint(&address);
+        for round in 0..20 {
+            // Queued without a write in between, as a turn of a loop does.
+            for number in 0..50 {
+                writer.send(&vec![letter; 1 + (round * 50 + number) * 37 % 4000], false).unwrap();
             }
-        });
-        until(|| {
-            writer.flush();
-            (!writer.wants_write()).then_some(())
-        });
+            until(|| {
+                writer.flush();
+                (!writer.wants_write()).then_some(())
+            });
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| write(b'a'));
+        scope.spawn(|| write(b'b'));
+        let mut counts = [0; 2];
+        for _ in 0..2000 {
+            let message = reader.recv(Some(NET), &mut WaitFor).unwrap().unwrap();
+            let letter = message[0];
+            assert!(message.iter().all(|other| *other == letter), "torn");
+            let count = &mut counts[usize::from(letter - b'a')];
+            assert_eq!(message.len(), 1 + *count * 37 % 4000, "in order");
+            *count += 1;
+        }
     });
+}
+
+/// A connection that this test pumps itself.
+fn endpoint(address: &Address) -> Endpoint {
+    match panpipe_link::connect(address).unwrap().advance().unwrap() {
+        Progress::Connected(link) => Endpoint::new(link, address),
+        _ => panic!("nobody reads"),
+    }
+}
+
+#[test]
+fn a_read_before_the_first_writer_came_is_not_the_end() {
+    let folder = Folder::new();
+    let address = parse(&folder.fifo("framing=lines&once=true")).unwrap();
+    let listener = open(address.text());
+    let Accepted::Link(link) = listener.accept().unwrap() else { panic!("it is there") };
+    let mut reader = Endpoint::new(link, &address);
+    let mut next = || {
+        reader.on_readable();
+        reader.next_event(Instant::now(), true)
+    };
+    assert!(next().is_none());
+    let mut writer = endpoint(&address);
+    assert!(next().is_none());
+    writer.send(b"hi", true).unwrap();
+    assert!(matches!(next(), Some(Event::Message(Ok(message))) if message == "hi"));
+    assert!(next().is_none());
+    writer.close();
+    until(|| matches!(next(), Some(Event::Ended(None))).then_some(()));
 }
 
 #[test]
