@@ -29,7 +29,7 @@ impl WholeWrites {
     pub(crate) fn next(&self) -> usize {
         let mut total = 0;
         for frame in &self.frames {
-            if total + frame > self.most {
+            if total > 0 && total + frame > self.most {
                 break;
             }
             total += frame;
@@ -37,12 +37,15 @@ impl WholeWrites {
         total
     }
 
-    /// Notes that a write was taken.
+    /// Notes how much of a write was taken: all of it, where the system keeps its word.
     pub(crate) fn written(&mut self, mut count: usize) {
-        while count > 0
-            && let Some(frame) = self.frames.pop_front()
-        {
-            count = count.saturating_sub(frame);
+        while let Some(frame) = self.frames.front_mut() {
+            if count < *frame {
+                *frame -= count;
+                return;
+            }
+            count -= *frame;
+            self.frames.pop_front();
         }
     }
 }
