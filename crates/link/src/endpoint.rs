@@ -390,9 +390,8 @@ impl Endpoint {
         if !self.link.can_be_handed_over() {
             return refused(ErrorKind::Unsupported, "what else the connection holds cannot be handed over");
         }
-        let error = |errno| self.os_error(errno, "detaching");
-        let descriptors = self.link.hand_over().map_err(error)?;
-        self.link.let_go().map_err(|errno| self.os_error(errno, "detaching"))?;
+        let descriptors = self.link.hand_over().map_err(|errno| self.os_error(errno, "detaching"))?;
+        self.link.keep_open_for_others();
         self.close();
         Ok(descriptors)
     }

@@ -309,7 +309,7 @@ impl Link {
         if self.can_be_shut_down() {
             let socket = if let Kind::Chaos(chaos) = &self.kind { chaos.socket() } else { &self.reader };
             let _ = shutdown(socket, Shutdown::Read);
-        } else if let Ok(nothing) = nothing() {
+        } else if let Ok(nothing) = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
             // The writers learn that nobody reads any more, though the closed connection may be kept for long.
             self.reader = Arc::new(nothing);
         }
@@ -368,12 +368,9 @@ impl Link {
         self.held.is_none() && !matches!(self.kind, Kind::Chaos(_))
     }
 
-    /// Lets go of the descriptors and does nothing to the other end.
-    pub(crate) fn let_go(&mut self) -> Result<(), Errno> {
-        self.reader = Arc::new(nothing()?);
-        self.writer = None;
+    /// Makes closing it drop the descriptors and do nothing to the other end, as with pipes.
+    pub(crate) fn keep_open_for_others(&mut self) {
         self.kind = Kind::Files;
-        Ok(())
     }
 
     /// The writer under a number that is not the reader's.
@@ -453,11 +450,6 @@ fn send_packet(socket: &OwnedFd, packet: &[u8], flags: SendFlags) -> Result<(), 
             sent => return sent.map(drop),
         }
     }
-}
-
-/// A descriptor in place of one that is let go of.
-fn nothing() -> Result<OwnedFd, Errno> {
-    open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Whether writers came and went, or none came yet; `None` when there is something to read after all.

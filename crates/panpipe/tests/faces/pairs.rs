@@ -140,6 +140,16 @@ fn a_program_that_knows_nothing_of_panpipe_can_be_the_other_end() {
 }
 
 #[test]
+fn an_end_that_was_detached_is_held_by_nobody_else() {
+    for kind in ["socket", "pipe"] {
+        let (ours, theirs) = blocking::pair(kind).unwrap();
+        drop(theirs.detach().unwrap());
+        assert!(ours.recv_within(NET).unwrap().is_none(), "{kind}");
+        assert_eq!(theirs.recv().unwrap_err().kind(), ErrorKind::Closed);
+    }
+}
+
+#[test]
 fn an_end_with_something_on_its_way_is_not_detached() {
     let (one, other) = blocking::pair("framing=lines").unwrap();
     one.send("first\nsecond").unwrap_err();
