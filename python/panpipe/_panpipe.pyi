@@ -58,6 +58,14 @@ class Connection:
         seconds; what has arrived stays for the next call.
         """
 
+    def detach(self) -> tuple[int, int]:
+        """Hands its descriptors over, for a child that says ``fd:N``: the numbers to read from and to write to.
+
+        It is the same number twice where one does for both.  They are the caller's to close; the connection is closed,
+        and the other end does not notice.  Raises ``Busy`` while messages or calls are on their way, which would be
+        lost, or another thread waits; ``Unsupported`` for a FIFO; ``Closed``.
+        """
+
     def close(self) -> None:
         """Writes what was sent, then closes; threads that wait get ``Closed``."""
 
@@ -103,8 +111,14 @@ def listen(address: str) -> Listener:
     ``Busy`` or ``Io``.
     """
 
-def pair(options: str = "") -> tuple[Connection, Connection]:
-    """Two connected connections inside this program, with the options of an address, such as ``framing=lines``."""
+def pair(kind: str = "") -> tuple[Connection, Connection]:
+    """Two connected connections inside this program, of a kind and with the options of an address.
+
+    ``socket``, as when nothing is said; ``pipe``, two pipes; ``one-way``, of which the first end reads and the second
+    writes: ``pair("pipe?framing=lines")``, ``pair("framing=lines")``.
+
+    Raises ``InvalidAddress``, ``Unsupported`` or ``Busy``.
+    """
 
 def spawn_address(command: Sequence[str], options: str) -> str:
     """The address of a child: a program with its arguments, and options."""
@@ -168,6 +182,7 @@ class Core:
     def timed_out(self, doing: str) -> Exception: ...
     @property
     def timeout(self) -> float: ...
+    def detach(self) -> tuple[int, int]: ...
     def close(self) -> None: ...
     def child(self) -> Child | None: ...
 
@@ -179,4 +194,4 @@ class Child:
     def advance(self) -> float | None: ...
 
 def accept_core(listener: Listener, event_loop: asyncio.AbstractEventLoop) -> Core | float | Literal[False] | None: ...
-def open_pair(event_loop: asyncio.AbstractEventLoop, options: str) -> tuple[Core, Core]: ...
+def open_pair(event_loop: asyncio.AbstractEventLoop, kind: str) -> tuple[Core, Core]: ...

@@ -112,6 +112,15 @@ class Connection(_Closes):
             raise core.timed_out("receiving from") from None
         return message
 
+    def detach(self) -> tuple[int, int]:
+        """Hands its descriptors over, for a child that says ``fd:N``: the numbers to read from and to write to.
+
+        It is the same number twice where one does for both.  They are the caller's to close; the connection is closed,
+        and the other end does not notice.  Raises ``Busy`` while messages or calls are on their way, which would be
+        lost; ``Unsupported`` for a FIFO; ``Closed``.
+        """
+        return self._core.detach()
+
     async def close(self) -> None:
         """Writes what was sent, for at most ten seconds, then closes, and waits for a child at the other end to end."""
         with suppress(TimeoutError):
@@ -233,9 +242,13 @@ def _wake(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-def pair(options: str = "") -> tuple[Connection, Connection]:
-    """Two connected connections inside this program, with the options of an address, such as ``framing=lines``."""
-    one, other = _panpipe.open_pair(asyncio.get_running_loop(), options)
+def pair(kind: str = "") -> tuple[Connection, Connection]:
+    """Two connected connections inside this program, of a kind and with the options of an address.
+
+    ``socket``, as when nothing is said; ``pipe``, two pipes; ``one-way``, of which the first end reads and the second
+    writes: ``pair("pipe?framing=lines")``, ``pair("framing=lines")``.
+    """
+    one, other = _panpipe.open_pair(asyncio.get_running_loop(), kind)
     return Connection(one), Connection(other)
 
 

@@ -31,6 +31,7 @@ pub(crate) fn places(scheme: &'static str) -> &'static [&'static str] {
         "unix" => &["unix", "unix_abstract"],
         "unix-seqpacket" => &["unix_seqpacket"],
         "tcp" => &["tcp"],
+        "fifo" => &["fifo"],
         "stdio" => &["stdio"],
         "fd" => &["fd"],
         "mem" => &["mem"],
@@ -46,6 +47,8 @@ pub(crate) fn address(place: &str, options: &str, folder: &Folder) -> Result<Str
         "tcp" => format!("tcp://localhost:0?{options}"),
         "unix" => format!("unix:{}?{options}", folder.path()),
         "unix_seqpacket" => format!("unix-seqpacket:{}?{options}", folder.path()),
+        // Alone on their FIFOs, they may send messages of any size.
+        "fifo" => format!("fifo:{}?reply={}&exclusive=true&{options}", folder.path(), folder.path()),
         // Node 20 fills abstract names up with zero bytes to 107, so that it meets others only at names of that length.
         "unix_abstract" => format!("unix:@{:-<107}?{options}", format!("panpipe-{}-{}", std::process::id(), next())),
         _ => return Err(format!("the suite knows no address for {place}; add one, or a line to skip.toml")),

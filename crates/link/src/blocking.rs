@@ -248,6 +248,18 @@ impl Blocking {
         }
     }
 
+    /// Hands the descriptors over, as [`Endpoint::detach`].
+    ///
+    /// # Errors
+    /// Those of `detach`; `busy` while another thread waits here.
+    pub fn detach(&self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        let mut state = self.lock();
+        if state.has_reader || !state.followers.is_empty() {
+            return Err(state.endpoint.error(ErrorKind::Busy, "detaching").because("another thread waits for input"));
+        }
+        state.endpoint.detach()
+    }
+
     /// Lets what an earlier send has left go first, if it is much.
     fn wait_for_room(
         &self,

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::os_error;
 use crate::transport::{Child, LastWords, Link, Remote, WaitingRead};
+use crate::whole_writes::WholeWrites;
 
 /// A larger message goes to the system from where it lies; a smaller one is copied next to its head.
 const COPIED: usize = 4 << 10;
@@ -37,6 +38,7 @@ pub struct Endpoint {
     closed: bool,
     /// Why nothing more can be written, until the child at the other end says by its end why that is.
     broken: Option<Error>,
+    whole_writes: Option<WholeWrites>,
     /// The timeout that waiting reads have set on the socket.
     read_timeout: Option<Duration>,
 }
@@ -51,11 +53,19 @@ impl Endpoint {
         if let Some(most) = link.largest_packet() {
             session.use_packets(most);
         }
-        if !link.has_input() {
-            session.input_ended();
+        match link.one_way() {
+            Some(reason) if link.has_input() => {
+                session.output_failed(session.error(ErrorKind::Unsupported, "sending to").because(reason));
+            }
+            Some(reason) => {
+                session.input_failed(session.error(ErrorKind::Unsupported, "receiving from").because(reason));
+            }
+            None if !link.has_input() => session.input_ended(),
+            None => {}
         }
         let remote = link.remote(address.method().scheme);
-        Endpoint { link, remote, session, closed: false, broken: None, read_timeout: None }
+        let whole_writes = link.whole_writes().map(WholeWrites::new);
+        Endpoint { link, remote, session, closed: false, broken: None, whole_writes, read_timeout: None }
     }
 
     /// The address that errors name.
@@ -241,8 +251,14 @@ impl Endpoint {
     /// Writes what waits, as far as the system takes it.
     pub fn flush(&mut self) {
         while !self.session.outbox().is_empty() && self.broken.is_none() && self.check_usable("sending to").is_ok() {
-            match self.link.write(&[IoSlice::new(self.session.outbox())]) {
-                Ok(count) => self.session.written(count),
+            let next = self.whole_writes.as_ref().map_or(self.session.outbox().len(), WholeWrites::next);
+            match self.link.write(&[IoSlice::new(&self.session.outbox()[..next])]) {
+                Ok(count) => {
+                    self.session.written(count);
+                    if let Some(writes) = &mut self.whole_writes {
+                        writes.written(count);
+                    }
+                }
                 Err(Errno::AGAIN) => return,
                 Err(errno) => self.fail_writing(errno),
             }
@@ -302,9 +318,16 @@ impl Endpoint {
         }
         let mut head = Head::new();
         self.session.frame(message, &mut head, doing)?;
+        let frame = head.as_slice().len() + message.len() + self.session.tail().len();
+        if let Some(most) = self.whole_writes.as_ref().map(WholeWrites::most).filter(|&most| frame > most) {
+            return Err(self.too_large_to_write_whole(frame, most, doing));
+        }
         let begun = begin(&mut self.session)?;
-        if !at_once || message.len() < COPIED || !self.session.outbox().is_empty() {
+        if !at_once || message.len() < COPIED || !self.session.outbox().is_empty() || self.whole_writes.is_some() {
             self.session.queue(&head, message, 0);
+            if let Some(writes) = &mut self.whole_writes {
+                writes.queued(frame);
+            }
             if at_once {
                 self.flush();
             }
@@ -319,14 +342,23 @@ impl Endpoint {
         Ok(begun)
     }
 
+    #[cold]
+    fn too_large_to_write_whole(&self, frame: usize, most: usize, doing: &str) -> Error {
+        let reason = format!(
+            "with its framing the message is {frame} bytes, and beyond {most} others' messages would get in between; \
+             exclusive=true keeps others away"
+        );
+        self.session.error(ErrorKind::TooLarge, doing).because(reason)
+    }
+
     /// Gives a call up, as [`Session::abandon`].
     pub fn abandon(&mut self, call: CallId) {
         self.session.abandon(call);
     }
 
-    /// Why nothing more can be sent, if so.
+    /// Why nothing more can be sent, if so; of an end that never could, nothing is lost.
     pub fn output_failure(&self) -> Option<&Error> {
-        self.session.output_failure().or(self.broken.as_ref())
+        self.session.output_failure().filter(|_| self.link.has_output()).or(self.broken.as_ref())
     }
 
     /// Says whether the connection can still be used for `doing`.
@@ -365,7 +397,7 @@ impl Endpoint {
         if self.link.belongs_to_us() {
             self.flush();
             self.link.end_output();
-            if !self.link.is_child() {
+            if self.link.is_socket() {
                 self.discard_input();
             }
             self.link.end_input();
@@ -382,6 +414,29 @@ impl Endpoint {
             true => self.link.take_child(),
             false => None,
         }
+    }
+
+    /// Hands the descriptors over, to wait as a program expects it, and closes without the other end noticing.
+    ///
+    /// The first is to read from; the second, where it is not the same one, to write to.
+    ///
+    /// # Errors
+    /// `busy` while something is on its way, which would be lost; `unsupported` where the descriptors are not all there
+    /// is to the connection; `closed`. The connection is as it was then.
+    pub fn detach(&mut self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        self.check_usable("detaching")?;
+        self.flush();
+        let refused = |kind, reason| Err(self.error(kind, "detaching").because(reason));
+        if !self.session.is_idle() {
+            return refused(ErrorKind::Busy, "messages or calls are on their way, and would be lost");
+        }
+        if !self.link.can_be_handed_over() {
+            return refused(ErrorKind::Unsupported, "what else the connection holds cannot be handed over");
+        }
+        let descriptors = self.link.hand_over().map_err(|errno| self.os_error(errno, "detaching"))?;
+        self.link.keep_open_for_others();
+        self.close();
+        Ok(descriptors)
     }
 
     /// Reads and drops what has arrived: a TCP close with unread input destroys what was sent before

@@ -73,13 +73,14 @@ async fn advance(connecting: &mut panpipe_link::Connecting) -> Result<Link> {
     }
 }
 
-/// Two connected connections inside this program, with the options of an address, such as `framing=lines`.
+/// Two connected connections inside this program: `socket` (as when nothing is said), `pipe` or `one-way`, of which
+/// the first end reads and the second writes, with the options of an address, as `pipe?framing=lines` or `framing=lines`.
 ///
 /// # Errors
 /// `invalid-address` and `unsupported` for the options; `busy` when descriptors run out.
-pub fn pair(options: &str) -> Result<(Connection, Connection)> {
-    let address = panpipe_link::pair_address(options)?;
-    let (one, other) = panpipe_link::pair()?;
+pub fn pair(kind: &str) -> Result<(Connection, Connection)> {
+    let address = panpipe_link::pair_address(kind)?;
+    let (one, other) = panpipe_link::pair(&address)?;
     Ok((Connection::new(one, &address)?, Connection::new(other, &address)?))
 }
 
@@ -252,6 +253,16 @@ impl Connection {
             false => Progress::Waiting(message.as_ref().into(), deadline),
         };
         Call { shared, state }
+    }
+
+    /// Hands the descriptors over, for a child that says `fd:N`: one to read from and, where that is not the same, one
+    /// to write to. The other end does not notice.
+    ///
+    /// # Errors
+    /// `busy` while messages or calls are on their way, which would be lost; `unsupported` for a FIFO; `closed`. It is
+    /// closed then too.
+    pub fn detach(self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        self.shared.lock().endpoint.detach()
     }
 
     /// Writes what was sent, for at most the address's `timeout`, then closes, and waits for a child at the other end to

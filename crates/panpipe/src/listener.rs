@@ -64,6 +64,10 @@ impl Listener {
         }
     }
 
+    pub(crate) fn check_replies(&self) -> Result<()> {
+        self.listener.check_replies()
+    }
+
     /// Whether there is one connection, which was there from the start.
     pub(crate) fn most_connections(&self) -> usize {
         self.listener.most_connections()

@@ -82,14 +82,16 @@ where
 pub async fn serve(address: &str, handler: impl Handler) -> Result<Server> {
     let listener = listen(address).await?;
     let address = Arc::clone(listener.parsed_address().text());
+    let replies = listener.check_replies();
     let (stop, stopped) = watch::channel(());
     let task = tokio::spawn(run(listener, Arc::new(handler), stopped));
-    Ok(Server { address, stop, task })
+    Ok(Server { address, replies, stop, task })
 }
 
 /// A running server. Dropping it stops it as [`close`](Self::close) does, in the background.
 pub struct Server {
     address: Arc<str>,
+    replies: Result<()>,
     stop: watch::Sender<()>,
     task: JoinHandle<Result<()>>,
 }
@@ -98,6 +100,14 @@ impl Server {
     /// The real address, with the port or the name that was picked.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Says whether messages can be answered here; a handler that answers none can be served all the same.
+    ///
+    /// # Errors
+    /// `unsupported` where the address only receives.
+    pub fn check_replies(&self) -> Result<()> {
+        self.replies.clone()
     }
 
     /// Waits until nobody can come any more: for ever on a socket, until its end on stdin.

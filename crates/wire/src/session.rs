@@ -161,6 +161,11 @@ impl Session {
         self.late_replies
     }
 
+    /// Whether nothing is on its way: nothing to be sent, received or answered.
+    pub fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && self.inbox.is_empty() && self.unasked.is_empty() && self.calls.is_empty()
+    }
+
     /// No deadline passes before this instant; take events again when it is reached.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.earliest

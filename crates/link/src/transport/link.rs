@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use panpipe_wire::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, recv, send, sendmsg, shutdown, sockopt,
 };
+use rustix::pipe::fcntl_setpipe_size;
 
+use super::chaos::Chaos;
 use super::peer_process;
 use super::remote::Remote;
 use super::spawn::{Child, LastWords};
@@ -25,6 +28,14 @@ const UNIX_SEND_BUFFER: usize = 256 << 10;
 /// A packet is read whole or not at all, into room for the largest.
 const LARGEST_PACKET: usize = 256 << 10;
 
+/// What a pipe is asked to hold: 3.3 GB/s instead of 1.
+const PIPE_CAPACITY: usize = 1 << 20;
+
+/// Gives a pipe more room; the system may grant less, which is slower and nothing else.
+pub(crate) fn widen_pipe(pipe: &OwnedFd) {
+    let _ = fcntl_setpipe_size(pipe, PIPE_CAPACITY);
+}
+
 /// An error of the operating system, met while `doing`.
 pub(crate) fn error(errno: Errno, doing: impl Into<String>) -> Error {
     Error::new(os_error::kind(errno), doing).because(os_error::text(errno))
@@ -35,6 +46,8 @@ pub struct Link {
     reader: Arc<OwnedFd>,
     /// Whether anything can be read: not from the writing end of a pipe.
     has_input: bool,
+    /// Why it moves bytes only one way, where that is so.
+    one_way: Option<&'static str>,
     /// `None` once the output has ended on a link whose writer is a descriptor of its own.
     writer: Option<Arc<OwnedFd>>,
     kind: Kind,
@@ -43,6 +56,12 @@ pub struct Link {
     reads_may_wait: bool,
     /// Whether a browser can be made to connect here.
     browsers_reach_it: bool,
+    /// Whether a first writer may still come, so that reading nothing is not the end yet.
+    awaits_a_writer: bool,
+    /// What a write may hold at most so that the system takes it whole or not at all, where others write too.
+    whole_writes: Option<usize>,
+    /// Given back when the link is closed.
+    held: Option<Box<dyn Send + Sync>>,
     forks: u64,
 }
 
@@ -56,6 +75,8 @@ enum Kind {
     Files,
     /// What a child gave.
     Child(Child),
+    /// A stream socket that cuts, joins and delays.
+    Chaos(Box<Chaos>),
 }
 
 impl Link {
@@ -65,13 +86,24 @@ impl Link {
         Link {
             reader: Arc::clone(&socket),
             has_input: true,
+            one_way: None,
             writer: Some(socket),
             kind: Kind::Stream,
             is_inherited: false,
             reads_may_wait: false,
             browsers_reach_it: false,
+            awaits_a_writer: false,
+            whole_writes: None,
+            held: None,
             forks: fork::watch(),
         }
+    }
+
+    /// A connected stream socket that cuts, joins and delays.
+    pub(crate) fn chaos(chaos: Chaos) -> Self {
+        let mut link = Self::files(Arc::clone(chaos.watch()), Some(Arc::clone(chaos.socket())));
+        link.kind = Kind::Chaos(Box::new(chaos));
+        link
     }
 
     /// A connected Unix stream socket.
@@ -126,35 +158,72 @@ impl Link {
         let has_output = fcntl_getfl(&writer)? & OFlags::RWMODE != OFlags::RDONLY;
         let reader = if has_input { without_waiting(reader, OFlags::RDONLY)? } else { reader };
         let writer = if has_output { Some(Arc::new(without_waiting(writer, OFlags::WRONLY)?)) } else { None };
-        Ok(Link {
-            reader: Arc::new(reader),
-            has_input,
-            writer,
-            kind: Kind::Files,
-            is_inherited: true,
-            reads_may_wait: false,
-            browsers_reach_it: false,
-            forks: fork::watch(),
-        })
+        let mut link = Self::files(Arc::new(reader), writer);
+        link.has_input = has_input;
+        link.is_inherited = true;
+        Ok(link)
     }
 
-    /// A child, and where to write what it is to read.
-    pub(crate) fn child(child: Child, writer: Arc<OwnedFd>) -> Self {
+    /// A pipe to read from and one to write to, which do not wait.
+    pub(crate) fn pipes(reader: Arc<OwnedFd>, writer: Arc<OwnedFd>) -> Self {
+        Self::files(reader, Some(writer))
+    }
+
+    /// The end of a pipe that reads, and why it cannot write.
+    pub(crate) fn reading(reader: Arc<OwnedFd>, one_way: &'static str) -> Self {
+        let mut link = Self::files(reader, None);
+        link.one_way = Some(one_way);
+        link
+    }
+
+    /// The end of a pipe that writes, and why it cannot read.
+    pub(crate) fn writing(writer: Arc<OwnedFd>, one_way: &'static str) -> Self {
+        let mut link = Self::files(Arc::clone(&writer), Some(writer));
+        link.has_input = false;
+        link.one_way = Some(one_way);
+        link
+    }
+
+    fn files(reader: Arc<OwnedFd>, writer: Option<Arc<OwnedFd>>) -> Self {
         Link {
-            reader: Arc::clone(child.descriptor()),
+            reader,
             has_input: true,
-            writer: Some(writer),
-            kind: Kind::Child(child),
+            one_way: None,
+            writer,
+            kind: Kind::Files,
             is_inherited: false,
             reads_may_wait: false,
             browsers_reach_it: false,
+            awaits_a_writer: false,
+            whole_writes: None,
+            held: None,
             forks: fork::watch(),
         }
     }
 
-    /// Whether the other end is a child of this process.
-    pub(crate) fn is_child(&self) -> bool {
-        matches!(self.kind, Kind::Child(_))
+    /// Says that what it reads from may have had no writer yet.
+    pub(crate) fn awaiting_a_writer(mut self) -> Self {
+        self.awaits_a_writer = true;
+        self
+    }
+
+    /// Says that others write there too, so that a write must be taken whole: at most `most` bytes.
+    pub(crate) fn writing_whole(mut self, most: usize) -> Self {
+        self.whole_writes = Some(most);
+        self
+    }
+
+    /// Keeps something until the link is closed.
+    pub(crate) fn holding(mut self, held: impl Send + Sync + 'static) -> Self {
+        self.held = Some(Box::new(held));
+        self
+    }
+
+    /// A child, and where to write what it is to read.
+    pub(crate) fn child(child: Child, writer: Arc<OwnedFd>) -> Self {
+        let mut link = Self::files(Arc::clone(child.descriptor()), Some(writer));
+        link.kind = Kind::Child(child);
+        link
     }
 
     /// Whether the child, which does not read any more, may say by its end why; a read tells that or, with `PIPE`, that it
@@ -194,7 +263,15 @@ impl Link {
                 // The flag, since the descriptor's own mode is shared with whoever else holds it.
                 Kind::Stream => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
                 Kind::Files => read_into(&self.reader, inbox),
+                Kind::Chaos(chaos) => chaos.read(inbox),
             };
+            if read == Ok(0) && self.awaits_a_writer {
+                match has_lost_its_writers(&self.reader)? {
+                    Some(true) => return Ok(0),
+                    Some(false) => return Err(Errno::AGAIN),
+                    None => continue,
+                }
+            }
             if read != Err(Errno::INTR) {
                 return read;
             }
@@ -220,6 +297,7 @@ impl Link {
             Kind::Stream | Kind::Packets(_) => Remote::of(&self.reader, transport),
             Kind::Files => Remote { transport, ..Remote::default() },
             Kind::Child(child) => Remote { transport, pid: child.pid(), ..Remote::default() },
+            Kind::Chaos(chaos) => Remote::of(chaos.socket(), transport),
         }
     }
 
@@ -232,7 +310,7 @@ impl Link {
     pub(crate) fn largest_packet(&self) -> Option<usize> {
         match self.kind {
             Kind::Packets(largest) => Some(largest),
-            Kind::Stream | Kind::Files | Kind::Child(_) => None,
+            Kind::Stream | Kind::Files | Kind::Child(_) | Kind::Chaos(_) => None,
         }
     }
 
@@ -256,6 +334,7 @@ impl Link {
                 (Kind::Stream, _) => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
                 (Kind::Files, _) => write_to_pipe(writer, parts),
                 (Kind::Child(child), _) => child.write(writer, parts),
+                (Kind::Chaos(chaos), _) => chaos.write(parts, flags),
             };
             match written {
                 Err(Errno::INTR) => {}
@@ -268,7 +347,7 @@ impl Link {
     pub(crate) fn end_output(&mut self) {
         // In a forked child the connection belongs to the parent, whom this must not disturb.
         match &self.writer {
-            Some(writer) if self.is_socket() && self.belongs_to_us() => {
+            Some(writer) if self.can_be_shut_down() => {
                 let _ = shutdown(writer, Shutdown::Write);
             }
             Some(writer) if self.belongs_to_us() => {
@@ -281,16 +360,42 @@ impl Link {
         }
     }
 
+    fn can_be_shut_down(&self) -> bool {
+        !matches!(self.kind, Kind::Files | Kind::Child(_)) && self.belongs_to_us()
+    }
+
     /// Ends reading too, which calls back whoever waits for input on a socket.
     pub(crate) fn end_input(&mut self) {
-        if self.is_socket() && self.belongs_to_us() {
-            let _ = shutdown(&self.reader, Shutdown::Read);
+        if self.can_be_shut_down() {
+            let socket = if let Kind::Chaos(chaos) = &self.kind { chaos.socket() } else { &self.reader };
+            let _ = shutdown(socket, Shutdown::Read);
+        } else if matches!(self.kind, Kind::Files)
+            && let Ok(nothing) = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        {
+            // The writers learn that nobody reads any more, though the closed connection may be kept for long.
+            self.reader = Arc::new(nothing);
         }
+        self.held = None;
     }
 
     /// Whether anything can be read.
     pub(crate) fn has_input(&self) -> bool {
         self.has_input
+    }
+
+    /// Whether anything can be written.
+    pub(crate) fn has_output(&self) -> bool {
+        self.one_way.is_none() || !self.has_input
+    }
+
+    /// Why it moves bytes only one way, where that is so.
+    pub(crate) fn one_way(&self) -> Option<&'static str> {
+        self.one_way
+    }
+
+    /// The most that a write may hold, where it must be taken whole.
+    pub(crate) fn whole_writes(&self) -> Option<usize> {
+        self.whole_writes
     }
 
     /// Whether this process opened it, rather than one that it was forked from.
@@ -301,6 +406,33 @@ impl Link {
     /// The descriptor to wait on for input.
     pub fn reader(&self) -> &Arc<OwnedFd> {
         &self.reader
+    }
+
+    /// Duplicates of its descriptors for somebody else, who expects them to wait: the reader, and the writer where that
+    /// is not the same.
+    pub(crate) fn hand_over(&self) -> Result<(OwnedFd, Option<OwnedFd>), Errno> {
+        let duplicate = |fd: &Arc<OwnedFd>| {
+            let fd = fcntl_dupfd_cloexec(fd, 3)?;
+            if !self.is_inherited {
+                fcntl_setfl(&fd, fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
+            }
+            Ok::<_, Errno>(fd)
+        };
+        if self.is_socket() && !self.is_inherited {
+            sockopt::set_socket_timeout(&self.reader, sockopt::Timeout::Recv, None)?;
+        }
+        let writer = self.writer.as_ref().filter(|writer| !Arc::ptr_eq(&self.reader, writer));
+        Ok((duplicate(&self.reader)?, writer.map(duplicate).transpose()?))
+    }
+
+    /// Whether somebody else can go on with the descriptors alone.
+    pub(crate) fn can_be_handed_over(&self) -> bool {
+        self.held.is_none() && !matches!(self.kind, Kind::Chaos(_) | Kind::Child(_))
+    }
+
+    /// Makes closing it drop the descriptors and do nothing to the other end, as with pipes.
+    pub(crate) fn keep_open_for_others(&mut self) {
+        self.kind = Kind::Files;
     }
 
     /// The writer under a number that is not the reader's.
@@ -406,6 +538,16 @@ pub(crate) fn write_to_pipe(fd: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<usize
         libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), std::ptr::null_mut());
         written
     }
+}
+
+/// Whether writers came and went, or none came yet; `None` when there is something to read after all.
+///
+/// A FIFO that nobody has written to reads as one whose writers have gone; only the latter hangs up (pipe(7)).
+pub(crate) fn has_lost_its_writers(fifo: &OwnedFd) -> Result<Option<bool>, Errno> {
+    let mut fds = [PollFd::new(fifo, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let events = fds[0].revents();
+    Ok(if events.contains(PollFlags::IN) { None } else { Some(events.contains(PollFlags::HUP)) })
 }
 
 /// The same of any other descriptor.

@@ -6,10 +6,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use panpipe_wire::{Address, Error, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Result};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 
+use super::fifo::Reception;
 use super::link::{self, Link};
 use super::mem::Meeting;
 use super::remote::Allow;
@@ -46,6 +47,8 @@ pub(crate) enum Source {
     One(Mutex<Option<Link>>),
     /// A name inside this process.
     Meeting(Meeting),
+    /// A FIFO with another one for the replies.
+    Fifo(Reception),
 }
 
 /// What an accept brought.
@@ -87,6 +90,22 @@ impl Listener {
             Source::Sockets { sockets, .. } => sockets.clone(),
             Source::One(_) => Vec::new(),
             Source::Meeting(meeting) => vec![Arc::clone(meeting.bell())],
+            Source::Fifo(reception) => vec![Arc::clone(reception.descriptor())],
+        }
+    }
+
+    /// Says whether what comes here can be answered.
+    ///
+    /// # Errors
+    /// `unsupported` where the only link there is just reads.
+    pub fn check_replies(&self) -> Result<()> {
+        let Source::One(link) = &self.source else { return Ok(()) };
+        match lock(link).as_ref().and_then(Link::one_way) {
+            Some(reason) => {
+                let error = Error::new(ErrorKind::Unsupported, format!("answering on {}", self.address.text()));
+                Err(error.because(reason).at(self.address.text()))
+            }
+            None => Ok(()),
         }
     }
 
@@ -104,7 +123,8 @@ impl Listener {
                 Some(link) => Accepted::Link(link),
                 None => Accepted::Finished,
             }),
-            Source::Meeting(meeting) => Ok(meeting.take().map_or(Accepted::Nobody, Accepted::Link)),
+            Source::Meeting(meeting) => meeting.take().map(|link| link.map_or(Accepted::Nobody, Accepted::Link)),
+            Source::Fifo(reception) => reception.accept(),
         };
         accepted.map_err(|errno| self.error(errno))
     }
@@ -167,8 +187,9 @@ impl Listener {
                     }
                 }
             }
-            Source::One(_) => {}
+            Source::One(link) => drop(lock(link).take()),
             Source::Meeting(meeting) => meeting.ring(),
+            Source::Fifo(reception) => reception.close(),
         }
     }
 

@@ -1,25 +1,20 @@
 //! The file of a listening Unix socket: born private, replaced when stale, never stolen, removed when ours.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use panpipe_wire::{Error, ErrorKind};
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, fstat, lstat, open, unlink};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, chmod, fchmod, flock, fstat, lstat, open, unlink};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on, socket_with, sockopt,
 };
 
 use super::link;
-use crate::fork;
+use super::made_file::{MadeFile, identity};
 
 /// A socket file that this process made; dropping it removes the file if it is still the same one.
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    made: (u64, u64),
-    forks: u64,
-}
+pub(crate) struct SocketFile(MadeFile);
 
 /// Why a socket file could not be made.
 pub(crate) enum Failure {
@@ -65,7 +60,7 @@ impl SocketFile {
             bound => bound?,
         }
         let stat = lstat(path)?;
-        let file = SocketFile { path: PathBuf::from(path), made: identity(&stat), forks: fork::watch() };
+        let file = SocketFile(MadeFile::new(path, &stat));
         if Mode::from_raw_mode(stat.st_mode) != mode {
             widen(path, &file, mode)?;
         }
@@ -74,23 +69,10 @@ impl SocketFile {
     }
 }
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = self.forks == fork::generation() && lstat(&self.path).is_ok_and(|stat| identity(&stat) == self.made);
-        if ours {
-            let _ = unlink(&self.path);
-        }
-    }
-}
-
-fn identity(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
-}
-
 /// Gives the file a mode that the umask withheld, through a descriptor that is known to be our file.
 fn widen(path: &str, file: &SocketFile, mode: Mode) -> Result<(), Errno> {
     let found = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    if identity(&fstat(&found)?) == file.made {
+    if file.0.is(&fstat(&found)?) {
         chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), mode)?;
     }
     Ok(())

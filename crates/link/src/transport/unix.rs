@@ -62,7 +62,7 @@ pub(super) const MODE: OptionInfo = OptionInfo {
     name: "mode",
     value: "an octal file mode up to 0777",
     default: "0600",
-    summary: "file mode of the socket file: who may connect",
+    summary: "file mode of the socket file or FIFO: who may connect",
     check: |value| parse_mode(value).is_some(),
 };
 
@@ -94,7 +94,7 @@ pub(super) fn backlog(address: &Address) -> i32 {
     address.option("backlog").and_then(parse_backlog).unwrap_or(1024)
 }
 
-fn parse_mode(value: &str) -> Option<u32> {
+pub(super) fn parse_mode(value: &str) -> Option<u32> {
     let octal = !value.is_empty() && value.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     u32::from_str_radix(value, 8).ok().filter(|&mode| octal && mode <= 0o777)
 }

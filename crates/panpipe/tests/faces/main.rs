@@ -4,7 +4,9 @@
 
 mod blocking;
 mod errors;
+mod fifo;
 mod packets;
+mod pairs;
 mod sharing;
 mod spawn;
 mod tokio_face;
