@@ -48,6 +48,9 @@ const CASE: ConnectionCase = ConnectionCase {
 const SMALL: usize = 8;
 const ALL: usize = 16;
 const LARGE_BYTES: usize = 60_000;
+/// Small ones are what languages copy, and this one is as large as those get.
+const LAST_SMALL: usize = SMALL - 1;
+const LAST_SMALL_BYTES: usize = 12_000;
 /// The text of the largest size that `max` allows if nothing else is said.
 const HUGE: usize = ALL;
 const HUGE_BYTES: usize = 16 << 20;
@@ -56,6 +59,7 @@ const HUGE_BYTES: usize = 16 << 20;
 const PENDING: u64 = 50;
 /// So many texts that they fit in no two buffers: about 100 MB.
 const TOO_MANY: usize = 3_500;
+const TOO_MANY_SMALL: usize = 70_000;
 /// So many that they are 64 MiB.
 const MANY: usize = (64 << 20) / (LARGE_BYTES / 2);
 /// How much more memory a process may take, whatever its peer does.
@@ -88,7 +92,13 @@ const CASES: &[ConnectionCase] = &[
     ConnectionCase {
         name: "a_slow_reader_costs_its_sender_no_memory",
         steps: &[PAUSE, flow(TOO_MANY, 0, ALL, 4 * PENDING), PAUSE],
-        check: a_slow_reader_costs_its_sender_no_memory,
+        check: |meeting| a_slow_reader(meeting, TOO_MANY, ALL),
+        ..CASE
+    },
+    ConnectionCase {
+        name: "a_slow_reader_of_small_messages_costs_their_sender_no_memory",
+        steps: &[PAUSE, flow(TOO_MANY_SMALL, 0, SMALL, 4 * PENDING), PAUSE],
+        check: |meeting| a_slow_reader(meeting, TOO_MANY_SMALL, SMALL),
         ..CASE
     },
     ConnectionCase {
@@ -100,13 +110,13 @@ const CASES: &[ConnectionCase] = &[
     ConnectionCase {
         name: "many_messages_both_ways",
         steps: &[flow(2_000, 2_000, SMALL, 0)],
-        check: |meeting| both_ways(meeting, 2_000, SMALL),
+        check: many_messages_both_ways,
         ..CASE
     },
     ConnectionCase {
         name: "both_sides_write_64_mib_at_once",
         steps: &[flow(MANY, MANY, ALL, 0)],
-        check: |meeting| both_ways(meeting, MANY, ALL),
+        check: both_sides_write_64_mib_at_once,
         once: true,
         ..CASE
     },
@@ -194,16 +204,26 @@ pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
 
 /// Small ones of different lengths, large ones, and the huge one.
 fn texts() -> Vec<String> {
-    let part = |number: usize, length| to_hex(&vec![b'a' + number as u8; length]);
-    let small = (0..SMALL).map(|number| part(number, 1 + 9 * number));
-    let large = (SMALL..ALL).map(|number| format!("{}*{}", part(number, 60), LARGE_BYTES / 60));
-    small.chain(large).chain([format!("{}*{}", part(HUGE, 16), HUGE_BYTES / 16)]).collect()
+    (0..=HUGE).map(|number| format!("{}*{}", to_hex(&[letter(number)]), length(number))).collect()
 }
 
 /// A text as bytes.
 fn text(number: usize) -> Vec<u8> {
-    let length = if number < SMALL { 1 + 9 * number } else { LARGE_BYTES };
-    vec![b'a' + number as u8; length]
+    vec![letter(number); length(number)]
+}
+
+/// Each text is one letter again and again; a part of one in place of another is seen.
+fn letter(number: usize) -> u8 {
+    b'a' + number as u8
+}
+
+fn length(number: usize) -> usize {
+    match number {
+        HUGE => HUGE_BYTES,
+        SMALL.. => LARGE_BYTES,
+        LAST_SMALL => LAST_SMALL_BYTES,
+        _ => 1 + 9 * number,
+    }
 }
 
 impl Batch {
@@ -355,18 +375,22 @@ fn cancel_of_a_pending_send(meeting: &mut Meeting) -> Result<(), String> {
         return Err(format!("no send waited: {sent:?}"));
     }
     meeting.process.go_on()?;
-    receive_what_was_sent(&meeting.connections[0], &sent, 20)?;
+    receive_what_was_sent(&meeting.connections[0], ALL, &sent, 20)?;
     equal(&meeting.flows()?, &vec![(20, 0)])
 }
 
-fn a_slow_reader_costs_its_sender_no_memory(meeting: &mut Meeting) -> Result<(), String> {
+fn a_slow_reader(meeting: &mut Meeting, most: usize, of: usize) -> Result<(), String> {
     equal(&meeting.answers()?, &vec![])?;
     let memory = Memory::of(meeting.process.id())?;
     meeting.process.go_on()?;
-    let [(sent @ 0..TOO_MANY, _)] = meeting.flows()?[..] else { return Err("no send waited".into()) };
+    let flows = meeting.flows()?;
     memory.has_hardly_grown()?;
+    let [(sent, _)] = flows[..] else { return Err(format!("one flow is wanted, not {flows:?}")) };
+    if sent == most {
+        return Err("no send waited".into());
+    }
     meeting.process.go_on()?;
-    receive_what_was_sent(&meeting.connections[0], &[sent], 0)?;
+    receive_what_was_sent(&meeting.connections[0], of, &[sent], 0)?;
     equal(&meeting.answers()?, &vec![])
 }
 
@@ -389,19 +413,26 @@ fn messages_that_nobody_receives_cost_no_memory(meeting: &mut Meeting) -> Result
     equal(&meeting.flows()?, &vec![(0, TOO_MANY - 1)])
 }
 
-fn both_ways(meeting: &mut Meeting, count: usize, of: usize) -> Result<(), String> {
+fn many_messages_both_ways(meeting: &mut Meeting) -> Result<(), String> {
     let connection = &meeting.connections[0];
     thread::scope(|scope| {
-        let sending = scope.spawn(|| send_texts(connection, 0..count, of, &AtomicUsize::new(0)));
-        receive_texts(connection, 0..count, of)?;
+        let sending = scope.spawn(|| send_texts(connection, 0..2_000, SMALL, &AtomicUsize::new(0)));
+        receive_texts(connection, 0..2_000, SMALL)?;
         sending.join().map_err(|_| "sending panicked")?
     })?;
-    equal(&meeting.flows()?, &vec![(count, count)])
+    equal(&meeting.flows()?, &vec![(2_000, 2_000)])
+}
+
+fn both_sides_write_64_mib_at_once(meeting: &mut Meeting) -> Result<(), String> {
+    // Nobody receives on this side before everything is sent: the peer must go on receiving while it cannot send.
+    send_texts(&meeting.connections[0], 0..MANY, ALL, &AtomicUsize::new(0))?;
+    receive_texts(&meeting.connections[0], 0..MANY, ALL)?;
+    equal(&meeting.flows()?, &vec![(MANY, MANY)])
 }
 
 fn a_huge_message(meeting: &mut Meeting) -> Result<(), String> {
     let asked = receive(&meeting.connections[0])?;
-    if asked != vec![b'a' + HUGE as u8; HUGE_BYTES] {
+    if asked != text(HUGE) {
         return Err(format!("{} bytes came", asked.len()));
     }
     meeting.connections[0].send(asked).map_err(told)?;
@@ -475,18 +506,18 @@ fn send_texts(connection: &Connection, numbers: Range<usize>, of: usize, sent: &
     Ok(())
 }
 
-/// Receives to the end what flows of all texts have sent, and then `last` more.
+/// Receives to the end what flows of the first `of` texts have sent, and then `last` more.
 ///
 /// Each flow gave one more up, which comes whole or not at all.
-fn receive_what_was_sent(connection: &Connection, flows: &[usize], last: usize) -> Result<(), String> {
+fn receive_what_was_sent(connection: &Connection, of: usize, flows: &[usize], last: usize) -> Result<(), String> {
     let mut all = Vec::new();
     for sent in flows {
         all.extend(vec![true; *sent]);
         all.push(false);
     }
     all.extend(vec![true; last]);
-    let texts: Vec<_> = (0..ALL).map(text).collect();
-    let mut wanted = all.into_iter().enumerate().map(|(number, surely)| (&texts[number % ALL], surely));
+    let texts: Vec<_> = (0..of).map(text).collect();
+    let mut wanted = all.into_iter().enumerate().map(|(number, surely)| (&texts[number % of], surely));
     while let Some(message) = connection.recv().map_err(told)? {
         match wanted.find(|(text, surely)| *surely || **text == message) {
             Some((text, _)) => equal(&&message[..], &&text[..])?,
