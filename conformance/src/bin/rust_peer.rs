@@ -1,4 +1,4 @@
-//! The peer of panpipe in Rust, on tokio.
+//! The peer of panpipe in Rust: on tokio, and in the role `serve-blocking` without.
 
 use panpipe::Bytes;
 use panpipe_conformance::{
@@ -11,6 +11,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 async fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("serve") => serve(read_request()?).await,
+        Some("serve-blocking") => serve_blocking(read_request()?),
         Some("call") => call(read_request()?).await,
         role => Err(format!("no role is called {role:?}").into()),
     }
@@ -29,6 +30,19 @@ async fn serve(request: ServeRequest) -> Result<()> {
     tell(&serving.collect::<Vec<_>>())?;
     tokio::task::spawn_blocking(wait_for_end).await??;
     Ok(())
+}
+
+/// A thread for each address.
+fn serve_blocking(request: ServeRequest) -> Result<()> {
+    let listen = |address: &String| panpipe::blocking::listen(address);
+    let listeners = request.addresses.iter().map(listen).collect::<panpipe::Result<Vec<_>>>()?;
+    let pid = std::process::id();
+    let serving = listeners.iter().map(|listener| Serving { address: listener.address().to_owned(), pid });
+    tell(&serving.collect::<Vec<_>>())?;
+    for listener in listeners {
+        std::thread::spawn(|| panpipe::blocking::serve(listener, |bytes| bytes.to_ascii_uppercase()));
+    }
+    Ok(wait_for_end()?)
 }
 
 fn upper_text(text: &[u8]) -> std::result::Result<String, std::str::Utf8Error> {
