@@ -28,6 +28,7 @@ enum Program {
     /// A script in `peers/`.
     Node(&'static str),
     Rust,
+    RustBlocking,
     /// What `command_peer` is to do with the `panpipe` command.
     Command(&'static str),
     Nc,
@@ -39,6 +40,7 @@ const PYTHON_ASYNCIO: Peer = Peer { name: "python_asyncio", program: Program::Py
 const NODE: Peer = Peer { name: "node", program: Program::Node("node.mjs") };
 const NODE_PLAIN: Peer = Peer { name: "node_plain", program: Program::Node("node_plain.mjs") };
 const RUST: Peer = Peer { name: "rust", program: Program::Rust };
+const RUST_BLOCKING: Peer = Peer { name: "rust_blocking", program: Program::RustBlocking };
 const COMMAND_UPPER: Peer = Peer { name: "command_upper", program: Program::Command("upper") };
 const COMMAND_PROGRAM: Peer = Peer { name: "command_program", program: Program::Command("program") };
 const COMMAND: Peer = Peer { name: "command", program: Program::Command("panpipe") };
@@ -46,7 +48,7 @@ const NC: Peer = Peer { name: "nc", program: Program::Nc };
 
 /// The servers, and the clients; the first of each has no panpipe.
 pub(crate) const SERVERS: &[Peer] =
-    &[PYTHON_PLAIN, PYTHON_BLOCKING, PYTHON_ASYNCIO, NODE, RUST, COMMAND_UPPER, COMMAND_PROGRAM];
+    &[PYTHON_PLAIN, PYTHON_BLOCKING, PYTHON_ASYNCIO, NODE, RUST, RUST_BLOCKING, COMMAND_UPPER, COMMAND_PROGRAM];
 pub(crate) const CLIENTS: &[Peer] = &[NODE_PLAIN, NC, NODE, PYTHON_BLOCKING, PYTHON_ASYNCIO, RUST, COMMAND];
 pub(crate) const PANPIPE_SERVERS: &[Peer] = SERVERS.split_at(1).1;
 pub(crate) const PANPIPE_CLIENTS: &[Peer] = CLIENTS.split_at(2).1;
@@ -108,6 +110,7 @@ impl Peer {
                 (node, vec![script(name), role.into()])
             }
             Program::Rust => (env!("CARGO_BIN_EXE_rust_peer").into(), vec![role.into()]),
+            Program::RustBlocking => (env!("CARGO_BIN_EXE_rust_peer").into(), vec![format!("{role}-blocking").into()]),
             Program::Command(kind) => {
                 (env!("CARGO_BIN_EXE_command_peer").into(), vec![role.into(), kind.into(), panpipe_command()?])
             }

@@ -49,6 +49,7 @@ impl Session {
     /// Lets other sessions use the room in the inbox until more arrives.
     ///
     /// What has arrived of a long message stays where it is; what there is of a short one is worth less than the room.
+    #[inline]
     fn share_inbox(&mut self) {
         if self.inbox_size == 0 || self.is_inbox_lent || self.inbox.len() > SMALLEST_READ {
             return;

@@ -17,6 +17,7 @@ thread_local! {
 }
 
 /// What lies there, empty.
+#[inline]
 pub(super) fn take(from: &'static Place) -> BytesMut {
     // While a thread ends its places may be gone.
     from.try_with(Cell::take).ok().flatten().unwrap_or_default()
@@ -25,6 +26,7 @@ pub(super) fn take(from: &'static Place) -> BytesMut {
 /// Leaves `room`, which was made for `size` bytes, for the next who needs some.
 ///
 /// The size is told, since messages that were cut off `room` and are still held are not part of its capacity.
+#[inline]
 pub(super) fn give(to: &'static Place, mut room: BytesMut, size: usize) {
     if size <= MOST {
         room.clear();
