@@ -11,22 +11,23 @@ use crate::place::{Folder, address};
 use crate::stream::Stream;
 use crate::{Result, process};
 
-/// Clients that find a descriptor, and clients that do not.
+/// Descriptors that are left, at least, and clients that find none.
 const SEATS: u64 = 8;
 const LATE: usize = 8;
 
 pub(crate) fn running_out(peer: Peer, folder: &Folder) -> Result<()> {
     let server = peer.serve(vec![address("unix", "framing=length", folder)?])?;
     let server = &server.places[0];
-    let mut seated = Vec::new();
-    // Warm, so that nothing else of the server needs a descriptor later.
-    call(&mut Stream::connect(&server.address)?)?;
-    sleep(Duration::from_millis(50));
-    let limit = set_limit(server, Some(process::last_descriptor(server.pid)? + 1 + SEATS))?;
-    for _ in 0..SEATS {
-        seated.push(Stream::connect(&server.address)?);
-        // The one that warmed it up may still hold a number among the lower ones.
-        call(seated.last_mut().ok_or("nobody")?)?;
+    let mut first = Stream::connect(&server.address)?;
+    call(&mut first)?;
+    let mut seated = vec![first];
+    let most = process::descriptors(server.pid)?.into_iter().max().ok_or("it has no descriptors")? + 1 + SEATS;
+    let limit = set_limit(server, Some(most))?;
+    let all_are_taken = || Ok::<_, Box<dyn std::error::Error>>(process::descriptors(server.pid)?.len() as u64 == most);
+    while !all_are_taken()? {
+        let mut client = Stream::connect(&server.address)?;
+        call(&mut client)?;
+        seated.push(client);
     }
     let mut late = (0..LATE).map(|_| Stream::connect(&server.address)).collect::<std::io::Result<Vec<_>>>()?;
     // What there is to say at once is said: a log line, the first pauses.
@@ -35,9 +36,12 @@ pub(crate) fn running_out(peer: Peer, folder: &Folder) -> Result<()> {
     let (before, begun) = (process::cpu_time(server.pid)?, Instant::now());
     while begun.elapsed() < Duration::from_secs(1) {
         seated.iter_mut().try_for_each(call)?;
-        sleep(Duration::from_millis(100));
+        sleep(Duration::from_millis(500));
     }
     let spent = process::cpu_time(server.pid)? - before;
+    if !all_are_taken()? {
+        return Err("there was no shortage".into());
+    }
     if spent > Duration::from_millis(100) {
         return Err(format!("it spends {spent:?} of {:?} on a shortage", begun.elapsed()).into());
     }

@@ -22,11 +22,11 @@ pub(crate) fn memory(pid: u32) -> Result<usize> {
     Ok(line.ok_or("proc tells no Rss")?.trim().parse::<usize>()? << 10)
 }
 
-/// The largest number among its descriptors.
-pub(crate) fn last_descriptor(pid: u32) -> Result<u64> {
-    let mut last = 0;
+/// The numbers of its descriptors.
+pub(crate) fn descriptors(pid: u32) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
     for descriptor in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        last = last.max(descriptor?.file_name().to_string_lossy().parse()?);
+        numbers.push(descriptor?.file_name().to_string_lossy().parse()?);
     }
-    Ok(last)
+    Ok(numbers)
 }
