@@ -40,7 +40,10 @@ fn serve_blocking(request: ServeRequest) -> Result<()> {
     let serving = listeners.iter().map(|listener| Serving { address: listener.address().to_owned(), pid });
     tell(&serving.collect::<Vec<_>>())?;
     for listener in listeners {
-        std::thread::spawn(|| panpipe::blocking::serve(listener, |bytes| bytes.to_ascii_uppercase()));
+        std::thread::spawn(|| match listener.address().contains("text=true") {
+            true => panpipe::blocking::serve(listener, |text| upper_text(&text)),
+            false => panpipe::blocking::serve(listener, |bytes| bytes.to_ascii_uppercase()),
+        });
     }
     Ok(wait_for_end()?)
 }

@@ -27,6 +27,7 @@ use crate::place::Folder;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 type ServerCase = (&'static str, fn(Peer, &Folder) -> Result<()>);
+type Case = (&'static str, fn(&Folder) -> Result<()>);
 
 const IDLE: &str = "ten_thousand_idle_connections_take_little_memory";
 
@@ -37,7 +38,7 @@ const SERVER_CASES: &[ServerCase] = &[
     (IDLE, crowd::idle_connections),
 ];
 
-const CASES: &[(&str, fn(&Folder) -> Result<()>)] = &[
+const CASES: &[Case] = &[
     ("storm::rust_blocking_loses_nothing_to_ten_thousand_signals_a_second", storm::rust_blocking),
     ("storm::rust_tokio_loses_nothing_to_ten_thousand_signals_a_second", storm::rust_tokio),
     ("storm::python_blocking_loses_nothing_to_ten_thousand_signals_a_second", storm::python_blocking),

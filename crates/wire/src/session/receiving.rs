@@ -21,7 +21,7 @@ impl Session {
         let wanted = missing.max(self.read_size);
         let held = self.inbox.len();
         if self.inbox_size == 0 {
-            let begun = std::mem::replace(&mut self.inbox, spare::take(&spare::INBOX));
+            let begun = std::mem::replace(&mut self.inbox, spare::take(spare::Room::Inbox));
             self.inbox.extend_from_slice(&begun);
         }
         // Small messages use up the room that is there before more is asked for.
@@ -56,7 +56,7 @@ impl Session {
         }
         let begun = BytesMut::from(&self.inbox[..]);
         let room = std::mem::replace(&mut self.inbox, begun);
-        spare::give(&spare::INBOX, room, std::mem::take(&mut self.inbox_size));
+        spare::give(spare::Room::Inbox, room, std::mem::take(&mut self.inbox_size));
     }
 
     /// Says that a read filled all the room it was given: the next may bring more.

@@ -56,7 +56,7 @@ impl Session {
             return;
         }
         if self.outbox.capacity() == 0 {
-            self.outbox = spare::take(&spare::OUTBOX);
+            self.outbox = spare::take(spare::Room::Outbox);
         }
         self.outbox.reserve(total - written);
         if written == 0 {
@@ -136,7 +136,7 @@ impl Session {
         } else {
             let outbox = std::mem::take(&mut self.outbox);
             let size = outbox.capacity();
-            spare::give(&spare::OUTBOX, outbox, size);
+            spare::give(spare::Room::Outbox, outbox, size);
         }
     }
 
