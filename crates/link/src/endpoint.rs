@@ -194,14 +194,14 @@ impl Endpoint {
         let possible = self.link.reads_may_wait() && self.wants_read() && !self.wants_write();
         let usable = possible && self.check_usable("receiving from").is_ok();
         usable.then(|| {
-            let inbox = std::mem::take(self.session.inbox());
+            let inbox = self.session.lend_inbox();
             WaitingRead::new(Arc::clone(self.reader()), self.link.largest_packet().is_some(), self.read_timeout, inbox)
         })
     }
 
     /// Takes in what a waiting read brought.
     pub(crate) fn end_waiting_read(&mut self, read: WaitingRead) -> Input {
-        *self.session.inbox() = read.inbox;
+        self.session.take_back_inbox(read.inbox);
         self.read_timeout = read.timeout;
         match read.outcome {
             Ok(0) => self.end_input(),

@@ -2,6 +2,7 @@
 
 mod receiving;
 mod sending;
+mod spare;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -25,9 +26,6 @@ const LARGEST_READ: usize = 256 << 10;
 /// Messages that nobody receives may take so much, each counted with what it costs beside its bytes.
 const MOST_UNASKED: usize = 1 << 20;
 const MESSAGE_COST: usize = 64;
-
-/// Memory that an empty outbox keeps.
-const KEPT_OUTBOX: usize = 64 << 10;
 
 /// Calls that may wait at once; more is a runaway loop, not a load.
 const MOST_CALLS: usize = 64 << 10;
@@ -70,6 +68,9 @@ pub struct Session {
     refuses_empty: bool,
 
     inbox: BytesMut,
+    /// How many bytes the inbox was made for; zero while it has room for no more than it holds.
+    inbox_size: usize,
+    is_inbox_lent: bool,
     /// The frame that is being received needs at least this many bytes in the inbox.
     needed: usize,
     read_size: usize,
@@ -111,6 +112,8 @@ impl Session {
             text: address.text_messages,
             refuses_empty: false,
             inbox: BytesMut::new(),
+            inbox_size: 0,
+            is_inbox_lent: false,
             needed: 0,
             read_size: SMALLEST_READ,
             input_ended: false,

@@ -20,7 +20,7 @@ use crate::fork;
 
 /// The pauses after which an accept that failed for want of descriptors or memory is tried again.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A listening address.
 pub struct Listener {

@@ -80,6 +80,15 @@ fn widen(path: &str, file: &SocketFile, mode: Mode) -> Result<(), Errno> {
 
 /// Removes a socket file that nobody answers at; the lock is held.
 fn remove_stale(path: &str, place: &SocketAddrUnix, kind: SocketType) -> Result<(), Failure> {
+    match find_and_remove(path, place, kind) {
+        // Not everybody takes the lock, as a server in Node.js. To bind now, and be found before we listen, would make
+        // us the stale one.
+        Err(Failure::System(Errno::NOENT)) => Err(Failure::Taken("another process is replacing what stood there")),
+        removed => removed,
+    }
+}
+
+fn find_and_remove(path: &str, place: &SocketAddrUnix, kind: SocketType) -> Result<(), Failure> {
     if FileType::from_raw_mode(lstat(path)?.st_mode) != FileType::Socket {
         return Err(Failure::Taken("a file that is no socket stands there, and is left alone"));
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod blocking;
+mod both_ways;
 mod errors;
 mod fifo;
 mod packets;

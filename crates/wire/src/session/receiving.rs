@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{CallId, Event, LARGEST_READ, MESSAGE_COST, READ_AHEAD, Session};
+use super::{CallId, Event, LARGEST_READ, MESSAGE_COST, READ_AHEAD, SMALLEST_READ, Session, spare};
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::framing::{Framing, Scan};
 
@@ -19,11 +19,44 @@ impl Session {
         // What a peer announces is taken on trust only twice as far as what it has sent.
         let missing = self.needed.saturating_sub(self.inbox.len()).min(self.inbox.len().max(LARGEST_READ));
         let wanted = missing.max(self.read_size);
+        let held = self.inbox.len();
+        if self.inbox_size == 0 {
+            let begun = std::mem::replace(&mut self.inbox, spare::take(spare::Room::Inbox));
+            self.inbox.extend_from_slice(&begun);
+        }
         // Small messages use up the room that is there before more is asked for.
-        if self.inbox.capacity() - self.inbox.len() < missing.max(self.read_size / 4) {
+        if self.inbox.capacity() - held < missing.max(self.read_size / 4) {
             self.inbox.reserve(wanted);
         }
+        self.inbox_size = self.inbox_size.max(held + wanted);
         &mut self.inbox
+    }
+
+    /// The inbox with room for a good read, to be read into elsewhere; until it is
+    /// [taken back](Self::take_back_inbox) nothing arrives.
+    pub fn lend_inbox(&mut self) -> BytesMut {
+        let inbox = std::mem::take(self.inbox());
+        self.is_inbox_lent = true;
+        inbox
+    }
+
+    /// Takes back what [`lend_inbox`](Self::lend_inbox) gave.
+    pub fn take_back_inbox(&mut self, inbox: BytesMut) {
+        self.inbox = inbox;
+        self.is_inbox_lent = false;
+    }
+
+    /// Lets other sessions use the room in the inbox until more arrives.
+    ///
+    /// What has arrived of a long message stays where it is; what there is of a short one is worth less than the room.
+    #[inline]
+    fn share_inbox(&mut self) {
+        if self.inbox_size == 0 || self.is_inbox_lent || self.inbox.len() > SMALLEST_READ {
+            return;
+        }
+        let begun = BytesMut::from(&self.inbox[..]);
+        let room = std::mem::replace(&mut self.inbox, begun);
+        spare::give(spare::Room::Inbox, room, std::mem::take(&mut self.inbox_size));
     }
 
     /// Says that a read filled all the room it was given: the next may bring more.
@@ -80,11 +113,12 @@ impl Session {
                         return Some(Event::Reply { call, outcome: self.checked(message, "calling") });
                     }
                 },
-                Ok(None) if !self.input_ended => return None,
+                Ok(None) if !self.input_ended => break,
                 Ok(None) => return self.end(None, wants_message),
                 Err(error) => return self.end(Some(error), wants_message),
             }
         }
+        self.share_inbox();
         None
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Call, CallId, KEPT_OUTBOX, MESSAGE_COST, MOST_CALLS, MOST_UNASKED, Session};
+use super::{Call, CallId, MESSAGE_COST, MOST_CALLS, MOST_UNASKED, Session, spare};
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::framing::{Fault, Framing, Head};
 
@@ -51,6 +51,13 @@ impl Session {
         let parts = [head.as_slice(), message, self.tail];
         let total = parts.iter().map(|part| part.len()).sum::<usize>();
         self.queued += total as u64;
+        if total == written {
+            self.written += total as u64;
+            return;
+        }
+        if self.outbox.capacity() == 0 {
+            self.outbox = spare::take(spare::Room::Outbox);
+        }
         self.outbox.reserve(total - written);
         if written == 0 {
             parts.iter().filter(|part| !part.is_empty()).for_each(|part| self.outbox.extend_from_slice(part));
@@ -126,10 +133,10 @@ impl Session {
         self.written += count as u64;
         if count < self.outbox.len() {
             self.outbox.advance(count);
-        } else if self.outbox.capacity() > KEPT_OUTBOX {
-            self.outbox = BytesMut::new();
         } else {
-            self.outbox.clear();
+            let outbox = std::mem::take(&mut self.outbox);
+            let size = outbox.capacity();
+            spare::give(spare::Room::Outbox, outbox, size);
         }
     }
 

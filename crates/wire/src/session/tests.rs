@@ -266,3 +266,58 @@ fn what_is_too_large_is_not_sent_and_the_session_lives() {
     send(&mut sender, b"1234").unwrap();
     assert_eq!(sender.outbox(), b"1234\n");
 }
+
+/// Has `receiver` take in `bytes`, and wait for more.
+fn arrive(receiver: &mut Session, bytes: &[u8]) {
+    receiver.inbox().extend_from_slice(bytes);
+    while let Some(Event::Message(_)) = receiver.next_event(Instant::now(), true) {}
+}
+
+#[test]
+fn a_session_that_waits_holds_no_more_than_what_has_arrived() {
+    let frame = |size: usize| [&(size as u32).to_be_bytes()[..], &vec![b'x'; size]].concat();
+    let mut receiver = session("framing=length");
+    arrive(&mut receiver, &frame(60_000));
+    assert_eq!(receiver.inbox.capacity(), 0);
+    // What another has read in between stays its own.
+    let mut other = session("framing=length");
+    arrive(&mut other, &frame(60_000)[..50_000]);
+    arrive(&mut receiver, &frame(1000)[..600]);
+    assert!(receiver.inbox.capacity() < 1000, "{}", receiver.inbox.capacity());
+    other.inbox().extend_from_slice(&frame(60_000)[50_000..]);
+    assert_eq!(message(&mut other).unwrap().len(), 60_000);
+    receiver.inbox().extend_from_slice(&frame(1000)[600..]);
+    assert_eq!(message(&mut receiver).unwrap(), "x".repeat(1000));
+
+    send(&mut receiver, &[b'x'; 60_000]).unwrap();
+    deliver(&mut receiver, &mut other);
+    assert_eq!(receiver.outbox.capacity(), 0);
+}
+
+#[test]
+fn room_for_reading_is_used_again_unless_it_is_very_large() {
+    let place = |session: &mut Session| session.inbox().as_ptr();
+    let mut receiver = session("framing=length");
+    let first = place(&mut receiver);
+    receiver.inbox().extend_from_slice(b"\0\0\0\x04room");
+    let _held = receiver.next_event(Instant::now(), true);
+    assert!(receiver.next_event(Instant::now(), true).is_none());
+    assert_eq!(place(&mut session("framing=length")), first.wrapping_add(8), "behind what is still in use");
+    let large = [&(2u32 << 20).to_be_bytes()[..], &vec![b'x'; 2 << 20]].concat();
+    for part in large.chunks(256 << 10) {
+        arrive(&mut receiver, part);
+    }
+    assert!(session("framing=length").inbox().capacity() < 1 << 20);
+}
+
+#[test]
+fn room_that_is_lent_is_not_given_away() {
+    let mut receiver = session("framing=lines");
+    receiver.inbox().extend_from_slice(b"whole\nhal");
+    let mut lent = receiver.lend_inbox();
+    assert!(receiver.next_event(Instant::now(), true).is_none());
+    lent.extend_from_slice(b"f\n");
+    receiver.take_back_inbox(lent);
+    assert_eq!(message(&mut receiver).as_deref(), Some("whole"));
+    assert_eq!(message(&mut receiver).as_deref(), Some("half"));
+}
