@@ -20,6 +20,9 @@ const CONGESTED: usize = 1 << 20;
 /// What a turn of reading may bring before others get theirs.
 const READ_BUDGET: usize = 1 << 20;
 
+/// How soon to write again where no descriptor tells of room.
+const RETRY: Duration = Duration::from_millis(1);
+
 /// What a read told about the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -34,7 +37,13 @@ pub struct Endpoint {
     link: Link,
     remote: Remote,
     session: Session,
+    /// Its messages may get lost on the way.
+    is_lossy: bool,
     closed: bool,
+    /// When to write again, where no descriptor tells of room.
+    retry_at: Option<Instant>,
+    /// How often the link was renewed: a read that began before brings what is not wanted any more.
+    renewals: u32,
     /// The timeout that waiting reads have set on the socket.
     read_timeout: Option<Duration>,
 }
@@ -49,11 +58,19 @@ impl Endpoint {
         if let Some(most) = link.largest_packet() {
             session.use_packets(most);
         }
+        if let Some(may_be_lost) = link.loses_datagrams() {
+            session.use_datagrams(may_be_lost);
+        }
+        if !link.has_receiver() {
+            let error = session.error(ErrorKind::ConnectionLost, "sending to");
+            session.output_failed(error.because("the sender has no name of its own, and cannot be answered"));
+        }
         if !link.has_input() {
             session.input_ended();
         }
         let remote = link.remote(address.method().scheme);
-        Endpoint { link, remote, session, closed: false, read_timeout: None }
+        let is_lossy = link.loses_datagrams() == Some(true);
+        Endpoint { link, remote, session, is_lossy, closed: false, retry_at: None, renewals: 0, read_timeout: None }
     }
 
     /// The address that errors name.
@@ -108,13 +125,32 @@ impl Endpoint {
     /// Whether to wait for room to write.
     #[inline]
     pub fn wants_write(&self) -> bool {
-        !self.closed && !self.session.outbox().is_empty()
+        !self.closed && self.retry_at.is_none() && !self.session.outbox().is_empty()
+    }
+
+    /// Whether anything that was sent is not with the system yet.
+    #[inline]
+    pub fn has_unwritten(&self) -> bool {
+        !self.closed && self.session.unwritten() > 0
+    }
+
+    /// When to [`flush`](Self::flush) again, where no descriptor tells of room; part of
+    /// [`next_deadline`](Self::next_deadline).
+    #[inline]
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Datagrams from the other side that were dropped for want of room: those that the system counts for this
+    /// connection alone, or those that found no room in this program.
+    pub fn dropped(&self) -> u64 {
+        self.link.dropped()
     }
 
     /// Whether so much waits to be written that senders should wait too.
     #[inline]
     pub fn is_congested(&self) -> bool {
-        self.session.outbox().len() >= CONGESTED
+        self.session.unwritten() >= CONGESTED
     }
 
     /// Whether any call waits for its reply.
@@ -150,6 +186,7 @@ impl Endpoint {
                     }
                 }
                 Err(Errno::AGAIN) => return Input::Drained,
+                Err(errno) if self.link.survives(errno) => self.refuse_datagram(errno, "receiving from"),
                 Err(errno) => {
                     self.fail_input(errno);
                     return Input::Drained;
@@ -174,7 +211,8 @@ impl Endpoint {
         let usable = possible && self.check_usable("receiving from").is_ok();
         usable.then(|| {
             let inbox = std::mem::take(self.session.inbox());
-            WaitingRead::new(Arc::clone(self.reader()), self.link.largest_packet().is_some(), self.read_timeout, inbox)
+            let (socket, reading) = (Arc::clone(self.reader()), self.link.reading());
+            WaitingRead::new(socket, reading, self.read_timeout, self.renewals, inbox)
         })
     }
 
@@ -182,6 +220,12 @@ impl Endpoint {
     pub(crate) fn end_waiting_read(&mut self, read: WaitingRead) -> Input {
         *self.session.inbox() = read.inbox;
         self.read_timeout = read.timeout;
+        let is_shut = self.closed && self.link.loses_datagrams().is_some();
+        if is_shut || read.renewals != self.renewals {
+            // A socket of datagrams that is shut reads as empty ones.
+            self.session.drop_input();
+            return Input::Drained;
+        }
         match read.outcome {
             Ok(0) => self.end_input(),
             Ok(_) if !read.was_short => {
@@ -189,6 +233,7 @@ impl Endpoint {
                 return Input::MoreMayWait;
             }
             Ok(_) | Err(Errno::AGAIN) => {}
+            Err(errno) if self.link.survives(errno) => self.refuse_datagram(errno, "receiving from"),
             Err(errno) => self.fail_input(errno),
         }
         Input::Drained
@@ -206,29 +251,80 @@ impl Endpoint {
         self.session.input_failed(error);
     }
 
+    fn refuse_datagram(&mut self, errno: Errno, doing: &str) {
+        let error = self.os_error(errno, doing);
+        self.session.datagram_refused(error);
+    }
+
     /// The next event, as [`Session::next_event`].
     #[inline]
     pub fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
-        self.session.next_event(now, wants_message)
+        if self.retry_at.is_some() {
+            self.flush();
+        }
+        let event = self.session.next_event(now, wants_message);
+        if self.is_lossy && matches!(event, Some(Event::Reply { .. })) {
+            if self.link.reaches_many() {
+                self.session.expect_more_replies();
+            }
+            self.begin_next_call();
+        }
+        event
+    }
+
+    /// Sends the call that has waited for the end of another one, to whom no late reply may come.
+    #[cold]
+    fn begin_next_call(&mut self) {
+        if self.session.take_stale() {
+            self.renewals = self.renewals.wrapping_add(1);
+            if let Err(errno) = self.link.renew() {
+                self.fail_input(errno);
+            }
+        }
+        self.flush();
     }
 
     /// Take events again when this instant is reached.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.session.next_deadline()
+        self.session.next_deadline().into_iter().chain(self.retry_at).min()
     }
 
     /// Writes what waits, as far as the system takes it.
     pub fn flush(&mut self) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = None;
         while !self.session.outbox().is_empty() && self.check_usable("sending to").is_ok() {
             match self.link.write(&[IoSlice::new(self.session.outbox())]) {
                 Ok(count) => self.session.written(count),
-                Err(Errno::AGAIN) => return,
-                Err(errno) => {
-                    let error = self.os_error(errno, "sending to");
-                    self.session.output_failed(error);
+                Err(Errno::AGAIN) => return self.wait_for_room(),
+                Err(errno) if self.link.survives(errno) => {
+                    self.refuse_datagram(errno, "sending to");
+                    // This one tells of an earlier datagram; any other is about the first that waits.
+                    if errno != Errno::CONNREFUSED {
+                        self.session.skip_packet();
+                    }
                 }
+                Err(errno) => self.fail_output_by(errno),
             }
         }
+    }
+
+    fn wait_for_room(&mut self) {
+        if self.link.has_no_writability() {
+            self.retry_at = Instant::now().checked_add(RETRY);
+        }
+    }
+
+    #[cold]
+    fn fail_output_by(&mut self, errno: Errno) {
+        let error = self.os_error(errno, "sending to");
+        // Whom a connected socket of datagrams cannot reach does not send to it either, and no end will say so.
+        if self.link.loses_datagrams().is_some() && self.link.is_socket() {
+            self.session.input_failed(error.clone().ran(Ran::Maybe));
+        }
+        self.session.output_failed(error);
     }
 
     /// Sends a message: now if `at_once` and nothing waits before it, else with the next [`flush`](Self::flush).
@@ -262,10 +358,15 @@ impl Endpoint {
         begin: impl FnOnce(&mut Session) -> Result<T>,
     ) -> Result<T> {
         self.check_usable(doing)?;
+        if self.is_lossy {
+            self.check_arrived(doing)?;
+        }
         let mut head = Head::new();
         self.session.frame(message, &mut head, doing)?;
+        let calls = self.session.waiting_calls();
         let begun = begin(&mut self.session)?;
-        if !at_once || message.len() < COPIED || !self.session.outbox().is_empty() {
+        let is_small = message.len() < COPIED && !self.is_lossy;
+        if !at_once || is_small || !self.session.goes_first() {
             self.session.queue(&head, message, 0);
             if at_once {
                 self.flush();
@@ -275,18 +376,34 @@ impl Endpoint {
         let parts = [head.as_slice(), message, self.session.tail()];
         match self.link.write(&parts.map(IoSlice::new)) {
             Ok(written) => self.session.queue(&head, message, written),
-            Err(Errno::AGAIN) => self.session.queue(&head, message, 0),
-            Err(errno) => {
-                let error = self.os_error(errno, "sending to");
-                self.session.output_failed(error);
+            Err(Errno::AGAIN) => {
+                self.session.queue(&head, message, 0);
+                self.wait_for_room();
             }
+            Err(errno) if self.link.survives(errno) => {
+                self.session.take_back_calls(calls);
+                return Err(self.os_error(errno, doing));
+            }
+            Err(errno) => self.fail_output_by(errno),
         }
         Ok(begun)
+    }
+
+    /// Says that an earlier datagram did not arrive, if nobody was told.
+    fn check_arrived(&mut self, doing: &str) -> Result<()> {
+        if self.session.is_calling() {
+            return Ok(());
+        }
+        let refusal = self.session.take_refusal();
+        refusal.map_or(Ok(()), |refusal| Err(refusal.met_while(format!("{doing} {}", self.session.address()))))
     }
 
     /// Gives a call up, as [`Session::abandon`].
     pub fn abandon(&mut self, call: CallId) {
         self.session.abandon(call);
+        if self.is_lossy {
+            self.begin_next_call();
+        }
     }
 
     /// Why nothing more can be sent, if so.
@@ -330,7 +447,9 @@ impl Endpoint {
         if self.link.belongs_to_us() {
             self.flush();
             self.link.end_output();
-            self.discard_input();
+            if self.link.loses_datagrams().is_none() {
+                self.discard_input();
+            }
             self.link.end_input();
         }
         self.closed = true;

@@ -135,11 +135,12 @@ async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch:
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     let serves_one = listener.as_ref().is_some_and(Listener::serves_one);
+    let always_accepts = listener.as_ref().is_some_and(Listener::serve);
     let outcome = loop {
         if listener.is_none() && connections.is_empty() {
             break Ok(());
         }
-        let open = listener.as_ref().filter(|_| connections.len() < MOST_CONNECTIONS);
+        let open = listener.as_ref().filter(|_| always_accepts || connections.len() < MOST_CONNECTIONS);
         tokio::select! {
             _ = stopped.changed() => break Ok(()),
             Some(ended) = connections.join_next() => match ended {
@@ -188,7 +189,11 @@ async fn serve_connection(
             Some(Event::Message(Ok(message))) => {
                 let reply = answer(handler, message, &mut endpoint, &readiness).await;
                 match reply {
-                    Ok(Some(reply)) => endpoint.send(&reply, false),
+                    Ok(Some(reply)) => match endpoint.send(&reply, false) {
+                        // A peer that has gone is no failure of the handler.
+                        Err(error) if error.kind() == ErrorKind::ConnectionLost => Ok(()),
+                        sent => sent,
+                    },
                     Ok(None) => Ok(()),
                     Err(reason) => {
                         let error = Error::new(ErrorKind::Closed, format!("handling {}", address.text()));

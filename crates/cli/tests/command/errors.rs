@@ -59,7 +59,10 @@ fn wrong_usage_is_2() {
 #[test]
 fn an_address_that_cannot_be_is_2_with_what_could_be() {
     for (address, error) in [
-        ("gopher://x", "unsupported: no scheme is called \"gopher\"; known: tcp, unix, unix-seqpacket, stdio, fd, mem"),
+        (
+            "gopher://x",
+            "unsupported: no scheme is called \"gopher\"; known: tcp, unix, unix-seqpacket, udp, unix-dgram, stdio, fd, mem",
+        ),
         (
             "tcp://localhost:1?framing=morse",
             "unsupported: no framing is called \"morse\"; known: raw, lines, nul, length, netstring, varint, content-length",

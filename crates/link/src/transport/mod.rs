@@ -1,16 +1,20 @@
 //! The transports: how an address is opened. One file each, one line each below.
 
 mod connecting;
+mod datagram;
 mod fd;
 mod link;
 mod listener;
 mod mem;
 mod remote;
+mod senders;
 mod seqpacket;
 mod socket_file;
 mod stdio;
 mod tcp;
+mod udp;
 mod unix;
+mod unix_dgram;
 mod waiting_read;
 
 pub use connecting::{Connecting, Progress};
@@ -32,8 +36,16 @@ struct Transport {
 }
 
 /// Every transport there is. Adding one is its file and its line here.
-const ALL: &[Transport] =
-    &[tcp::TRANSPORT, unix::TRANSPORT, seqpacket::TRANSPORT, stdio::TRANSPORT, fd::TRANSPORT, mem::TRANSPORT];
+const ALL: &[Transport] = &[
+    tcp::TRANSPORT,
+    unix::TRANSPORT,
+    seqpacket::TRANSPORT,
+    udp::TRANSPORT,
+    unix_dgram::TRANSPORT,
+    stdio::TRANSPORT,
+    fd::TRANSPORT,
+    mem::TRANSPORT,
+];
 
 const METHODS: &[&Method] = &{
     let mut methods = [ALL[0].method; ALL.len()];

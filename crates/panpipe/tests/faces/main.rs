@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod blocking;
+mod datagrams;
 mod errors;
 mod packets;
 mod sharing;
