@@ -42,6 +42,8 @@ pub struct Endpoint {
     closed: bool,
     /// When to write again, where no descriptor tells of room.
     retry_at: Option<Instant>,
+    /// How many datagrams are known not to have arrived.
+    refused: u64,
     /// How often the link was renewed: a read that began before brings what is not wanted any more.
     renewals: u32,
     /// The timeout that waiting reads have set on the socket.
@@ -70,7 +72,17 @@ impl Endpoint {
         }
         let remote = link.remote(address.method().scheme);
         let is_lossy = link.loses_datagrams() == Some(true);
-        Endpoint { link, remote, session, is_lossy, closed: false, retry_at: None, renewals: 0, read_timeout: None }
+        Endpoint {
+            link,
+            remote,
+            session,
+            is_lossy,
+            closed: false,
+            retry_at: None,
+            refused: 0,
+            renewals: 0,
+            read_timeout: None,
+        }
     }
 
     /// The address that errors name.
@@ -139,6 +151,12 @@ impl Endpoint {
     #[inline]
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
+    }
+
+    /// How many datagrams are known not to have arrived: each is an error of the descriptor, after which some loops watch
+    /// it no more.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Datagrams from the other side that were dropped for want of room: those that the system counts for this
@@ -253,6 +271,7 @@ impl Endpoint {
 
     fn refuse_datagram(&mut self, errno: Errno, doing: &str) {
         let error = self.os_error(errno, doing);
+        self.refused += 1;
         self.session.datagram_refused(error);
     }
 
@@ -263,25 +282,30 @@ impl Endpoint {
             self.flush();
         }
         let event = self.session.next_event(now, wants_message);
-        if self.is_lossy && matches!(event, Some(Event::Reply { .. })) {
-            if self.link.reaches_many() {
-                self.session.expect_more_replies();
-            }
-            self.begin_next_call();
+        if self.is_lossy {
+            self.end_call(event.as_ref());
         }
         event
     }
 
-    /// Sends the call that has waited for the end of another one, to whom no late reply may come.
-    #[cold]
-    fn begin_next_call(&mut self) {
-        if self.session.take_stale() {
-            self.renewals = self.renewals.wrapping_add(1);
-            if let Err(errno) = self.link.renew() {
-                self.fail_input(errno);
-            }
+    /// Sees to it that no late reply comes to the next call, and sends that once those out of time are known.
+    fn end_call(&mut self, event: Option<&Event>) {
+        match event {
+            Some(Event::Reply { .. }) if self.link.reaches_many() => self.session.expect_more_replies(),
+            Some(_) => {}
+            None => return self.flush(),
         }
-        self.flush();
+        if self.session.take_stale() {
+            self.renew();
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self) {
+        self.renewals = self.renewals.wrapping_add(1);
+        if let Err(errno) = self.link.renew() {
+            self.fail_input(errno);
+        }
     }
 
     /// Take events again when this instant is reached.
@@ -402,7 +426,11 @@ impl Endpoint {
     pub fn abandon(&mut self, call: CallId) {
         self.session.abandon(call);
         if self.is_lossy {
-            self.begin_next_call();
+            if self.session.take_stale() {
+                self.renew();
+            }
+            // The next one's turn has come.
+            self.flush();
         }
     }
 

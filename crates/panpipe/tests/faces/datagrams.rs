@@ -214,6 +214,21 @@ async fn a_call_that_waited_behind_another_to_its_deadline_did_not_run() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_given_up_makes_way_for_the_next() {
+    let (server, address) = plain();
+    let answering = std::thread::spawn(move || {
+        assert_eq!(next(&server).0, "first");
+        let (asked, from) = next(&server);
+        server.send_to(asked.to_uppercase().as_bytes(), from).unwrap();
+    });
+    let peer = panpipe::connect(&address).await.unwrap();
+    let (first, second) = (peer.call("first"), peer.call("second"));
+    drop(first);
+    assert_eq!(second.await.unwrap(), "SECOND");
+    answering.join().unwrap();
+}
+
+#[tokio::test]
 async fn nobody_there_is_refused_and_a_server_that_comes_later_is_reached() {
     let (gone, address) = plain();
     let place = gone.local_addr().unwrap();
