@@ -1,5 +1,4 @@
 import asyncio
-import resource
 import shutil
 import socket
 import subprocess
@@ -40,12 +39,14 @@ def test_the_founding_example(place: str, upper: Callable[[str], str]) -> None:
 
 def test_the_founding_example_on_a_loop(place: str, run: Run) -> None:
     async def main() -> None:
-        async with panpipe.aio.serve(place, lambda message: message.upper()) as server:
-            async with panpipe.aio.connect(server.address) as peer:
-                assert await peer.call("Hello, server!") == b"HELLO, SERVER!"
-                replies = await asyncio.gather(*(peer.call(f"call {number}") for number in range(100)))
-                assert replies == [f"CALL {number}".encode() for number in range(100)]
-                assert server.dropped == peer.dropped == 0
+        async with (
+            panpipe.aio.serve(place, lambda message: message.upper()) as server,
+            panpipe.aio.connect(server.address) as peer,
+        ):
+            assert await peer.call("Hello, server!") == b"HELLO, SERVER!"
+            replies = await asyncio.gather(*(peer.call(f"call {number}") for number in range(100)))
+            assert replies == [f"CALL {number}".encode() for number in range(100)]
+            assert server.dropped == peer.dropped == 0
 
     run(main())
 
@@ -254,7 +255,7 @@ def test_a_flood_is_counted_and_takes_bounded_memory(program: Callable[[str], Pr
     ending = threading.Thread(target=end)
     ending.start()
     try:
-        received, dropped, grown = map(int, server.line().split())
+        _received, dropped, grown = map(int, server.line().split())
     finally:
         reading.set()
         ending.join()
@@ -263,7 +264,6 @@ def test_a_flood_is_counted_and_takes_bounded_memory(program: Callable[[str], Pr
     assert dropped > 0
     # 200 mailboxes of 256 KiB would be 50 MiB; all together may hold 16.
     assert grown < 40 << 10, f"{grown} KiB more"
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
 
 
 def test_a_closed_listener_ends_an_accept_in_another_thread(place: str) -> None:
