@@ -302,9 +302,16 @@ impl Endpoint {
 
     #[cold]
     fn renew(&mut self) {
-        self.renewals = self.renewals.wrapping_add(1);
-        if let Err(errno) = self.link.renew() {
-            self.fail_input(errno);
+        if self.check_usable("calling").is_err() {
+            return;
+        }
+        match self.link.renew() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.renewals = self.renewals.wrapping_add(1);
+                self.session.drop_input();
+            }
+            Err(errno) => self.fail_input(errno),
         }
     }
 

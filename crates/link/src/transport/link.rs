@@ -226,11 +226,11 @@ impl Link {
         }
     }
 
-    /// Sees to it that what is on its way to this side does not reach it, where that is possible.
-    pub(crate) fn renew(&self) -> Result<(), Errno> {
+    /// Sees to it that what is on its way to this side does not reach it; `false` where that is not possible.
+    pub(crate) fn renew(&self) -> Result<bool, Errno> {
         match &self.kind {
-            Kind::Datagrams(datagrams) => datagrams.renew(&self.reader),
-            _ => Ok(()),
+            Kind::Datagrams(datagrams) => datagrams.renew(&self.reader).map(|()| true),
+            _ => Ok(false),
         }
     }
 

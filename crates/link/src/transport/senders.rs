@@ -15,9 +15,13 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, sendt
 
 use super::datagram::{self, Packet, recv_from};
 use super::listener::lock;
+use crate::fork;
 
 /// Senders at once. Datagrams know no close: for one more the sender that was heard least recently is let go.
 const MOST_SENDERS: usize = 1024;
+
+/// With those that are let go, and whose links somebody still holds.
+const MOST_MAILBOXES: usize = MOST_SENDERS + 64;
 
 /// What may wait in one mailbox and in all together, each message counted with what it costs beside its bytes.
 const MOST_OF_ONE: usize = 256 << 10;
@@ -42,6 +46,7 @@ pub(crate) struct Senders {
     most: usize,
     /// What finds no room is dropped and counted; elsewhere it stays in the system's queue, and senders wait.
     may_drop: bool,
+    forks: u64,
     /// Somebody accepts all the time, and so reads for all.
     is_served: AtomicBool,
     state: Mutex<State>,
@@ -121,6 +126,7 @@ impl Senders {
             newcomers: new_bell()?,
             most,
             may_drop,
+            forks: fork::watch(),
             is_served: AtomicBool::new(false),
             state: Mutex::default(),
         }))
@@ -282,24 +288,8 @@ impl Senders {
         if state.is_closed {
             return None;
         }
-        if state.mailboxes.len() >= MOST_SENDERS {
-            // One that is let go makes room once whoever has its link lets go of that.
-            if state.numbers.len() == state.mailboxes.len()
-                && let Some((&number, mailbox)) = state.mailboxes.iter_mut().min_by_key(|(_, mailbox)| mailbox.heard)
-            {
-                mailbox.has_ended = true;
-                mailbox.ring();
-                state.numbers.remove(&mailbox.name);
-                // Nobody has it yet: it goes at once, where that is no loss of what arrives otherwise.
-                let place = state.waiting.iter().position(|&waiting| waiting == number);
-                if let Some(place) = place.filter(|_| self.may_drop) {
-                    state.waiting.remove(place);
-                    self.forget(state, number);
-                }
-            }
-            if self.may_drop && state.mailboxes.len() >= MOST_SENDERS {
-                return None;
-            }
+        if self.may_drop && state.mailboxes.len() >= MOST_MAILBOXES {
+            return None;
         }
         state.last_number += 1;
         let number = state.last_number;
@@ -308,7 +298,7 @@ impl Senders {
             name,
             messages: BytesMut::new(),
             count: 0,
-            heard: 0,
+            heard: state.heard + 1,
             dropped: 0,
             has_ended: false,
             bell: None,
@@ -318,7 +308,25 @@ impl Senders {
         state.mailboxes.insert(number, mailbox);
         state.waiting.push_back(number);
         self.announce(state, false);
+        if state.numbers.len() > MOST_SENDERS {
+            self.let_one_go(state);
+        }
         Some(number)
+    }
+
+    /// Ends the sender that was heard least recently: there is room again once its link is gone.
+    fn let_one_go(&self, state: &mut State) {
+        let left = state.mailboxes.iter_mut().filter(|(_, mailbox)| !mailbox.has_ended);
+        let Some((&number, mailbox)) = left.min_by_key(|(_, mailbox)| mailbox.heard) else { return };
+        mailbox.has_ended = true;
+        mailbox.ring();
+        state.numbers.remove(&mailbox.name);
+        // Nobody has it yet: it goes at once, where that is no loss of what arrives otherwise.
+        let place = state.waiting.iter().position(|&waiting| waiting == number);
+        if let Some(place) = place.filter(|_| self.may_drop) {
+            state.waiting.remove(place);
+            self.forget(state, number);
+        }
     }
 
     fn forget(&self, state: &mut State, number: u64) {
@@ -354,7 +362,7 @@ impl Senders {
 }
 
 fn is_full(state: &State) -> bool {
-    state.full > 0 || state.size > MOST_OF_ALL || state.mailboxes.len() > MOST_SENDERS
+    state.full > 0 || state.size > MOST_OF_ALL || state.mailboxes.len() > MOST_MAILBOXES
 }
 
 /// One sender, as its link has it.
@@ -458,7 +466,10 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.senders.forget(&mut lock(&self.senders.state), self.number);
+        // In a forked child what the parent waits on is left alone, and its lock may be held for ever.
+        if self.senders.forks == fork::generation() {
+            self.senders.forget(&mut lock(&self.senders.state), self.number);
+        }
     }
 }
 

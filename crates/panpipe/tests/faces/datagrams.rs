@@ -394,12 +394,76 @@ async fn more_senders_than_there_is_room_for_let_the_quietest_go() {
     assert_eq!(loud_link.recv().await.unwrap().unwrap(), "loud");
     assert!(listener.dropped() > 0);
     drop(quiet);
+    let last = plain_to(&address);
     loop {
-        plain_to(&address).send(b"there is room").unwrap();
-        let come = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
-        if let Ok(come) = come {
-            assert_eq!(come.unwrap().unwrap().recv().await.unwrap().unwrap(), "there is room");
+        last.send(b"there is room").unwrap();
+        // Those who came before it are still to be accepted, and what was dropped closes in the background.
+        let come = tokio::time::timeout(Duration::from_millis(20), listener.accept()).await;
+        let Ok(come) = come else { continue };
+        if come.unwrap().unwrap().recv().await.unwrap().unwrap() == "there is room" {
             break;
+        }
+    }
+}
+
+/// 1,100 clients that stay, of whom each asks and then the first 50 ask again.
+fn many_call(address: &str) {
+    let call = |peer: &blocking::Connection, number: usize| {
+        // The first datagram of a new sender may find no room, until somebody who was let go is gone.
+        let reply = (0..20).find_map(|_| peer.call_within(Duration::from_millis(500), number.to_string()).ok());
+        assert_eq!(reply.unwrap(), number.to_string());
+    };
+    let peers: Vec<_> = (0..1100).map(|_| blocking::connect(address).unwrap()).collect();
+    for (number, peer) in peers.iter().enumerate().chain(peers.iter().take(50).enumerate()) {
+        call(peer, number);
+    }
+}
+
+#[tokio::test]
+async fn a_server_answers_more_senders_than_it_remembers() {
+    for place in [PLACES[0], PLACES[3]] {
+        let server = panpipe::serve(place, |message: Bytes| async move { message }).await.unwrap();
+        let address = server.address().to_owned();
+        tokio::task::spawn_blocking(move || many_call(&address)).await.unwrap();
+        server.close().await.unwrap();
+
+        let listener = blocking::listen(place).unwrap();
+        let address = listener.address().to_owned();
+        std::thread::spawn(move || blocking::serve(listener, |message: Bytes| message));
+        tokio::task::spawn_blocking(move || many_call(&address)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tasks_that_wait_all_get_theirs_however_many_they_are() {
+    for place in [PLACES[0], PLACES[3]] {
+        let listener = panpipe::listen(place).await.unwrap();
+        let mut pairs = Vec::new();
+        for _ in 0..300 {
+            let peer = panpipe::connect(listener.address()).await.unwrap();
+            peer.send("hello").await.unwrap();
+            let link = listener.accept().await.unwrap().unwrap();
+            assert_eq!(link.recv().await.unwrap().unwrap(), "hello");
+            pairs.push((peer, link));
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut peers = Vec::new();
+        for (peer, link) in pairs {
+            peers.push(peer);
+            tasks.spawn(async move {
+                for number in 0..3 {
+                    assert_eq!(link.recv().await.unwrap().unwrap(), number.to_string());
+                }
+            });
+        }
+        for number in 0..3 {
+            for peer in peers.iter().rev() {
+                tokio::task::yield_now().await;
+                peer.send(number.to_string()).await.unwrap();
+            }
+        }
+        while let Some(ended) = tokio::time::timeout(Duration::from_secs(10), tasks.join_next()).await.unwrap() {
+            ended.unwrap();
         }
     }
 }

@@ -199,14 +199,10 @@ impl Session {
         self.refusal.take()
     }
 
-    /// Whether a reply may still come to a call that is forgotten, since this was asked last: what has arrived is
-    /// dropped, and the driver sees to it that such a reply does not reach this session.
+    /// Whether a reply may still come to a call that was forgotten since this was asked last: the driver sees to it, if
+    /// it can, that such a reply does not reach this session.
     pub fn take_stale(&mut self) -> bool {
-        let is_stale = std::mem::take(&mut self.is_stale);
-        if is_stale {
-            self.drop_input();
-        }
-        is_stale
+        std::mem::take(&mut self.is_stale)
     }
 
     /// Drops what has arrived and was not taken.
