@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use panpipe::{Bytes, ErrorKind, Ran, blocking};
@@ -319,16 +320,20 @@ fn a_slow_connection_makes_senders_wait_and_loses_nothing() {
     let (one, other) = (blocking::connect(listener.address()).unwrap(), blocking::connect(listener.address()).unwrap());
     one.send("hello").unwrap();
     let slow = listener.accept().unwrap().unwrap();
+    let sent = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in 0..1000 {
                 one.send(format!("{number:01000}")).unwrap();
+                sent.fetch_add(1, Ordering::Relaxed);
             }
             other.send("at last").unwrap();
         });
         // Whoever waits for the other one reads for the slow one too, until that has enough.
         let waiting = scope.spawn(|| listener.accept().unwrap().unwrap().recv().unwrap().unwrap());
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(200));
+        let sent = sent.load(Ordering::Relaxed);
+        assert!((100..500).contains(&sent), "{sent} messages of a kilobyte are in 256 KiB");
         assert_eq!(slow.recv().unwrap().unwrap(), "hello");
         for number in 0..1000 {
             assert_eq!(slow.recv().unwrap().unwrap(), format!("{number:01000}"));
