@@ -144,18 +144,16 @@ fn a_unix_datagram_above_max_is_an_error_of_that_message() {
 #[tokio::test]
 async fn a_call_to_a_silent_server_ends_at_its_deadline_and_may_have_run() {
     let (_server, address) = plain();
-    let unix = UnixDatagram::bind("/tmp/panpipe-test-silent").or_else(|_| {
-        std::fs::remove_file("/tmp/panpipe-test-silent").and_then(|()| UnixDatagram::bind("/tmp/panpipe-test-silent"))
-    });
-    for address in [address, "unix-dgram:/tmp/panpipe-test-silent".to_owned()] {
+    let path = format!("/tmp/panpipe-test-silent-{}", std::process::id());
+    let _unix = UnixDatagram::bind(&path).unwrap();
+    for address in [address, format!("unix-dgram:{path}")] {
         let address = format!("{address}?timeout=30ms");
         let error = panpipe::connect(&address).await.unwrap().call("anybody?").await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::DeadlineExceeded, Ran::Maybe));
         let error = blocking::connect(&address).unwrap().call("anybody?").unwrap_err();
         assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::DeadlineExceeded, Ran::Maybe));
     }
-    drop(unix);
-    std::fs::remove_file("/tmp/panpipe-test-silent").unwrap();
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]
