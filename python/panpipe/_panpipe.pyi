@@ -37,6 +37,10 @@ class Connection:
     def remote(self) -> Remote:
         """What was known of the other end when the connection was made."""
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams from the other side that were dropped for want of room; zero where none are."""
+
     def call(self, message: _Message, *, timeout: float | None = None) -> Any:
         """Sends a message and waits for the one that answers it, for the address's ``timeout`` unless said.
 
@@ -81,6 +85,10 @@ class Listener:
     @property
     def address(self) -> str:
         """The real address, with the port or the name that was picked: connect to this."""
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams that were dropped for want of room, by this program and by the system; zero where none are."""
 
     def accept(self, *, timeout: float | None = None) -> Connection | None:
         """Waits for the next connection; ``None`` when no more will come.
@@ -137,6 +145,8 @@ class Server:
     @property
     def address(self) -> str: ...
     @property
+    def dropped(self) -> int: ...
+    @property
     def finished(self) -> bool: ...
     def fileno(self) -> int: ...
     def run(self) -> None: ...
@@ -164,6 +174,8 @@ class Core:
     def address(self) -> str: ...
     @property
     def remote(self) -> Remote: ...
+    @property
+    def dropped(self) -> int: ...
     @property
     def congested(self) -> bool: ...
     @property

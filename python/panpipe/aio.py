@@ -66,6 +66,11 @@ class Connection(_Closes):
         """What was known of the other end when the connection was made."""
         return self._core.remote
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams from the other side that were dropped for want of room; zero where none are."""
+        return self._core.dropped
+
     async def call(self, message: Message, *, timeout: float | None = None) -> Any:
         """Sends a message and waits for the one that answers it, for the address's ``timeout`` unless said.
 
@@ -267,6 +272,11 @@ class Listener(_Closes):
         """The real address, with the port or the name that was picked: connect to this."""
         return self._listener.address
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams that were dropped for want of room, by this program and by the system; zero where none are."""
+        return self._listener.dropped
+
     async def accept(self) -> Connection | None:
         """Waits for the next connection; ``None`` when no more will come. Safe to cancel."""
         loop = asyncio.get_running_loop()
@@ -362,6 +372,11 @@ class Server(_Closes):
     def address(self) -> str:
         """The real address, with the port or the name that was picked: connect to this."""
         return self._address
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams that were dropped for want of room, by this program and by the system; zero once closed."""
+        return 0 if self._server is None else self._server.dropped
 
     async def wait(self) -> None:
         """Waits until the server is closed or nobody can come any more; raises what ended it."""

@@ -155,12 +155,25 @@ impl Core {
         while let Some(Event::Reply { call, outcome }) = self.endpoint.next_event(now, false) {
             self.settle(py, call, outcome)?;
         }
-        Ok(())
+        // What waited for the end of a call, or for its time to be tried again, may be on its way.
+        match self.senders.is_empty() {
+            true => Ok(()),
+            false => self.wake_senders(py),
+        }
     }
 
     /// Brings what the loop watches into line with what the endpoint wants.
     fn watch(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
+        let retry_at = slf.borrow().endpoint.retry_at();
+        if let Some(retry_at) = retry_at {
+            if slf.borrow().alarm.is_none() {
+                Self::watch_alarm(slf)?;
+            }
+            if let Some(alarm) = &mut slf.borrow_mut().alarm {
+                alarm.set(retry_at);
+            }
+        }
         let (event_loop, unwatch, watch) = {
             let mut this = slf.borrow_mut();
             let this = &mut *this;
@@ -257,13 +270,18 @@ impl Core {
     }
 
     #[getter]
+    fn dropped(&self) -> u64 {
+        self.endpoint.dropped()
+    }
+
+    #[getter]
     fn congested(&self) -> bool {
         self.endpoint.is_congested()
     }
 
     #[getter]
     fn unwritten(&self) -> bool {
-        self.endpoint.wants_write()
+        self.endpoint.has_unwritten()
     }
 
     /// Begins to watch the descriptors.
@@ -386,6 +404,7 @@ impl Core {
         let py = slf.py();
         {
             let mut this = slf.borrow_mut();
+            let refused = this.endpoint.refused();
             while this.endpoint.wants_read() {
                 let input = this.endpoint.on_readable();
                 this.dispatch(py)?;
@@ -395,6 +414,12 @@ impl Core {
             }
             let this = &mut *this;
             wake(py, &mut this.receivers)?;
+            // libuv, and so uvloop, stops to watch a descriptor that had an error, and must be asked anew.
+            if this.endpoint.refused() > refused
+                && let Some(fd) = this.reading.take()
+            {
+                this.event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;
+            }
         }
         Self::watch(slf)
     }

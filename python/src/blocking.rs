@@ -58,6 +58,11 @@ impl Connection {
         remote_to_python(py, &self.connection.remote())
     }
 
+    #[getter]
+    fn dropped(&self) -> u64 {
+        self.connection.dropped()
+    }
+
     #[pyo3(signature = (message, *, timeout=None))]
     fn call<'py>(&self, message: &Bound<'py, PyAny>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
         let py = message.py();
@@ -181,6 +186,11 @@ impl Listener {
     #[getter]
     fn address(&self) -> &str {
         self.address.text()
+    }
+
+    #[getter]
+    fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.open(py, "asking")?.dropped())
     }
 
     #[pyo3(signature = (*, timeout=None))]

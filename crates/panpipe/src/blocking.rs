@@ -69,6 +69,11 @@ impl Connection {
         self.connection.remote()
     }
 
+    /// Datagrams from the other side that were dropped for want of room; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        self.connection.dropped()
+    }
+
     /// Sends a message; returns once the system has it whole.
     ///
     /// # Errors
@@ -152,6 +157,11 @@ impl Listener {
     /// The real address, with the port or the name that was picked: connect to this.
     pub fn address(&self) -> &str {
         self.listener.address().text()
+    }
+
+    /// Datagrams that were dropped for want of room, by this program and by the system; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        self.listener.dropped()
     }
 
     /// Waits for the next connection; `None` when no more will come.

@@ -199,6 +199,11 @@ impl Connection {
         self.shared.lock().endpoint.remote()
     }
 
+    /// Datagrams from the other side that were dropped for want of room; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        self.shared.lock().endpoint.dropped()
+    }
+
     /// Sends a message; returns once it is on its way, at the latest when the peer has read enough to make room.
     ///
     /// # Errors
@@ -271,7 +276,7 @@ impl Connection {
     /// # Errors
     /// `connection-lost` or `deadline-exceeded` when not everything could be written; it is closed then too.
     pub async fn close(self) -> Result<()> {
-        let written = poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.wants_write()));
+        let written = poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.has_unwritten()));
         let in_time = tokio::time::timeout(self.shared.timeout, written).await;
         let (failure, child) = {
             let mut state = self.shared.lock();
@@ -474,6 +479,10 @@ impl State {
             waker.wake();
         }
         slot.outcome = Some(outcome);
+        // A later call may have waited for this one's end.
+        if self.endpoint.wants_write() {
+            self.cork();
+        }
     }
 
     /// Ready each time that the alarm has gone off; it is set again by then.

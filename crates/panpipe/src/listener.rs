@@ -51,6 +51,16 @@ impl Listener {
         self.listener.address()
     }
 
+    /// Datagrams that were dropped for want of room, by this program and by the system; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        self.listener.dropped()
+    }
+
+    /// As [`panpipe_link::Listener::serve`].
+    pub(crate) fn serve(&self) -> bool {
+        self.listener.serve()
+    }
+
     /// Waits for the next connection; `None` when no more will come.
     ///
     /// Safe to cancel. Running out of descriptors is waited out.

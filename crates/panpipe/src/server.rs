@@ -142,11 +142,13 @@ async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch:
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     let serves_one = listener.as_ref().is_some_and(Listener::serves_one);
+    let always_accepts = listener.as_ref().is_some_and(Listener::serve);
     let outcome = loop {
         if listener.is_none() && connections.is_empty() {
             break Ok(());
         }
-        let open = listener.as_ref().filter(|listener| connections.len() < listener.most_connections());
+        let has_room = |listener: &&Listener| always_accepts || connections.len() < listener.most_connections();
+        let open = listener.as_ref().filter(has_room);
         tokio::select! {
             _ = stopped.changed() => break Ok(()),
             Some(ended) = connections.join_next() => match ended {
@@ -195,7 +197,11 @@ async fn serve_connection(
             Some(Event::Message(Ok(message))) => {
                 let reply = answer(handler, message, &mut endpoint, &readiness).await;
                 match reply {
-                    Ok(Some(reply)) => endpoint.send(&reply, false),
+                    Ok(Some(reply)) => match endpoint.send(&reply, false) {
+                        // A peer that has gone is no failure of the handler.
+                        Err(error) if error.kind() == ErrorKind::ConnectionLost => Ok(()),
+                        sent => sent,
+                    },
                     Ok(None) => Ok(()),
                     Err(reason) => {
                         let error = Error::new(ErrorKind::Closed, format!("handling {}", address.text()));

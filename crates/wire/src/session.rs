@@ -66,6 +66,10 @@ pub struct Session {
     max: usize,
     text: bool,
     refuses_empty: bool,
+    /// Packets stand for themselves: one that is too large is no end.
+    is_datagrams: bool,
+    /// Datagrams may get lost on the way, so that replies need not come in the order of the calls.
+    is_lossy: bool,
 
     inbox: BytesMut,
     /// How many bytes the inbox was made for; zero while it has room for no more than it holds.
@@ -90,11 +94,15 @@ pub struct Session {
     output_failure: Option<Error>,
 
     /// Messages that were there before the calls that wait now, and so answer none of them.
-    unasked: VecDeque<Bytes>,
+    unasked: VecDeque<Result<Bytes>>,
     unasked_size: usize,
 
     calls: VecDeque<Call>,
     first_call: u64,
+    /// A call that was sent is forgotten, and its reply may still come.
+    is_stale: bool,
+    /// A datagram did not arrive, and nobody has been told yet.
+    refusal: Option<Error>,
     /// No deadline is before this one.
     earliest: Option<Instant>,
     late_replies: u64,
@@ -111,6 +119,8 @@ impl Session {
             max: address.max,
             text: address.text_messages,
             refuses_empty: false,
+            is_datagrams: false,
+            is_lossy: false,
             inbox: BytesMut::new(),
             inbox_size: 0,
             is_inbox_lent: false,
@@ -129,6 +139,8 @@ impl Session {
             unasked_size: 0,
             calls: VecDeque::new(),
             first_call: 0,
+            is_stale: false,
+            refusal: None,
             earliest: None,
             late_replies: 0,
         }
@@ -147,6 +159,17 @@ impl Session {
     pub fn use_packets(&mut self, most: usize) {
         self.refuses_empty = true;
         self.max = self.max.min(most);
+    }
+
+    /// Says that the packets are datagrams, each for itself, and whether they may get lost.
+    ///
+    /// An empty one is a message. One that is too large stands in the inbox as its length alone and is an error of that
+    /// message. Where they may get lost no order says which reply is whose: one call at a time is on its way, later
+    /// ones wait in the outbox, and one that is given up is forgotten; see [`take_stale`](Self::take_stale).
+    pub fn use_datagrams(&mut self, may_be_lost: bool) {
+        self.refuses_empty = false;
+        self.is_datagrams = true;
+        self.is_lossy = may_be_lost;
     }
 
     /// Whether messages are strings.
@@ -180,11 +203,14 @@ impl Session {
             self.earliest = self.calls.iter().filter(|call| !call.abandoned).filter_map(|call| call.deadline).min();
             return None;
         };
-        self.calls[place].abandoned = true;
-        // What has not left yet still will: its frame stands in the outbox.
-        let error = self.error(ErrorKind::DeadlineExceeded, "calling").ran(Ran::Maybe);
-        let outcome = Err(error.because("no reply within the timeout"));
-        Some(Event::Reply { call: CallId(self.first_call + place as u64), outcome })
+        let call = CallId(self.first_call + place as u64);
+        let error = self.error(ErrorKind::DeadlineExceeded, "calling");
+        let outcome = Err(match self.give_up(place) {
+            true => error.because("an earlier call was still without its reply"),
+            // Elsewhere what has not left yet still will: its frame stands in the outbox.
+            false => error.because("no reply within the timeout").ran(Ran::Maybe),
+        });
+        Some(Event::Reply { call, outcome })
     }
 
     /// A call of which not one byte left, nor ever can, cannot have run.
@@ -215,6 +241,11 @@ impl Session {
             }
         }
     }
+}
+
+/// What a message that nobody has received yet takes.
+fn unasked_cost(message: &Result<Bytes>) -> usize {
+    message.as_ref().map_or(0, Bytes::len) + MESSAGE_COST
 }
 
 #[cfg(test)]

@@ -238,7 +238,7 @@ fn listen(address: &Address) -> Result<Listener> {
         None => {
             // With a writer of our own the others may come and go, and none is taken for the last.
             let spare = if place.says("once") { None } else { place.open(&place.path, OFlags::WRONLY)? };
-            let link = Link::reading(fifo, ONLY_READS);
+            let link = Link::read_end(fifo, ONLY_READS);
             Source::One(Mutex::new(Some(place.finish(link, (file, turn, spare)))))
         }
     };
@@ -266,7 +266,7 @@ fn connect(address: &Address) -> Result<Connecting> {
         };
         let link = match replies.take() {
             Some((reader, reading)) => place.finish(Link::pipes(reader, fifo), (reading, writing)),
-            None => place.finish(Link::writing(fifo, ONLY_WRITES), writing),
+            None => place.finish(Link::write_end(fifo, ONLY_WRITES), writing),
         };
         Ok(Tried::Opened(link))
     };

@@ -17,8 +17,10 @@ use rustix::net::{
 use rustix::pipe::fcntl_setpipe_size;
 
 use super::chaos::Chaos;
+use super::datagram::{self, Datagrams, recv_datagram};
 use super::peer_process;
 use super::remote::Remote;
+use super::senders::Sender;
 use super::spawn::{Child, LastWords};
 use crate::{fork, os_error};
 
@@ -71,6 +73,10 @@ enum Kind {
     Stream,
     /// A socket of packets, of which the largest has so many bytes.
     Packets(usize),
+    /// A socket of datagrams that go to one place.
+    Datagrams(Box<Datagrams>),
+    /// One of those who send to a socket.
+    Sender(Box<Sender>),
     /// Pipes or a terminal.
     Files,
     /// What a child gave.
@@ -115,11 +121,23 @@ impl Link {
 
     /// A connected Unix socket that moves packets.
     pub(crate) fn packets(socket: OwnedFd) -> Self {
-        let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_SEND_BUFFER);
-        let buffer = sockopt::socket_send_buffer_size(&socket).unwrap_or_default();
+        let largest = largest_packet(&socket);
         let mut link = Self::socket(socket);
-        // A packet needs room for itself and the system's notes on it (unix_dgram_sendmsg takes 32 bytes off).
-        link.kind = Kind::Packets(buffer.saturating_sub(32).min(LARGEST_PACKET));
+        link.kind = Kind::Packets(largest);
+        link
+    }
+
+    /// A socket of datagrams.
+    pub(crate) fn datagrams(socket: OwnedFd, datagrams: Datagrams) -> Self {
+        let mut link = Self::socket(socket);
+        link.kind = Kind::Datagrams(Box::new(datagrams));
+        link
+    }
+
+    /// One of those who send to a socket.
+    pub(crate) fn sender(sender: Sender) -> Self {
+        let mut link = Self::files(Arc::clone(sender.reader()), Some(Arc::clone(sender.reader())));
+        link.kind = Kind::Sender(Box::new(sender));
         link
     }
 
@@ -170,14 +188,14 @@ impl Link {
     }
 
     /// The end of a pipe that reads, and why it cannot write.
-    pub(crate) fn reading(reader: Arc<OwnedFd>, one_way: &'static str) -> Self {
+    pub(crate) fn read_end(reader: Arc<OwnedFd>, one_way: &'static str) -> Self {
         let mut link = Self::files(reader, None);
         link.one_way = Some(one_way);
         link
     }
 
     /// The end of a pipe that writes, and why it cannot read.
-    pub(crate) fn writing(writer: Arc<OwnedFd>, one_way: &'static str) -> Self {
+    pub(crate) fn write_end(writer: Arc<OwnedFd>, one_way: &'static str) -> Self {
         let mut link = Self::files(Arc::clone(&writer), Some(writer));
         link.has_input = false;
         link.one_way = Some(one_way);
@@ -259,11 +277,11 @@ impl Link {
         loop {
             let read = match &mut self.kind {
                 Kind::Child(child) => child.read(inbox),
-                Kind::Packets(_) => recv_packet(&self.reader, inbox, RecvFlags::DONTWAIT),
-                // The flag, since the descriptor's own mode is shared with whoever else holds it.
-                Kind::Stream => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
-                Kind::Files => read_into(&self.reader, inbox),
                 Kind::Chaos(chaos) => chaos.read(inbox),
+                Kind::Sender(sender) => sender.read(inbox),
+                Kind::Files => read_into(&self.reader, inbox),
+                // The flag, since the descriptor's own mode is shared with whoever else holds it.
+                _ => self.reading().read(&self.reader, inbox, RecvFlags::DONTWAIT),
             };
             if read == Ok(0) && self.awaits_a_writer {
                 match has_lost_its_writers(&self.reader)? {
@@ -275,6 +293,15 @@ impl Link {
             if read != Err(Errno::INTR) {
                 return read;
             }
+        }
+    }
+
+    /// How its socket is read.
+    pub(crate) fn reading(&self) -> Reading {
+        match &self.kind {
+            Kind::Packets(_) => Reading::Packets,
+            Kind::Datagrams(datagrams) => Reading::Datagrams(datagrams.most),
+            _ => Reading::Stream,
         }
     }
 
@@ -294,10 +321,11 @@ impl Link {
     /// What the system tells of the other end.
     pub(crate) fn remote(&self, transport: &'static str) -> Remote {
         match &self.kind {
-            Kind::Stream | Kind::Packets(_) => Remote::of(&self.reader, transport),
             Kind::Files => Remote { transport, ..Remote::default() },
             Kind::Child(child) => Remote { transport, pid: child.pid(), ..Remote::default() },
             Kind::Chaos(chaos) => Remote::of(chaos.socket(), transport),
+            Kind::Sender(sender) => Remote { transport, address: sender.name(), ..Remote::default() },
+            Kind::Stream | Kind::Packets(_) | Kind::Datagrams(_) => Remote::of(&self.reader, transport),
         }
     }
 
@@ -306,10 +334,62 @@ impl Link {
         peer_process::living(&self.reader, pid)
     }
 
+    /// Whether it moves datagrams, each for itself, and then whether they may get lost.
+    pub(crate) fn loses_datagrams(&self) -> Option<bool> {
+        match &self.kind {
+            Kind::Datagrams(datagrams) => Some(datagrams.may_be_lost),
+            Kind::Sender(sender) => Some(sender.may_be_lost()),
+            _ => None,
+        }
+    }
+
+    /// Datagrams from the other side that were dropped for want of room.
+    pub(crate) fn dropped(&self) -> u64 {
+        match &self.kind {
+            Kind::Datagrams(_) => datagram::dropped(&self.reader),
+            Kind::Sender(sender) => sender.dropped(),
+            _ => 0,
+        }
+    }
+
+    /// Whether an error of reading or writing tells of datagrams alone, and the link lives on.
+    pub(crate) fn survives(&self, errno: Errno) -> bool {
+        match &self.kind {
+            Kind::Datagrams(datagrams) => datagrams.survive(errno),
+            Kind::Sender(_) => errno == Errno::MSGSIZE,
+            _ => false,
+        }
+    }
+
+    /// Sees to it that what is on its way to this side does not reach it; `false` where that is not possible.
+    pub(crate) fn renew(&self) -> Result<bool, Errno> {
+        match &self.kind {
+            Kind::Datagrams(datagrams) => datagrams.renew(&self.reader).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether one message may get several replies.
+    pub(crate) fn reaches_many(&self) -> bool {
+        matches!(&self.kind, Kind::Datagrams(datagrams) if datagrams.reach_many())
+    }
+
+    /// Whether there is anybody to write to.
+    pub(crate) fn has_receiver(&self) -> bool {
+        !matches!(&self.kind, Kind::Sender(sender) if !sender.has_name())
+    }
+
+    /// Whether nothing tells of room to write, so that it is tried again after a time.
+    pub(crate) fn has_no_writability(&self) -> bool {
+        matches!(self.kind, Kind::Sender(_))
+    }
+
     /// The largest packet, where it moves packets.
     pub(crate) fn largest_packet(&self) -> Option<usize> {
-        match self.kind {
-            Kind::Packets(largest) => Some(largest),
+        match &self.kind {
+            Kind::Packets(largest) => Some(*largest),
+            Kind::Datagrams(datagrams) => Some(datagrams.most),
+            Kind::Sender(sender) => Some(sender.most()),
             Kind::Stream | Kind::Files | Kind::Child(_) | Kind::Chaos(_) => None,
         }
     }
@@ -320,7 +400,7 @@ impl Link {
     }
 
     pub(crate) fn is_socket(&self) -> bool {
-        matches!(self.kind, Kind::Stream | Kind::Packets(_))
+        matches!(self.kind, Kind::Stream | Kind::Packets(_) | Kind::Datagrams(_))
     }
 
     /// Writes what the system takes now.
@@ -329,7 +409,11 @@ impl Link {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
             let written = match (&self.kind, parts) {
-                (Kind::Packets(_), _) => return send_packets(writer, parts, flags),
+                (Kind::Packets(_), _) => return each_packet(parts, |packet| send(writer, packet, flags).map(drop)),
+                (Kind::Datagrams(datagrams), _) => {
+                    return each_packet(parts, |packet| datagrams.send(writer, packet, flags));
+                }
+                (Kind::Sender(sender), _) => return each_packet(parts, |packet| sender.send(packet)),
                 (Kind::Stream, [one]) => send(writer, one, flags),
                 (Kind::Stream, _) => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
                 (Kind::Files, _) => write_to_pipe(writer, parts),
@@ -455,6 +539,34 @@ impl AsFd for Link {
     }
 }
 
+/// Makes the send buffer of a Unix socket large, and tells the largest packet that it takes.
+pub(crate) fn largest_packet(socket: &OwnedFd) -> usize {
+    let _ = sockopt::set_socket_send_buffer_size(socket, UNIX_SEND_BUFFER);
+    let buffer = sockopt::socket_send_buffer_size(socket).unwrap_or_default();
+    // A packet needs room for itself and the system's notes on it (unix_dgram_sendmsg takes 32 bytes off).
+    buffer.saturating_sub(32).min(LARGEST_PACKET)
+}
+
+/// How a socket is read.
+#[derive(Clone, Copy)]
+pub(crate) enum Reading {
+    Stream,
+    Packets,
+    /// The largest has so many bytes.
+    Datagrams(usize),
+}
+
+impl Reading {
+    /// Appends what has arrived to `inbox`, as far as there is room or one packet; zero at the end of the input.
+    pub(crate) fn read(self, socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
+        match self {
+            Reading::Stream => recv_into(socket, inbox, flags),
+            Reading::Packets => recv_packet(socket, inbox, flags),
+            Reading::Datagrams(most) => recv_datagram(socket, inbox, flags, most),
+        }
+    }
+}
+
 /// Appends to `inbox` what a socket has, as far as there is room.
 pub(crate) fn recv_into(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
     let room: &mut [MaybeUninit<u8>] = inbox.spare_capacity_mut();
@@ -466,15 +578,10 @@ pub(crate) fn recv_into(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags
 }
 
 /// Appends the next packet behind its length; zero at the end.
-pub(crate) fn recv_packet(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
-    thread_local! {
-        /// One for all connections of a thread: each would need as much, and use it for a moment.
-        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    ROOM.with_borrow_mut(|room| {
-        room.resize(LARGEST_PACKET, 0);
+fn recv_packet(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
+    with_room(|room| {
         // With the flag the system tells the packet's own length, though it were cut.
-        let (_, count) = recv(socket, room.as_mut_slice(), flags | RecvFlags::TRUNC)?;
+        let (_, count) = recv(socket, &mut room[..], flags | RecvFlags::TRUNC)?;
         let Some(packet) = room.get(..count) else { return Err(Errno::MSGSIZE) };
         if count > 0 {
             inbox.put_u32(count as u32);
@@ -484,34 +591,44 @@ pub(crate) fn recv_packet(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFla
     })
 }
 
+/// Lends `with` room for the largest packet.
+pub(crate) fn with_room<T>(with: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        /// One for all connections of a thread: each would need as much, and use it for a moment.
+        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    ROOM.with_borrow_mut(|room| {
+        room.resize(LARGEST_PACKET, 0);
+        with(room)
+    })
+}
+
 /// Sends each packet, which stands behind its length, and tells how many bytes of `parts` that were.
-fn send_packets(socket: &OwnedFd, parts: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+fn each_packet(parts: &[IoSlice<'_>], mut send: impl FnMut(&[u8]) -> Result<(), Errno>) -> Result<usize, Errno> {
+    // Packets go whole.
+    let mut send = |packet: &[u8]| loop {
+        match send(packet) {
+            Err(Errno::INTR) => {}
+            sent => return sent,
+        }
+    };
     if let [head, packet, tail] = parts {
-        send_packet(socket, packet, flags)?;
+        send(packet)?;
         return Ok(head.len() + packet.len() + tail.len());
     }
     let mut sent = 0;
     let mut rest: &[u8] = parts.first().map_or(&[], |part| part);
     while let Some((length, after)) = rest.split_first_chunk() {
         let Some((packet, after)) = after.split_at_checked(u32::from_be_bytes(*length) as usize) else { break };
-        match send_packet(socket, packet, flags) {
-            Err(Errno::AGAIN) if sent > 0 => break,
+        match send(packet) {
+            // It is met again, as the first.
+            Err(_) if sent > 0 => break,
             outcome => outcome?,
         }
         sent += length.len() + packet.len();
         rest = after;
     }
     Ok(sent)
-}
-
-fn send_packet(socket: &OwnedFd, packet: &[u8], flags: SendFlags) -> Result<(), Errno> {
-    loop {
-        match send(socket, packet, flags) {
-            Err(Errno::INTR) => {}
-            // Packets go whole.
-            sent => return sent.map(drop),
-        }
-    }
 }
 
 /// Writes to what may be a pipe without a signal where nobody reads it: where SIGPIPE is at its default, as in a C program

@@ -14,6 +14,7 @@ use super::fifo::Reception;
 use super::link::{self, Link};
 use super::mem::Meeting;
 use super::remote::Allow;
+use super::senders::Senders;
 use super::socket_file::SocketFile;
 use super::unix;
 use crate::fork;
@@ -43,6 +44,8 @@ pub(crate) enum Source {
         /// Others hold the same sockets, and may go on listening.
         is_inherited: bool,
     },
+    /// Sockets that everybody sends to.
+    Senders { senders: Arc<Senders>, file: Mutex<Option<SocketFile>> },
     /// One link that is there already.
     One(Mutex<Option<Link>>),
     /// A name inside this process.
@@ -88,6 +91,7 @@ impl Listener {
     pub fn descriptors(&self) -> Vec<Arc<OwnedFd>> {
         match &self.source {
             Source::Sockets { sockets, .. } => sockets.clone(),
+            Source::Senders { senders, .. } => senders.descriptors(),
             Source::One(_) => Vec::new(),
             Source::Meeting(meeting) => vec![Arc::clone(meeting.bell())],
             Source::Fifo(reception) => vec![Arc::clone(reception.descriptor())],
@@ -119,6 +123,7 @@ impl Listener {
         }
         let accepted = match &self.source {
             Source::Sockets { sockets, link, allow, .. } => self.accept_from(sockets, *link, allow.as_ref()),
+            Source::Senders { senders, .. } => self.accept_sender(senders),
             Source::One(link) => Ok(match lock(link).take() {
                 Some(link) => Accepted::Link(link),
                 None => Accepted::Finished,
@@ -127,6 +132,43 @@ impl Listener {
             Source::Fifo(reception) => reception.accept(),
         };
         accepted.map_err(|errno| self.error(errno))
+    }
+
+    /// Says that [`accept`](Self::accept) will be called whenever a descriptor is readable, until this is dropped.
+    ///
+    /// `true` where that must go on however many links there are: one socket brings the input of all of them.
+    pub fn serve(&self) -> bool {
+        if let Source::Senders { senders, .. } = &self.source {
+            senders.serve();
+        }
+        matches!(self.source, Source::Senders { .. })
+    }
+
+    /// Datagrams that were dropped for want of room, here and in the system; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        match &self.source {
+            Source::Senders { senders, .. } => senders.dropped(),
+            _ => 0,
+        }
+    }
+
+    fn accept_sender(&self, senders: &Arc<Senders>) -> Result<Accepted, Errno> {
+        match senders.accept() {
+            Ok(Some(sender)) => {
+                *lock(&self.pause) = SHORTEST_PAUSE;
+                Ok(Accepted::Link(Link::sender(sender)))
+            }
+            Ok(None) => Ok(Accepted::Nobody),
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Ok(self.pause()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn pause(&self) -> Accepted {
+        let mut pause = lock(&self.pause);
+        let now = *pause;
+        *pause = (now * 2).min(LONGEST_PAUSE);
+        Accepted::Pause(now)
     }
 
     fn accept_from(
@@ -161,12 +203,7 @@ impl Listener {
                         | Errno::NETUNREACH
                         | Errno::PERM,
                     ) => {}
-                    Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                        let mut pause = lock(&self.pause);
-                        let now = *pause;
-                        *pause = (now * 2).min(LONGEST_PAUSE);
-                        return Ok(Accepted::Pause(now));
-                    }
+                    Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return Ok(self.pause()),
                     Err(errno) => return Err(errno),
                 }
             }
@@ -185,6 +222,12 @@ impl Listener {
                     for socket in sockets {
                         let _ = shutdown(socket, Shutdown::Both);
                     }
+                }
+            }
+            Source::Senders { senders, file } => {
+                drop(lock(file).take());
+                if self.forks == fork::generation() {
+                    senders.close();
                 }
             }
             Source::One(link) => drop(lock(link).take()),

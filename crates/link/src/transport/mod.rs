@@ -2,6 +2,7 @@
 
 mod chaos;
 mod connecting;
+mod datagram;
 mod fd;
 mod fifo;
 mod link;
@@ -11,12 +12,15 @@ mod mem;
 mod pair;
 mod peer_process;
 mod remote;
+mod senders;
 mod seqpacket;
 mod socket_file;
 mod spawn;
 mod stdio;
 mod tcp;
+mod udp;
 mod unix;
+mod unix_dgram;
 mod waiting_read;
 
 pub use connecting::{Connecting, Progress};
@@ -44,6 +48,8 @@ const ALL: &[Transport] = &[
     tcp::TRANSPORT,
     unix::TRANSPORT,
     seqpacket::TRANSPORT,
+    udp::TRANSPORT,
+    unix_dgram::TRANSPORT,
     fifo::TRANSPORT,
     stdio::TRANSPORT,
     fd::TRANSPORT,

@@ -54,7 +54,7 @@ pub fn pair(address: &Address) -> Result<(Link, Link)> {
         }
         "one-way" => {
             let (reader, writer) = pipe().map_err(error)?;
-            Ok((Link::reading(reader, "this end only reads"), Link::writing(writer, "this end only writes")))
+            Ok((Link::read_end(reader, "this end only reads"), Link::write_end(writer, "this end only writes")))
         }
         _ => mem::connected(address).map_err(error),
     }

@@ -39,13 +39,13 @@ impl Failure {
 }
 
 impl SocketFile {
-    /// Makes `socket` listen at `path`, which is `place`.
-    pub(crate) fn listen(
+    /// Binds `socket` to `path`, which is `place`, and makes it listen where there is a `backlog`.
+    pub(crate) fn bind(
         socket: &OwnedFd,
         place: &SocketAddrUnix,
         path: &str,
         mode: Option<u32>,
-        backlog: i32,
+        backlog: Option<i32>,
     ) -> Result<Self, Failure> {
         // From bind to listen a socket looks stale to others, and so does one that is about to be replaced.
         let _lock = Lock::take(path)?;
@@ -64,7 +64,9 @@ impl SocketFile {
         if Mode::from_raw_mode(stat.st_mode) != mode {
             widen(path, &file, mode)?;
         }
-        listen_on(socket, backlog)?;
+        if let Some(backlog) = backlog {
+            listen_on(socket, backlog)?;
+        }
         Ok(file)
     }
 }

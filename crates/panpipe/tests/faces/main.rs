@@ -4,6 +4,7 @@
 
 mod blocking;
 mod both_ways;
+mod datagrams;
 mod errors;
 mod fifo;
 mod packets;
