@@ -1,5 +1,5 @@
 /**
- * Links of packets for panpipe in Node.js: `unix-seqpacket:` and what else the addresses of panpipe have that moves packets.
+ * Links of packets for panpipe in Node.js: `unix-seqpacket:`, `unix-dgram:`, and what else the addresses of panpipe have that moves packets.
  *
  * Errors have panpipe's `code`; the message is the reason alone. What a callback throws is an `uncaughtException`.
  */
@@ -34,7 +34,7 @@ export interface NativeLink {
   /**
    * Sends a packet; `false` when the system has no room now, and nothing was taken.
    *
-   * Throws `too-large`, `unsupported` for an empty packet, `connection-lost`, `closed` and `io`.
+   * Throws `too-large`, `unsupported` for an empty packet where it reads as the end, `connection-lost`, `closed` and `io`.
    */
   write(packet: Uint8Array): boolean;
   /** Calls back once, when there may be room again. Until then it keeps the process alive. */

@@ -21,7 +21,7 @@ mod fork;
 mod os_error;
 
 mod packets;
-pub use packets::Packets;
+pub use packets::{Packets, Room};
 
 mod server;
 pub use server::{Server, ServerEvent, Token};

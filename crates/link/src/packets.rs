@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use panpipe_wire::{Address, Error, ErrorKind, Result};
@@ -17,6 +18,17 @@ const PACKETS_A_TURN: usize = 1024;
 
 /// What a packet stands behind in a link's input and output: its length, a u32 in big-endian order.
 type Length = [u8; 4];
+
+/// How soon to write again where no descriptor tells of room.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// What to wait for when there was no room to write.
+pub enum Room {
+    /// This becomes writable. It has a number of its own, for a loop that takes each once.
+    Writable(Arc<OwnedFd>),
+    /// No descriptor tells of room: this time passes.
+    After(Duration),
+}
 
 /// An open link that moves packets. Dropping it closes it.
 pub struct Packets {
@@ -55,12 +67,15 @@ impl Packets {
         self.link.reader()
     }
 
-    /// A descriptor of its own to wait on for room, for a loop that takes each number once.
+    /// What to wait for when there was no room to write.
     ///
     /// # Errors
     /// `busy` when descriptors run out.
-    pub fn writer_of_its_own(&self) -> Result<Arc<OwnedFd>> {
-        self.link.writer_of_its_own().map_err(|errno| self.error(errno, "sending to"))
+    pub fn room(&self) -> Result<Room> {
+        if self.link.has_no_writability() {
+            return Ok(Room::After(RETRY));
+        }
+        self.link.writer_of_its_own().map(Room::Writable).map_err(|errno| self.error(errno, "sending to"))
     }
 
     /// Appends to `slab` the packets that have arrived, one next to the other, and to `lengths` how long each is.
@@ -69,13 +84,13 @@ impl Packets {
     /// readable. `false` once the peer has finished sending.
     ///
     /// # Errors
-    /// `connection-lost`, `too-large`, `io`: the link is broken, and what was appended before arrived.
+    /// `connection-lost`, `too-large`, `io`: the link is broken, and what was appended arrived nevertheless.
     pub fn read(&mut self, slab: &mut BytesMut, lengths: &mut Vec<u32>) -> Result<bool> {
         while slab.len() < BYTES_A_TURN && lengths.len() < PACKETS_A_TURN {
             let unread = slab.len();
             match self.link.read(slab) {
                 Ok(0) => return Ok(false),
-                Ok(_) => strip_lengths(slab, unread, lengths),
+                Ok(_) => self.strip_lengths(slab, unread, lengths)?,
                 Err(Errno::AGAIN) => break,
                 Err(errno) => return Err(self.error(errno, "receiving from")),
             }
@@ -86,9 +101,13 @@ impl Packets {
     /// Sends a packet; `false` when the system has no room for it now, and nothing was taken.
     ///
     /// # Errors
-    /// `too-large`; `unsupported` for an empty packet, which reads as the end; `connection-lost`, `io`.
+    /// `too-large`; `unsupported` for an empty packet, where it reads as the end; `connection-lost`, `io`.
     pub fn write(&self, packet: &[u8]) -> Result<bool> {
-        if packet.is_empty() {
+        if !self.link.has_receiver() {
+            let reason = "the sender has no name of its own, and cannot be answered";
+            return Err(self.refusal(ErrorKind::ConnectionLost, reason));
+        }
+        if packet.is_empty() && self.link.loses_datagrams().is_none() {
             return Err(self.refusal(ErrorKind::Unsupported, "an empty packet reads as the end of the connection"));
         }
         if packet.len() > self.largest {
@@ -103,6 +122,28 @@ impl Packets {
         }
     }
 
+    /// Takes the length before each packet of `slab` from `at` on, and moves the packets together.
+    fn strip_lengths(&self, slab: &mut BytesMut, mut at: usize, lengths: &mut Vec<u32>) -> Result<()> {
+        let mut next = at;
+        let mut outcome = Ok(());
+        while let Some((length, _)) = slab[next..].split_first_chunk() {
+            let size = u32::from_be_bytes(*length) as usize;
+            next += size_of::<Length>();
+            // Of a datagram that is too large its length has come alone.
+            if size > self.largest && self.link.loses_datagrams().is_some() {
+                let reason = format!("a packet may be {} bytes at most, and one of {size} was sent", self.largest);
+                let error = Error::new(ErrorKind::TooLarge, format!("receiving from {}", self.address));
+                outcome = Err(error.because(reason).at(&self.address));
+                continue;
+            }
+            slab.copy_within(next..next + size, at);
+            (next, at) = (next + size, at + size);
+            lengths.push(size as u32);
+        }
+        slab.truncate(at);
+        outcome
+    }
+
     fn refusal(&self, kind: ErrorKind, reason: impl Into<String>) -> Error {
         Error::new(kind, format!("sending to {}", self.address)).because(reason.into()).at(&self.address)
     }
@@ -111,20 +152,6 @@ impl Packets {
         let error = Error::new(os_error::kind(errno), format!("{doing} {}", self.address));
         error.because(os_error::text(errno)).at(&self.address)
     }
-}
-
-/// Takes the length before each packet of `slab` from `at` on, and moves the packets together.
-fn strip_lengths(slab: &mut BytesMut, mut at: usize, lengths: &mut Vec<u32>) {
-    let mut next = at;
-    while let Some((length, _)) = slab[next..].split_first_chunk() {
-        let length = u32::from_be_bytes(*length);
-        let packet = next + size_of::<Length>();
-        next = packet + length as usize;
-        slab.copy_within(packet..next, at);
-        at += length as usize;
-        lengths.push(length);
-    }
-    slab.truncate(at);
 }
 
 impl Drop for Packets {
@@ -175,7 +202,7 @@ mod tests {
             slab.put_slice(packet);
         }
         let mut lengths = Vec::new();
-        strip_lengths(&mut slab, 6, &mut lengths);
+        pair().0.strip_lengths(&mut slab, 6, &mut lengths).unwrap();
         assert_eq!((&slab[..], &lengths[..]), (&b"beforeabcde"[..], &[2, 0, 3][..]));
     }
 

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use napi::Env;
 use napi::bindgen_prelude::{BufferSlice, Uint32ArraySlice};
 use napi_derive::napi;
-use panpipe_link::{Error, ErrorKind, Packets, Remote};
+use panpipe_link::{Error, ErrorKind, Packets, Remote, Room};
 
 use crate::javascript::{Callback, Fault, call, fault, value};
 use crate::watch::{NOTHING, READABLE, WRITABLE, Watch};
@@ -114,10 +114,16 @@ impl NativeLink {
             watch.wait_for(WRITABLE);
             return Ok(());
         }
-        let writer = self.0.with_packets("sending", |packets| packets.writer_of_its_own())?;
         let link = Rc::clone(&self.0);
         // It keeps the process alive even for a link that does not, as Node's own pending writes do.
-        let watch = Watch::new(self.0.env, &writer, WRITABLE, move || link.on_room())?;
+        let watch = match self.0.with_packets("sending", |packets| packets.room())? {
+            Room::Writable(writer) => Watch::new(self.0.env, &writer, WRITABLE, move || link.on_room())?,
+            Room::After(pause) => Watch::after(self.0.env, pause, move || {
+                // An alarm goes off once.
+                drop(link.writing.take());
+                link.on_room();
+            })?,
+        };
         drop(self.0.writing.replace(Some(watch)));
         Ok(())
     }
