@@ -61,8 +61,8 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
         this.#session.receive(chunk);
         this.#afterInput();
       },
-      onEnd: () => {
-        this.#session.finish();
+      onEnd: (how) => {
+        this.#session.finish(how);
         this.#afterInput();
       },
       onLost: (fault) => {

@@ -3,7 +3,7 @@
 import { expectMany } from "./awaited.js";
 import { classify } from "./link/classify.js";
 import { memPair } from "./link/mem.js";
-import { parse, transportInfos, transportOf } from "./link/mod.js";
+import { parse, spawnAddress, transportInfos, transportOf } from "./link/mod.js";
 import { Listener } from "./listener.js";
 import { Connection } from "./connection.js";
 import { Server, type Handler } from "./server.js";
@@ -55,6 +55,16 @@ export async function listen(address: string): Promise<Listener> {
  */
 export async function serve<M extends Message = Buffer>(address: string, handler: Handler<M>): Promise<Server> {
   return new Server(await listen(address), handler as Handler<any>);
+}
+
+/**
+ * Starts a program and connects to its stdin and stdout, with options as in `?framing=lines`; it dies with this process.
+ *
+ * Closing ends its input and waits until it has gone: 2 seconds later it gets SIGTERM, and 5 seconds after that SIGKILL, all of its process group.
+ * Rejects with `invalid-address`, `unsupported`, `not-found`, `permission`, `busy`, `io`.
+ */
+export async function spawn(command: readonly string[], options = ""): Promise<Connection> {
+  return connect(spawnAddress(command, options));
 }
 
 /** Two connections that are each other's peer, with options as in `?framing=lines`. */

@@ -9,14 +9,20 @@ export interface Remote {
   transport: string;
   /** Its own address, where the transport knows one, as in `127.0.0.1:54321`. */
   address?: string;
+  /** Its process, where the system tells. */
+  pid?: number;
+  /** The user that it runs as, where the system tells. */
+  uid?: number;
+  /** That user's group, where the system tells. */
+  gid?: number;
 }
 
 /** What a link tells. After `onEnd` or `onLost` no data follows. */
 export interface LinkEvents {
   /** Bytes have arrived; they are the receiver's from now on. */
   onData(chunk: Uint8Array): void;
-  /** The peer has finished sending. */
-  onEnd(): void;
+  /** The peer has finished sending; `how` says more than that, where more is known. */
+  onEnd(how?: string): void;
   /** The link broke. */
   onLost(fault: Fault): void;
   /** Nothing more can be written; what the peer sends still arrives. */

@@ -4,11 +4,14 @@ import { parseAddress, type Address, type TransportInfo } from "../wire/address.
 import { fd } from "./fd.js";
 import type { Transport } from "./link.js";
 import { mem } from "./mem.js";
+import { spawn } from "./spawn.js";
 import { stdio } from "./stdio.js";
 import { tcp } from "./tcp.js";
 import { unix } from "./unix.js";
 
-const transports: readonly Transport[] = [tcp, unix, stdio, fd, mem];
+const transports: readonly Transport[] = [tcp, unix, spawn, stdio, fd, mem];
+
+export { spawnAddress } from "./spawn.js";
 
 /** Every transport, as data. */
 export function transportInfos(): TransportInfo[] {

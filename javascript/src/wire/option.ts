@@ -21,6 +21,10 @@ export interface Options {
   insecure: boolean;
   /** File mode of a socket file. */
   mode: number;
+  /** Where a child's stderr goes: to ours with its end in errors, to ours, or nowhere. */
+  stderr: "tail" | "inherit" | "null";
+  /** Whether a child gets a socket of its own instead of its stdin and stdout. */
+  socket: boolean;
 }
 
 /** An option as data, for errors and tables. */
@@ -43,6 +47,8 @@ export const defaults: Readonly<Options> = {
   backlog: 1024,
   insecure: false,
   mode: 0o600,
+  stderr: "tail",
+  socket: false,
 };
 
 /** Options that every transport takes. */
@@ -74,6 +80,8 @@ const table: readonly Option[] = [
     read: (value, into) => void (into.insecure = truth("insecure", value)),
   },
   { info: { name: "mode", value: "octal file mode up to 0777", default: "0600" }, read: readMode },
+  { info: { name: "stderr", value: "tail, inherit or null", default: "tail" }, read: readStderr },
+  { info: { name: "socket", value: "true or false", default: "false" }, read: (value, into) => void (into.socket = truth("socket", value)) },
 ];
 
 /** Reads one option into `into`; `allowed` are the names that this transport takes. */
@@ -124,4 +132,9 @@ function readBacklog(value: string, into: Options): void {
 function readMode(value: string, into: Options): void {
   if (!/^0*[0-7]{1,3}$/.test(value)) throw new Fault("invalid-address", `mode=${value} must be an octal file mode, as in 0600`);
   into.mode = parseInt(value, 8);
+}
+
+function readStderr(value: string, into: Options): void {
+  if (value !== "tail" && value !== "inherit" && value !== "null") throw new Fault("invalid-address", `stderr=${value} must be tail, inherit or null`);
+  into.stderr = value;
 }

@@ -63,6 +63,7 @@ export class Session {
   #unclaimedSize = 0;
   #abandoned = 0;
   #inputEnded = false;
+  #how = "";
   // The link broke; what had arrived before is still handed out.
   #lost: Fault | null = null;
   #outputLost: Fault | null = null;
@@ -152,9 +153,10 @@ export class Session {
     this.#pump();
   }
 
-  /** The input has ended. */
-  finish(): void {
+  /** The input has ended; `how` says why, for whoever waits in vain. */
+  finish(how = "the peer closed"): void {
     this.#inputEnded = true;
+    this.#how = how;
     this.#pump();
   }
 
@@ -237,7 +239,7 @@ export class Session {
       return undefined;
     }
     if (this.#lost !== null) this.#break(this.#lost);
-    else if (this.#inputEnded && this.#inbox.size > 0) this.#break(new Fault("connection-lost", "the peer closed inside a message"));
+    else if (this.#inputEnded && this.#inbox.size > 0) this.#break(new Fault("connection-lost", `${this.#how} inside a message`));
     else if (this.#inputEnded) this.ended = true;
     return undefined;
   }
@@ -284,7 +286,7 @@ export class Session {
 
   /** Everybody who waits learns that nothing more will come. */
   #endWaiters(): void {
-    const fault = this.failure ?? new Fault("connection-lost", "the peer closed before it replied");
+    const fault = this.failure ?? new Fault("connection-lost", `${this.#how} before it replied`);
     const left = this.left();
     for (let call = this.#calls.shift(); call !== undefined; call = this.#calls.shift()) {
       if (!call.settled) call.reject(fault.during(call.doing, this.address, call.begins < left ? "maybe" : "no"));
