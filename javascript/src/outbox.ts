@@ -10,6 +10,9 @@ const slabSize = 64 * 1024;
 /** From this size on a message is handed to the system where it lies; below, copying it is cheaper than one more part of a write. */
 const copyLimit = 16 * 1024;
 
+/** What a packet costs beside its bytes, so that many small ones count. */
+const packetCost = 64;
+
 /** Encodes messages and writes them together. */
 export class Outbox {
   /** Bytes that are encoded and not yet handed to the link. */
@@ -25,38 +28,42 @@ export class Outbox {
 
   constructor(
     readonly link: Link,
-    readonly encoder: Encoder,
+    /** Null where the link moves packets. */
+    readonly encoder: Encoder | null,
     readonly max: number,
   ) {}
 
   /** Throws a `Fault` for a message that cannot be sent. */
   check(message: Uint8Array): void {
     if (message.length > this.max) throw new Fault("too-large", `a message of ${message.length} bytes, and max is ${this.max}`);
-    this.encoder.check(message);
+    if (this.encoder !== null) this.encoder.check(message);
+    else if (message.length === 0 && this.link.packets?.empty === false) throw new Fault("unsupported", "an empty packet would read as the end of the connection");
   }
 
   /** Adds a message that `check` accepted; one of 16 KiB or more must not be changed until `link.pending` is 0. */
   push(message: Uint8Array): void {
+    const { encoder } = this;
+    if (encoder === null) return this.#pushPacket(message);
     const size = message.length;
     const byCopy = size < copyLimit;
-    const room = this.encoder.overhead + (byCopy ? size : 0);
+    const room = encoder.overhead + (byCopy ? size : 0);
     if (this.#at + room > this.#slab.length) {
       this.#cut();
       this.#slab = allocate(slabSize);
       this.#from = this.#at = 0;
     }
     const before = this.#at;
-    this.#at = this.encoder.head(size, this.#slab, before);
+    this.#at = encoder.head(size, this.#slab, before);
     if (byCopy) {
       this.#slab.set(message, this.#at);
-      this.#at = this.encoder.tail(this.#slab, this.#at + size);
+      this.#at = encoder.tail(this.#slab, this.#at + size);
       this.queued += this.#at - before;
       return;
     }
     this.#cut();
     this.#parts.push(message);
     const after = this.#at;
-    this.#at = this.encoder.tail(this.#slab, after);
+    this.#at = encoder.tail(this.#slab, after);
     this.queued += size + this.#at - before;
   }
 
@@ -71,6 +78,11 @@ export class Outbox {
     this.link.write(parts);
     // Taken by the system already, as nearly always: the slab is free again. Otherwise it is used up to its end and then left to its writes.
     if (this.link.pending === 0) this.#from = this.#at = 0;
+  }
+
+  #pushPacket(message: Uint8Array): void {
+    this.#parts.push(message.length < copyLimit ? Buffer.from(message) : message);
+    this.queued += message.length + packetCost;
   }
 
   #cut(): void {

@@ -154,7 +154,8 @@ test("a watcher that was killed is replaced, and ends the children of before", a
     const peer = await spawn(["sleep", "1000"]);
     const watchers = () => fs.readdirSync("/proc").filter((pid) => {
       try {
-        return fs.readFileSync("/proc/" + pid + "/cmdline", "latin1").startsWith("/bin/sh") && fs.readFileSync("/proc/" + pid + "/environ", "latin1").includes("PANPIPE_TEST=${process.pid}");
+        return fs.readFileSync("/proc/" + pid + "/cmdline", "latin1").startsWith("/bin/sh") && fs.readFileSync("/proc/" + pid + "/environ", "latin1").includes("PANPIPE_TEST=${process.pid}")
+          && !fs.readFileSync("/proc/" + pid + "/status", "latin1").includes("PPid:\\t" + process.pid + "\\n");
       } catch {
         return false;
       }

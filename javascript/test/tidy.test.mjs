@@ -20,7 +20,7 @@ test("wire does no I/O and reads no clock", () => {
 
 test("only the registries name transports and framings", () => {
   const named = (pattern) => files.filter((name) => pattern.test(code(name)));
-  assert.deepEqual(named(/from "\.\/(tcp|unix|spawn|stdio|fd)\.js"/), ["link/mod.ts"]);
+  assert.deepEqual(named(/from "\.\/(tcp|unix|udp|spawn|stdio|fd)\.js"/), ["link/mod.ts"]);
   assert.deepEqual(named(/from "\.\/(lines|nul|length|netstring|varint|content-length|raw)\.js"/), ["wire/framing/mod.ts"]);
 });
 

@@ -2,6 +2,7 @@
 
 import type { Address, TransportInfo } from "../wire/address.js";
 import type { Fault } from "../wire/error.js";
+import type { Packets } from "../wire/packets.js";
 
 /** What is known of the other end. */
 export interface Remote {
@@ -29,10 +30,14 @@ export interface LinkEvents {
   onOutputLost(fault: Fault): void;
   /** Something that was pending has been written. */
   onWritten(): void;
+  /** Of a link of packets: one that was sent did not arrive, and the link lives on. */
+  onRefused(fault: Fault): void;
 }
 
-/** One open transport: bytes, no message boundaries. */
+/** One open transport: bytes without message boundaries, or packets. */
 export interface Link {
+  /** Set where it moves packets: each part of a write is one, and so is each `onData`. */
+  readonly packets?: Packets | undefined;
   /** What is known of the other end. */
   readonly remote: Remote;
   /** Bytes handed over and not yet taken by the system; while it is not 0 they must not be changed. */
@@ -55,6 +60,8 @@ export interface Link {
   close(timeout: number): Promise<boolean>;
   /** Closes at once. */
   destroy(): void;
+  /** Of a lossy link: what is still on its way to it must not arrive. */
+  renew?(): void;
 }
 
 /** What waits for links. */
@@ -80,6 +87,8 @@ export interface Limits {
 export interface ListenerEvents {
   /** A link has come. */
   onLink(link: Link): void;
+  /** A link that has come, and that nobody may have taken yet, is no longer of use. */
+  onGone(link: Link): void;
   /** No further link will come. */
   onEnd(): void;
 }

@@ -7,9 +7,10 @@ import { mem } from "./mem.js";
 import { spawn } from "./spawn.js";
 import { stdio } from "./stdio.js";
 import { tcp } from "./tcp.js";
+import { udp } from "./udp.js";
 import { unix } from "./unix.js";
 
-const transports: readonly Transport[] = [tcp, unix, spawn, stdio, fd, mem];
+const transports: readonly Transport[] = [tcp, unix, udp, stdio, fd, mem, spawn];
 
 export { spawnAddress } from "./spawn.js";
 

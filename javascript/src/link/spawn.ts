@@ -118,6 +118,7 @@ class SpawnLink implements Link {
   start(events: LinkEvents): void {
     this.#events = events;
     this.#inner.start({
+      ...events,
       onData: (chunk) => {
         this.#afterwards += this.child.ended ? chunk.length : 0;
         this.#events?.onData(chunk);
@@ -125,7 +126,6 @@ class SpawnLink implements Link {
       onEnd: () => this.#inputEnded(),
       onLost: () => this.#inputEnded(),
       onOutputLost: () => this.#outputLost(new Fault("connection-lost", "the child has closed its input")),
-      onWritten: () => this.#events?.onWritten(),
     });
     void this.child.exited.then(() => this.#exited());
   }

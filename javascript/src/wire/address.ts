@@ -29,6 +29,8 @@ export interface TransportInfo {
   notFor: string;
   /** The options it takes beside the common ones. */
   options: readonly string[];
+  /** Whether it moves packets, which need no framing. */
+  packets?: boolean;
   /** Throws a `Fault` for a target that is none, or that does not go with the options; `given` are those that were written. */
   check(target: string, options: Options, given: Readonly<Record<string, string>>): void;
 }
@@ -81,7 +83,7 @@ function parse(text: string, transports: readonly TransportInfo[]): Address {
   const question = full.indexOf("?");
   const target = percentDecode(full.slice(colon + 1, question < 0 ? undefined : question));
   const into = { ...defaults };
-  const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions, ...transport.options], into);
+  const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions.filter((name) => name !== "framing" || !transport.packets), ...transport.options], into);
   transport.check(target, into, options);
   return { ...into, text, scheme, target, options };
 }

@@ -2,6 +2,7 @@
 
 import { Fault, known } from "./error.js";
 import { resolveFraming } from "./framing/mod.js";
+import { isMulticast } from "./host.js";
 
 /** The options of an address, read; what was not given has its default. */
 export interface Options {
@@ -21,6 +22,10 @@ export interface Options {
   insecure: boolean;
   /** File mode of a socket file. */
   mode: number;
+  /** The multicast group of datagrams; empty for none. */
+  group: string;
+  /** Whether datagrams go to all of a network. */
+  broadcast: boolean;
   /** Where a child's stderr goes: to ours with its end in errors, to ours, or nowhere. */
   stderr: "tail" | "inherit" | "null";
   /** Whether a child gets a socket of its own instead of its stdin and stdout. */
@@ -47,6 +52,8 @@ export const defaults: Readonly<Options> = {
   backlog: 1024,
   insecure: false,
   mode: 0o600,
+  group: "",
+  broadcast: false,
   stderr: "tail",
   socket: false,
 };
@@ -80,6 +87,8 @@ const table: readonly Option[] = [
     read: (value, into) => void (into.insecure = truth("insecure", value)),
   },
   { info: { name: "mode", value: "octal file mode up to 0777", default: "0600" }, read: readMode },
+  { info: { name: "group", value: "a multicast address, as in 239.1.2.3", default: "none" }, read: readGroup },
+  { info: { name: "broadcast", value: "true or false", default: "false" }, read: (value, into) => void (into.broadcast = truth("broadcast", value)) },
   { info: { name: "stderr", value: "tail, inherit or null", default: "tail" }, read: readStderr },
   { info: { name: "socket", value: "true or false", default: "false" }, read: (value, into) => void (into.socket = truth("socket", value)) },
 ];
@@ -137,4 +146,9 @@ function readMode(value: string, into: Options): void {
 function readStderr(value: string, into: Options): void {
   if (value !== "tail" && value !== "inherit" && value !== "null") throw new Fault("invalid-address", `stderr=${value} must be tail, inherit or null`);
   into.stderr = value;
+}
+
+function readGroup(value: string, into: Options): void {
+  if (!isMulticast(value)) throw new Fault("invalid-address", `group=${value} must be a multicast address, as in 239.1.2.3 or ff02::1234`);
+  into.group = value;
 }
