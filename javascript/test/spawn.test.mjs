@@ -163,12 +163,13 @@ test("a watcher that was killed is replaced, and ends the children of before", a
     while (watchers().length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     const [first] = watchers();
     process.kill(Number(first), "SIGKILL");
-    while (watchers().length === 0 || watchers().includes(first)) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!watchers().some((each) => each !== first)) await new Promise((resolve) => setTimeout(resolve, 5));
     fs.writeSync(1, [peer.remote.pid, watchers().length].join(" "));
     process.kill(process.pid, "SIGKILL");
   `, { env: { ...process.env, PANPIPE_TEST: String(process.pid) } });
-  const [pid, watchers] = (await closed).stdout.split(" ").map(Number);
-  assert.equal(watchers, 1);
+  const { stdout, stderr } = await closed;
+  const [pid, watchers] = stdout.split(" ").map(Number);
+  assert.equal(watchers, 1, stderr);
   await until(() => !lives(pid), "the child goes");
 });
 
