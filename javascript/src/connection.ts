@@ -141,6 +141,8 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
     if (options?.signal?.aborted === true) {
       return Promise.reject(new PanpipeError("cancelled", doing, { address: this.address, text: "the caller gave up" }));
     }
+    const { oneWay } = this.#link;
+    if (oneWay?.way === "writes") return Promise.reject(new PanpipeError("unsupported", doing, { address: this.address, text: oneWay.why }));
     const deadline = performance.now() + timeout;
     const promise = awaited();
     const waiter = waiterOf(doing, deadline, options?.signal, this.#abandon);

@@ -36,14 +36,22 @@ export class Outbox {
   /** Throws a `Fault` for a message that cannot be sent. */
   check(message: Uint8Array): void {
     if (message.length > this.max) throw new Fault("too-large", `a message of ${message.length} bytes, and max is ${this.max}`);
-    if (this.encoder !== null) this.encoder.check(message);
-    else if (message.length === 0 && this.link.packets?.empty === false) throw new Fault("unsupported", "an empty packet would read as the end of the connection");
+    const { whole } = this.link;
+    if (this.encoder !== null) {
+      this.encoder.check(message);
+      if (whole === undefined) return;
+      const size = message.length > whole ? message.length : this.#frame(this.encoder, message).length;
+      if (size > whole) {
+        throw new Fault("too-large", `a message of ${size} bytes with its framing, and others who write there could get into more than ${whole}`);
+      }
+    } else if (message.length === 0 && this.link.packets?.empty === false) throw new Fault("unsupported", "an empty packet would read as the end of the connection");
   }
 
   /** Adds a message that `check` accepted; one of 16 KiB or more must not be changed until `link.pending` is 0. */
   push(message: Uint8Array): void {
     const { encoder } = this;
-    if (encoder === null) return this.#pushPacket(message);
+    if (encoder === null) return this.#pushWhole(message.length < copyLimit ? Buffer.from(message) : message);
+    if (this.link.whole !== undefined) return this.#pushWhole(this.#frame(encoder, message));
     const size = message.length;
     const byCopy = size < copyLimit;
     const room = encoder.overhead + (byCopy ? size : 0);
@@ -80,9 +88,16 @@ export class Outbox {
     if (this.link.pending === 0) this.#from = this.#at = 0;
   }
 
-  #pushPacket(message: Uint8Array): void {
-    this.#parts.push(message.length < copyLimit ? Buffer.from(message) : message);
-    this.queued += message.length + packetCost;
+  #pushWhole(part: Uint8Array): void {
+    this.#parts.push(part);
+    this.queued += part.length + packetCost;
+  }
+
+  #frame(encoder: Encoder, message: Uint8Array): Uint8Array {
+    const frame = allocate(encoder.overhead + message.length);
+    const at = encoder.head(message.length, frame, 0);
+    frame.set(message, at);
+    return frame.subarray(0, encoder.tail(frame, at + message.length));
   }
 
   #cut(): void {

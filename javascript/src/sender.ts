@@ -80,6 +80,8 @@ export class Sender {
     if (typeof message !== "string" && !(message instanceof Uint8Array)) {
       return new PanpipeError("unsupported", doing, { address, text: "a message is a Uint8Array or a string" });
     }
+    const { oneWay } = this.link;
+    if (oneWay !== undefined && (isCall || oneWay.way === "reads")) return new PanpipeError("unsupported", doing, { address, text: oneWay.why });
     if (signal?.aborted === true) return new PanpipeError("cancelled", doing, { address, text: "the caller gave up" });
     const refusal = this.session.refusal(doing, !isCall);
     if (refusal !== null) return refusal;

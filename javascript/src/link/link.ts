@@ -34,10 +34,21 @@ export interface LinkEvents {
   onRefused(fault: Fault): void;
 }
 
+/** A link that goes one way. */
+export interface OneWay {
+  way: "reads" | "writes";
+  /** Why, for whoever wants the other way. */
+  why: string;
+}
+
 /** One open transport: bytes without message boundaries, or packets. */
 export interface Link {
   /** Set where it moves packets: each part of a write is one, and so is each `onData`. */
   readonly packets?: Packets | undefined;
+  /** Set where it moves bytes one way. */
+  readonly oneWay?: OneWay | undefined;
+  /** Set where others write too: each part of a write is a whole frame, of at most so many bytes. */
+  readonly whole?: number | undefined;
   /** What is known of the other end. */
   readonly remote: Remote;
   /** Bytes handed over and not yet taken by the system; while it is not 0 they must not be changed. */

@@ -2,6 +2,7 @@
 
 import { parseAddress, type Address, type TransportInfo } from "../wire/address.js";
 import { fd } from "./fd.js";
+import { fifo } from "./fifo.js";
 import type { Transport } from "./link.js";
 import { mem } from "./mem.js";
 import { spawn } from "./spawn.js";
@@ -10,7 +11,7 @@ import { tcp } from "./tcp.js";
 import { udp } from "./udp.js";
 import { unix } from "./unix.js";
 
-const transports: readonly Transport[] = [tcp, unix, udp, stdio, fd, mem, spawn];
+const transports: readonly Transport[] = [tcp, unix, udp, fifo, stdio, fd, mem, spawn];
 
 export { spawnAddress } from "./spawn.js";
 

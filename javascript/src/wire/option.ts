@@ -22,6 +22,12 @@ export interface Options {
   insecure: boolean;
   /** File mode of a socket file. */
   mode: number;
+  /** The FIFO for the way back; empty for none. */
+  reply: string;
+  /** Whether the listener of a FIFO ends when its first writers have gone. */
+  once: boolean;
+  /** Whether other writers of a FIFO are kept away. */
+  exclusive: boolean;
   /** The multicast group of datagrams; empty for none. */
   group: string;
   /** Whether datagrams go to all of a network. */
@@ -52,6 +58,9 @@ export const defaults: Readonly<Options> = {
   backlog: 1024,
   insecure: false,
   mode: 0o600,
+  reply: "",
+  once: false,
+  exclusive: false,
   group: "",
   broadcast: false,
   stderr: "tail",
@@ -87,6 +96,9 @@ const table: readonly Option[] = [
     read: (value, into) => void (into.insecure = truth("insecure", value)),
   },
   { info: { name: "mode", value: "octal file mode up to 0777", default: "0600" }, read: readMode },
+  { info: { name: "reply", value: "the path of another FIFO", default: "none: the listener only reads, and who connects only writes" }, read: readReply },
+  { info: { name: "once", value: "true or false", default: "false" }, read: (value, into) => void (into.once = truth("once", value)) },
+  { info: { name: "exclusive", value: "true or false", default: "false" }, read: (value, into) => void (into.exclusive = truth("exclusive", value)) },
   { info: { name: "group", value: "a multicast address, as in 239.1.2.3", default: "none" }, read: readGroup },
   { info: { name: "broadcast", value: "true or false", default: "false" }, read: (value, into) => void (into.broadcast = truth("broadcast", value)) },
   { info: { name: "stderr", value: "tail, inherit or null", default: "tail" }, read: readStderr },
@@ -151,4 +163,9 @@ function readStderr(value: string, into: Options): void {
 function readGroup(value: string, into: Options): void {
   if (!isMulticast(value)) throw new Fault("invalid-address", `group=${value} must be a multicast address, as in 239.1.2.3 or ff02::1234`);
   into.group = value;
+}
+
+function readReply(value: string, into: Options): void {
+  if (value === "") throw new Fault("invalid-address", "reply= needs the path of another FIFO");
+  into.reply = value;
 }
