@@ -36,6 +36,16 @@ export interface Options {
   stderr: "tail" | "inherit" | "null";
   /** Whether a child gets a socket of its own instead of its stdin and stdout. */
   socket: boolean;
+  /** What a link inside this process is put through; null for nothing. */
+  chaos: Chaos | null;
+}
+
+/** What a link is put through, for tests. */
+export interface Chaos {
+  /** Where its chance starts: below 2^64. */
+  seed: bigint;
+  /** Whether the connection may be cut. */
+  cuts: boolean;
 }
 
 /** An option as data, for errors and tables. */
@@ -65,6 +75,7 @@ export const defaults: Readonly<Options> = {
   broadcast: false,
   stderr: "tail",
   socket: false,
+  chaos: null,
 };
 
 /** Options that every transport takes. */
@@ -103,6 +114,7 @@ const table: readonly Option[] = [
   { info: { name: "broadcast", value: "true or false", default: "false" }, read: (value, into) => void (into.broadcast = truth("broadcast", value)) },
   { info: { name: "stderr", value: "tail, inherit or null", default: "tail" }, read: readStderr },
   { info: { name: "socket", value: "true or false", default: "false" }, read: (value, into) => void (into.socket = truth("socket", value)) },
+  { info: { name: "chaos", value: "a seed, a whole number below 2^64, or one followed by ,cut", default: "none" }, read: readChaos },
 ];
 
 /** Reads one option into `into`; `allowed` are the names that this transport takes. */
@@ -168,4 +180,11 @@ function readGroup(value: string, into: Options): void {
 function readReply(value: string, into: Options): void {
   if (value === "") throw new Fault("invalid-address", "reply= needs the path of another FIFO");
   into.reply = value;
+}
+
+function readChaos(value: string, into: Options): void {
+  const parts = /^(\d{1,20})(,cut)?$/.exec(value);
+  const seed = BigInt(parts?.[1] ?? -1);
+  if (parts === null || seed >= 2n ** 64n) throw new Fault("invalid-address", `chaos=${value} must be a whole number below 2^64, or one followed by ,cut`);
+  into.chaos = { seed, cuts: parts[2] !== undefined };
 }
