@@ -4,14 +4,12 @@ import type { Link } from "./link/link.js";
 import { allocate, nothing } from "./wire/bytes.js";
 import { Fault } from "./wire/error.js";
 import type { Encoder } from "./wire/framing/framing.js";
+import { packetCost } from "./wire/packets.js";
 
 const slabSize = 64 * 1024;
 
 /** From this size on a message is handed to the system where it lies; below, copying it is cheaper than one more part of a write. */
 const copyLimit = 16 * 1024;
-
-/** What a packet costs beside its bytes, so that many small ones count. */
-const packetCost = 64;
 
 /** Encodes messages and writes them together. */
 export class Outbox {

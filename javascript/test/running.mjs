@@ -16,8 +16,8 @@ export function run(script, options = {}) {
 }
 
 /** The same by `require`: loading modules by `import` starts the thread pool, so that its use would not show. */
-export function runAlone(script, options = {}) {
-  const source = `const { connect, listen, serve, pair, spawn } = require(${JSON.stringify(new URL("../dist/index.js", import.meta.url).pathname)}); const fs = require("node:fs"); (async () => { ${script} })();`;
+export function runAlone(script, options = {}, index = new URL("../dist/index.js", import.meta.url).pathname) {
+  const source = `const { connect, listen, serve, pair, spawn } = require(${JSON.stringify(index)}); const fs = require("node:fs"); (async () => { ${script} })();`;
   const child = spawn(process.execPath, ["--no-warnings", "-e", source], { stdio: ["pipe", "pipe", "pipe"], ...options });
   const out = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"]) child[name]?.on("data", (data) => (out[name] += data));

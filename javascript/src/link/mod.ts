@@ -9,9 +9,10 @@ import { spawn } from "./spawn.js";
 import { stdio } from "./stdio.js";
 import { tcp } from "./tcp.js";
 import { udp } from "./udp.js";
+import { seqpacket, unixDgram } from "./unix-packets.js";
 import { unix } from "./unix.js";
 
-const transports: readonly Transport[] = [tcp, unix, udp, fifo, stdio, fd, mem, spawn];
+const transports: readonly Transport[] = [tcp, unix, seqpacket, udp, unixDgram, fifo, stdio, fd, mem, spawn];
 
 export { spawnAddress } from "./spawn.js";
 

@@ -173,7 +173,10 @@ class UdpLink extends DatagramLink {
     if (this.closed || this.#socket === null) return;
     this.#socket.close();
     this.#socket = null;
-    this.open().catch((error) => this.events?.onLost(classify(error)));
+    this.open().catch((error) => {
+      this.events?.onLost(classify(error));
+      for (const packet of this.#waiting.splice(0)) this.sent(packet, null);
+    });
   }
 
   protected send(packet: Uint8Array, again = false): void {

@@ -5,7 +5,7 @@ import { Fifo } from "./fifo.js";
 import { tooLarge } from "./framing/only.js";
 
 /** What a packet costs beside its bytes, so that many empty ones are not free. */
-const packetCost = 64;
+export const packetCost = 64;
 
 /** What is special about a link that moves packets, each of which is a message. */
 export interface Packets {
