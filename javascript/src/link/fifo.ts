@@ -128,6 +128,20 @@ function link(source: Readable, output: Writable, oneWay?: OneWay): Link {
   return new StreamLink(source, output, { remote: { transport: "fifo" }, whole, oneWay });
 }
 
+/** Gives the stream what writers wrote before this descriptor was opened; if they have left too, the system tells its end to nobody else. */
+function takeOver(fd: number, source: net.Socket): void {
+  try {
+    for (let any = false; ; any = true) {
+      const bytes = Buffer.allocUnsafeSlow(64 * 1024);
+      const count = fs.readSync(fd, bytes);
+      if (count > 0) source.push(bytes.subarray(0, count));
+      else return void (any && source.push(null));
+    }
+  } catch (error) {
+    if (codeOf(error) !== "EAGAIN") throw error;
+  }
+}
+
 /** The listener of a FIFO with another for replies: a connection begins with the first writer and ends with the last. */
 class Reception implements LinkListener {
   readonly target: string;
@@ -171,7 +185,9 @@ class Reception implements LinkListener {
 
   /** Waits for the first writer. */
   #wait(): void {
-    const source = input(open(this.path, O_RDONLY));
+    const fd = open(this.path, O_RDONLY);
+    const source = input(fd);
+    takeOver(fd, source);
     this.#source = source;
     if (!this.#held) source.unref();
     source.once("readable", () => {
