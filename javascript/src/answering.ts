@@ -1,7 +1,7 @@
 /** Answering: the loop that gives each message of a connection to a handler and sends what it returns. */
 
 import type { Session, Message } from "./wire/session.js";
-import type { Fault } from "./wire/error.js";
+import { Fault } from "./wire/error.js";
 
 /** What a handler threw, told apart from what broke its connection. */
 export class HandlerFailure {
@@ -13,6 +13,8 @@ export interface Answerer {
   session: Session;
   /** Sends a reply; answers a promise when there is no room at the moment. */
   reply(value: unknown): Promise<void> | undefined;
+  /** A message that cannot be had, and the next may be. */
+  missed(fault: Fault): void;
   /** Nothing more to answer for now: what was replied may go out. */
   idle(): void;
 }
@@ -54,6 +56,10 @@ export class Answering {
     try {
       while (!this.#stopping) {
         const message = session.take(this.#step);
+        if (message instanceof Fault) {
+          this.connection.missed(message);
+          continue;
+        }
         if (message === null) return this.#end(this.#settle.resolve);
         if (message === undefined) return this.connection.idle();
         if (!this.#answer(message)) return;

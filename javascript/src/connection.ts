@@ -9,6 +9,8 @@ import { milliseconds } from "./timeout.js";
 import type { Address } from "./wire/address.js";
 import { Fault, PanpipeError, type Code } from "./wire/error.js";
 import { resolveFraming } from "./wire/framing/mod.js";
+import { Inbox } from "./wire/inbox.js";
+import { PacketInbox } from "./wire/packets.js";
 import { Session, type Message, type Waiter } from "./wire/session.js";
 
 /** How long to wait, and who may stop it. */
@@ -46,23 +48,26 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
 
   /** Not for users: `connect` and its like make peers. */
   constructor(link: Link, address: Address, text: string) {
-    const framing = resolveFraming(address.framing);
+    const { packets } = link;
+    const framing = packets === undefined ? resolveFraming(address.framing) : null;
+    const max = Math.min(address.max, packets?.largest ?? Infinity);
     this.address = text;
     this.remote = link.remote;
     this.#calling = `calling ${text}`;
     this.#replying = `replying on ${text}`;
     this.#timeout = address.timeout;
     this.#link = link;
-    this.#session = new Session(text, framing.decoder(address.max), address.textMode, () => link.left);
-    this.#sender = new Sender(link, this.#session, framing.encoder, address.max, () => this.#hold(), () => this.#release());
+    const inbox = framing === null ? new PacketInbox(max) : new Inbox(framing.decoder(max));
+    this.#session = new Session(text, inbox, address.textMode, () => link.left, packets);
+    this.#sender = new Sender(link, this.#session, framing?.encoder ?? null, max, () => this.#hold(), () => this.#release());
     this.#alarm = new Alarm((now) => this.#expire(now));
     link.start({
       onData: (chunk) => {
         this.#session.receive(chunk);
         this.#afterInput();
       },
-      onEnd: () => {
-        this.#session.finish();
+      onEnd: (how) => {
+        this.#session.finish(how);
         this.#afterInput();
       },
       onLost: (fault) => {
@@ -78,6 +83,10 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
       onWritten: () => {
         this.#sender.wrote();
         this.#release();
+      },
+      onRefused: (fault) => {
+        this.#session.refuse(fault);
+        this.#afterInput();
       },
     });
   }
@@ -96,7 +105,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
     const deadline = performance.now() + timeout;
     const promise = awaited() as Promise<Message>;
     const waiter = waiterOf(this.#calling, deadline, options?.signal, this.#abandon);
-    if (this.#sender.congested) this.#sender.queue(bytes, waiter, true);
+    if (this.#sender.callMustWait) this.#sender.queue(bytes, waiter, true);
     else this.#sender.call(bytes, waiter);
     this.#flow();
     this.#hold();
@@ -136,6 +145,8 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
     if (options?.signal?.aborted === true) {
       return Promise.reject(new PanpipeError("cancelled", doing, { address: this.address, text: "the caller gave up" }));
     }
+    const { oneWay } = this.#link;
+    if (oneWay?.way === "writes") return Promise.reject(new PanpipeError("unsupported", doing, { address: this.address, text: oneWay.why }));
     const deadline = performance.now() + timeout;
     const promise = awaited();
     const waiter = waiterOf(doing, deadline, options?.signal, this.#abandon);
@@ -175,6 +186,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
       {
         session: this.#session,
         reply: (value) => this.#reply(value),
+        missed: (fault) => process.emitWarning(fault.during(`receiving from ${this.address}`, this.address).message, "PanpipePeerWarning"),
         idle: () => {
           this.#sender.flush();
           this.#flow();
@@ -194,17 +206,27 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
 
   readonly #abandon = (waiter: Waiter, code: Code, text: string): void => {
     if (!this.#sender.abandon(waiter, new Fault(code, text))) this.#session.abandon(waiter, code, text);
+    this.#afterCall();
     this.#release();
   };
 
   #expire(now: number): number {
     this.#sender.expire(now);
     this.#session.expire(now);
+    this.#afterCall();
     this.#release();
     return Math.min(this.#session.nextDeadline, this.#sender.nextDeadline);
   }
 
+  /** Where messages may get lost, the next call goes out when the one before has ended, and what answers that one late must not answer this. */
+  #afterCall(): void {
+    if (!this.#session.lossy) return;
+    if (this.#session.takeStale()) this.#link.renew?.();
+    this.#sender.proceed();
+  }
+
   #afterInput(): void {
+    this.#afterCall();
     this.#flow();
     const { failure } = this.#session;
     // Whoever answers still has replies to write; it closes when it is done.

@@ -2,13 +2,13 @@
 
 import { expectMany } from "./awaited.js";
 import { classify } from "./link/classify.js";
-import { memPair } from "./link/mem.js";
-import { parse, transportInfos, transportOf } from "./link/mod.js";
+import { parse, spawnAddress, transportInfos, transportOf } from "./link/mod.js";
+import { pairLinks } from "./link/pair.js";
 import { Listener } from "./listener.js";
 import { Connection } from "./connection.js";
 import { Server, type Handler } from "./server.js";
 import { milliseconds } from "./timeout.js";
-import { parseOptions, type TransportInfo } from "./wire/address.js";
+import { parsePair, type TransportInfo } from "./wire/address.js";
 import { framingInfos } from "./wire/framing/mod.js";
 import type { FramingInfo } from "./wire/framing/framing.js";
 import type { Message } from "./wire/session.js";
@@ -57,10 +57,24 @@ export async function serve<M extends Message = Buffer>(address: string, handler
   return new Server(await listen(address), handler as Handler<any>);
 }
 
-/** Two connections that are each other's peer, with options as in `?framing=lines`. */
-export function pair(options = ""): [Connection, Connection] {
-  const parsed = parseOptions(options);
-  const [a, b] = memPair("pair");
+/**
+ * Starts a program and connects to its stdin and stdout, with options as in `?framing=lines`; it dies with this process.
+ *
+ * Closing ends its input and waits until it has gone: 2 seconds later it gets SIGTERM, and 5 seconds after that SIGKILL, all of its process group.
+ * Rejects with `invalid-address`, `unsupported`, `not-found`, `permission`, `busy`, `io`.
+ */
+export async function spawn(command: readonly string[], options = ""): Promise<Connection> {
+  return connect(spawnAddress(command, options));
+}
+
+/**
+ * Two connections that are each other's peer: `KIND?OPTIONS`, as in `pipe?framing=lines`, or either part alone.
+ *
+ * The kinds are `socket`, `pipe`, and `one-way`, of which the first end reads and the second writes. Throws `invalid-address`, `unsupported`.
+ */
+export function pair(text = ""): [Connection, Connection] {
+  const parsed = parsePair(text);
+  const [a, b] = pairLinks(parsed);
   return [new Connection(a, parsed, parsed.text), new Connection(b, parsed, parsed.text)];
 }
 

@@ -28,6 +28,7 @@ export class Listener implements AsyncIterable<Connection>, AsyncDisposable {
     try {
       listener.#inner = await transport.listen(address, {
         onLink: (link) => listener.#arrive(link),
+        onGone: (link) => void (listener.#arrived.remove(link) && link.destroy()),
         onEnd: () => listener.#end(),
       });
     } catch (error) {

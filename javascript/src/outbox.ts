@@ -4,6 +4,7 @@ import type { Link } from "./link/link.js";
 import { allocate, nothing } from "./wire/bytes.js";
 import { Fault } from "./wire/error.js";
 import type { Encoder } from "./wire/framing/framing.js";
+import { packetCost } from "./wire/packets.js";
 
 const slabSize = 64 * 1024;
 
@@ -25,38 +26,50 @@ export class Outbox {
 
   constructor(
     readonly link: Link,
-    readonly encoder: Encoder,
+    /** Null where the link moves packets. */
+    readonly encoder: Encoder | null,
     readonly max: number,
   ) {}
 
   /** Throws a `Fault` for a message that cannot be sent. */
   check(message: Uint8Array): void {
     if (message.length > this.max) throw new Fault("too-large", `a message of ${message.length} bytes, and max is ${this.max}`);
-    this.encoder.check(message);
+    const { whole } = this.link;
+    if (this.encoder !== null) {
+      this.encoder.check(message);
+      if (whole === undefined) return;
+      const size = message.length > whole ? message.length : this.#frame(this.encoder, message).length;
+      if (size > whole) {
+        throw new Fault("too-large", `a message of ${size} bytes with its framing, and others who write there could get into more than ${whole}`);
+      }
+    } else if (message.length === 0 && this.link.packets?.empty === false) throw new Fault("unsupported", "an empty packet would read as the end of the connection");
   }
 
   /** Adds a message that `check` accepted; one of 16 KiB or more must not be changed until `link.pending` is 0. */
   push(message: Uint8Array): void {
+    const { encoder } = this;
+    if (encoder === null) return this.#pushWhole(message.length < copyLimit ? Buffer.from(message) : message);
+    if (this.link.whole !== undefined) return this.#pushWhole(this.#frame(encoder, message));
     const size = message.length;
     const byCopy = size < copyLimit;
-    const room = this.encoder.overhead + (byCopy ? size : 0);
+    const room = encoder.overhead + (byCopy ? size : 0);
     if (this.#at + room > this.#slab.length) {
       this.#cut();
       this.#slab = allocate(slabSize);
       this.#from = this.#at = 0;
     }
     const before = this.#at;
-    this.#at = this.encoder.head(size, this.#slab, before);
+    this.#at = encoder.head(size, this.#slab, before);
     if (byCopy) {
       this.#slab.set(message, this.#at);
-      this.#at = this.encoder.tail(this.#slab, this.#at + size);
+      this.#at = encoder.tail(this.#slab, this.#at + size);
       this.queued += this.#at - before;
       return;
     }
     this.#cut();
     this.#parts.push(message);
     const after = this.#at;
-    this.#at = this.encoder.tail(this.#slab, after);
+    this.#at = encoder.tail(this.#slab, after);
     this.queued += size + this.#at - before;
   }
 
@@ -71,6 +84,18 @@ export class Outbox {
     this.link.write(parts);
     // Taken by the system already, as nearly always: the slab is free again. Otherwise it is used up to its end and then left to its writes.
     if (this.link.pending === 0) this.#from = this.#at = 0;
+  }
+
+  #pushWhole(part: Uint8Array): void {
+    this.#parts.push(part);
+    this.queued += part.length + packetCost;
+  }
+
+  #frame(encoder: Encoder, message: Uint8Array): Uint8Array {
+    const frame = allocate(encoder.overhead + message.length);
+    const at = encoder.head(message.length, frame, 0);
+    frame.set(message, at);
+    return frame.subarray(0, encoder.tail(frame, at + message.length));
   }
 
   #cut(): void {

@@ -40,7 +40,7 @@ export class Sender {
   constructor(
     readonly link: Link,
     readonly session: Session,
-    encoder: Encoder,
+    encoder: Encoder | null,
     max: number,
     readonly hold: () => void,
     readonly release: () => void,
@@ -51,6 +51,15 @@ export class Sender {
   /** Whether a message must wait for room. */
   get congested(): boolean {
     return this.#unsent.size > 0 || this.#outbox.queued + this.link.pending > highWater;
+  }
+
+  /** Whether a call must wait for room, or where messages may get lost for the call before it. */
+  get callMustWait(): boolean {
+    return this.congested || this.#callIsAlone;
+  }
+
+  get #callIsAlone(): boolean {
+    return this.session.lossy && this.session.callsInFlight > 0;
   }
 
   /** Whether something is on its way. */
@@ -71,6 +80,8 @@ export class Sender {
     if (typeof message !== "string" && !(message instanceof Uint8Array)) {
       return new PanpipeError("unsupported", doing, { address, text: "a message is a Uint8Array or a string" });
     }
+    const { oneWay } = this.link;
+    if (oneWay !== undefined && (isCall || oneWay.way === "reads")) return new PanpipeError("unsupported", doing, { address, text: oneWay.why });
     if (signal?.aborted === true) return new PanpipeError("cancelled", doing, { address, text: "the caller gave up" });
     const refusal = this.session.refusal(doing, !isCall);
     if (refusal !== null) return refusal;
@@ -133,6 +144,11 @@ export class Sender {
     if (this.link.pending > 0) this.hold();
   }
 
+  /** There may be room, or a call has ended that others waited for. */
+  proceed(): void {
+    this.#sendUnsent();
+  }
+
   /** The link has written something. */
   wrote(): void {
     this.#sendUnsent();
@@ -162,7 +178,7 @@ export class Sender {
 
   /** Ends whoever waits for room and whose deadline has come. */
   expire(now: number): void {
-    const fault = new Fault("deadline-exceeded", "the timeout passed before there was room to send it");
+    const fault = new Fault("deadline-exceeded", "the timeout passed before it could be sent");
     this.#rejectUnsent(fault, (waiter) => waiter.deadline <= now);
   }
 
@@ -205,6 +221,7 @@ export class Sender {
 
   #sendUnsent(): void {
     while (this.#unsent.size > 0 && this.#outbox.queued + this.link.pending <= highWater) {
+      if (this.#unsent.peek()!.isCall && this.#callIsAlone) return;
       const { message, waiter, isCall } = this.#unsent.shift()!;
       const refusal = this.session.refusal(waiter.doing, !isCall);
       if (refusal !== null) {

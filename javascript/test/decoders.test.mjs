@@ -5,7 +5,7 @@ import test from "node:test";
 
 import { codes } from "panpipe";
 import { chance, toHex } from "./bytes.mjs";
-import { cut, read, resolveFraming, Session, write } from "./reading.mjs";
+import { Inbox, cut, read, resolveFraming, Session, write } from "./reading.mjs";
 
 const framings = ["lines", "nul", "length", "length:u8", "length:u16le", "length:u64", "length:u64le", "netstring", "varint", "content-length"];
 const known = new Set(codes.map((each) => each.code));
@@ -64,7 +64,7 @@ for (const framing of framings) {
         return inner.scan(bytes, start);
       },
     };
-    const session = new Session("test:", counting, false);
+    const session = new Session("test:", new Inbox(counting), false);
     const pieces = cut(wire, 64);
     const started = performance.now();
     let found;
@@ -103,7 +103,7 @@ test("length: an allowed length that is claimed and not sent costs little memory
   const sessions = [];
   const before = process.memoryUsage().arrayBuffers;
   for (let round = 0; round < 100; round++) {
-    const session = new Session("test:", resolveFraming("length").decoder(1 << 30), false);
+    const session = new Session("test:", new Inbox(resolveFraming("length").decoder(1 << 30)), false);
     session.recv({ resolve() {}, reject() {}, deadline: Infinity });
     session.receive(Buffer.from([0x3f, 0xff, 0xff, 0xff]));
     session.receive(Buffer.from("x"));

@@ -9,27 +9,7 @@ import test from "node:test";
 
 import { connect, listen, serve } from "panpipe";
 import { path, upper } from "./place.mjs";
-
-const panpipe = JSON.stringify(import.meta.resolve("panpipe"));
-
-/** Runs a script with everything imported; `lines` gives what it prints, line by line. */
-function run(script, options = {}) {
-  const source = `import { connect, listen, serve, pair } from ${panpipe}; import fs from "node:fs"; ${script}`;
-  const child = spawn(process.execPath, ["--input-type=module", "-e", source], { stdio: ["pipe", "pipe", "pipe"], ...options });
-  const out = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"]) child[name]?.on("data", (data) => (out[name] += data));
-  const closed = once(child, "close").then(([code, signal]) => ({ code, signal, ...out }));
-  return { child, closed, out };
-}
-
-/** The same by `require`: loading modules by `import` starts the thread pool, so that its use would not show. */
-function runAlone(script, options = {}) {
-  const source = `const { connect, listen, serve, pair } = require(${JSON.stringify(new URL("../dist/index.js", import.meta.url).pathname)}); const fs = require("node:fs"); (async () => { ${script} })();`;
-  const child = spawn(process.execPath, ["--no-warnings", "-e", source], { stdio: ["pipe", "pipe", "pipe"], ...options });
-  const out = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"]) child[name]?.on("data", (data) => (out[name] += data));
-  return once(child, "close").then(([code]) => ({ code, ...out }));
-}
+import { panpipe, run, runAlone } from "./running.mjs";
 
 test("a process with an idle peer, listener and pair, with nothing awaited, exits by itself", async () => {
   const server = await serve("tcp://localhost:0", upper);

@@ -1,11 +1,12 @@
 // Reads chunks with a real session and tells what came of it, in a form that two readings can be compared by.
 
+import { Inbox } from "../dist/wire/inbox.js";
 import { Session, Waiter } from "../dist/wire/session.js";
 import { resolveFraming } from "../dist/wire/framing/mod.js";
 import { toHex } from "./bytes.mjs";
 
 export function read(framing, chunks, { max = 16 * 1024 * 1024, eof = false, lazy = false } = {}) {
-  const session = new Session("test:", resolveFraming(framing).decoder(max), false);
+  const session = new Session("test:", new Inbox(resolveFraming(framing).decoder(max)), false);
   const messages = [];
   const result = { messages, code: undefined, ended: false };
   const drain = () => {
@@ -48,4 +49,4 @@ export function write(framing, message, max = 16 * 1024 * 1024) {
   return out.slice(0, encoder.tail(out, from + message.length));
 }
 
-export { Session, Waiter, resolveFraming };
+export { Inbox, Session, Waiter, resolveFraming };

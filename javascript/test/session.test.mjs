@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Session, Waiter, resolveFraming } from "./reading.mjs";
+import { Inbox, Session, Waiter, resolveFraming } from "./reading.mjs";
 
 const text = (value) => (value === null ? null : typeof value === "string" ? value : String(Buffer.from(value)));
 
 function start({ textMode = false, framing = "lines", max = 1000 } = {}) {
-  const session = new Session("test:", resolveFraming(framing).decoder(max), textMode);
+  const session = new Session("test:", new Inbox(resolveFraming(framing).decoder(max)), textMode);
   const log = [];
   const wait = (name, deadline = Infinity) =>
     new Waiter(name, (message) => log.push(`${name}=${text(message)}`), (error) => log.push(`${name}!${error.code},${error.ran}`), deadline);

@@ -2,6 +2,7 @@
 
 import type { Address, TransportInfo } from "../wire/address.js";
 import type { Fault } from "../wire/error.js";
+import type { Packets } from "../wire/packets.js";
 
 /** What is known of the other end. */
 export interface Remote {
@@ -9,24 +10,45 @@ export interface Remote {
   transport: string;
   /** Its own address, where the transport knows one, as in `127.0.0.1:54321`. */
   address?: string;
+  /** Its process, where the system tells. */
+  pid?: number;
+  /** The user that it runs as, where the system tells. */
+  uid?: number;
+  /** That user's group, where the system tells. */
+  gid?: number;
 }
 
 /** What a link tells. After `onEnd` or `onLost` no data follows. */
 export interface LinkEvents {
   /** Bytes have arrived; they are the receiver's from now on. */
   onData(chunk: Uint8Array): void;
-  /** The peer has finished sending. */
-  onEnd(): void;
+  /** The peer has finished sending; `how` says more than that, where more is known. */
+  onEnd(how?: string): void;
   /** The link broke. */
   onLost(fault: Fault): void;
   /** Nothing more can be written; what the peer sends still arrives. */
   onOutputLost(fault: Fault): void;
   /** Something that was pending has been written. */
   onWritten(): void;
+  /** Of a link of packets: one that was sent did not arrive, and the link lives on. */
+  onRefused(fault: Fault): void;
 }
 
-/** One open transport: bytes, no message boundaries. */
+/** A link that goes one way. */
+export interface OneWay {
+  way: "reads" | "writes";
+  /** Why, for whoever wants the other way. */
+  why: string;
+}
+
+/** One open transport: bytes without message boundaries, or packets. */
 export interface Link {
+  /** Set where it moves packets: each part of a write is one, and so is each `onData`. */
+  readonly packets?: Packets | undefined;
+  /** Set where it moves bytes one way. */
+  readonly oneWay?: OneWay | undefined;
+  /** Set where others write too: each part of a write is a whole frame, of at most so many bytes. */
+  readonly whole?: number | undefined;
   /** What is known of the other end. */
   readonly remote: Remote;
   /** Bytes handed over and not yet taken by the system; while it is not 0 they must not be changed. */
@@ -49,6 +71,8 @@ export interface Link {
   close(timeout: number): Promise<boolean>;
   /** Closes at once. */
   destroy(): void;
+  /** Of a lossy link: what is still on its way to it must not arrive. */
+  renew?(): void;
 }
 
 /** What waits for links. */
@@ -74,6 +98,8 @@ export interface Limits {
 export interface ListenerEvents {
   /** A link has come. */
   onLink(link: Link): void;
+  /** A link that has come, and that nobody may have taken yet, is no longer of use. */
+  onGone(link: Link): void;
   /** No further link will come. */
   onEnd(): void;
 }

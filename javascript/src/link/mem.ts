@@ -3,7 +3,9 @@
 import type { Address } from "../wire/address.js";
 import { writtenTarget } from "../wire/address.js";
 import { Fault } from "../wire/error.js";
-import type { Link, LinkEvents, LinkListener, ListenerEvents, Remote, Transport } from "./link.js";
+import type { Chaos } from "../wire/option.js";
+import { ChaosLink } from "./chaos.js";
+import type { Link, LinkEvents, LinkListener, ListenerEvents, OneWay, Remote, Transport } from "./link.js";
 
 const listeners = new Map<string, ListenerEvents>();
 
@@ -15,7 +17,7 @@ export const mem: Transport = {
     reaches: "this process",
     goodFor: "tests, and parts of one program that may become two",
     notFor: "another process",
-    options: [],
+    options: ["chaos"],
     check(target) {
       if (target === "") throw new Fault("invalid-address", "mem: needs a name, as in mem:test");
     },
@@ -26,12 +28,13 @@ export const mem: Transport = {
     if (listener === undefined) throw new Fault("refused", "nobody in this process listens there");
     const [ours, theirs] = memPair("mem");
     listener.onLink(theirs);
-    return ours;
+    return withChaos(ours, address.chaos, 0);
   },
 
   async listen(address: Address, events: ListenerEvents): Promise<LinkListener> {
     if (listeners.has(address.target)) throw new Fault("address-in-use", "somebody in this process listens there");
-    listeners.set(address.target, events);
+    let count = 0;
+    listeners.set(address.target, { ...events, onLink: (link) => events.onLink(withChaos(link, address.chaos, ++count)) });
     return {
       target: writtenTarget(address),
       ref() {},
@@ -44,13 +47,18 @@ export const mem: Transport = {
   },
 };
 
-/** Two links, each the other's peer. */
-export function memPair(transport: string): [Link, Link] {
-  const a = new MemLink({ transport });
-  const b = new MemLink({ transport });
+/** Two links, each the other's peer; with `oneWay` the first reads and the second writes. */
+export function memPair(transport: string, oneWay = false): [Link, Link] {
+  const a = new MemLink({ transport }, oneWay ? { way: "reads", why: "this end only reads" } : undefined);
+  const b = new MemLink({ transport }, oneWay ? { way: "writes", why: "this end only writes" } : undefined);
   a.join(b);
   b.join(a);
   return [a, b];
+}
+
+/** The link with the chaos that its address asks for; each end, and each link of a listener, has its own. */
+export function withChaos(link: Link, chaos: Chaos | null, number: number): Link {
+  return chaos === null ? link : new ChaosLink(link, { ...chaos, seed: chaos.seed + BigInt(number) });
 }
 
 class MemLink implements Link {
@@ -66,7 +74,10 @@ class MemLink implements Link {
   #alive: NodeJS.Timeout | null = null;
   #onEmpty: (() => void) | null = null;
 
-  constructor(readonly remote: Remote) {}
+  constructor(
+    readonly remote: Remote,
+    readonly oneWay: OneWay | undefined,
+  ) {}
 
   join(other: MemLink): void {
     this.#other = other;

@@ -2,13 +2,19 @@
 
 import { parseAddress, type Address, type TransportInfo } from "../wire/address.js";
 import { fd } from "./fd.js";
+import { fifo } from "./fifo.js";
 import type { Transport } from "./link.js";
 import { mem } from "./mem.js";
+import { spawn } from "./spawn.js";
 import { stdio } from "./stdio.js";
 import { tcp } from "./tcp.js";
+import { udp } from "./udp.js";
+import { seqpacket, unixDgram } from "./unix-packets.js";
 import { unix } from "./unix.js";
 
-const transports: readonly Transport[] = [tcp, unix, stdio, fd, mem];
+const transports: readonly Transport[] = [tcp, unix, seqpacket, udp, unixDgram, fifo, stdio, fd, mem, spawn];
+
+export { spawnAddress } from "./spawn.js";
 
 /** Every transport, as data. */
 export function transportInfos(): TransportInfo[] {

@@ -14,11 +14,14 @@ import net from "node:net";
 import { basename, dirname, join, resolve } from "node:path";
 
 import { Fault } from "../wire/error.js";
+import { removeAtExit } from "./at-exit.js";
 import { codeOf } from "./classify.js";
 import { withShortPath } from "./short-path.js";
 
 /** A socket file that exists until `remove`. */
 export class SocketFile {
+  readonly #forget = removeAtExit(this);
+
   private constructor(
     readonly path: string,
     readonly identity: string,
@@ -38,9 +41,7 @@ export class SocketFile {
       fs.chmodSync(born, mode);
       const identity = identify(born)!;
       await publish(born, absolute);
-      const file = new SocketFile(absolute, identity);
-      removeAtExit(file);
-      return file;
+      return new SocketFile(absolute, identity);
     } catch (error) {
       server?.close();
       throw error;
@@ -51,7 +52,7 @@ export class SocketFile {
 
   /** Removes the file, unless somebody has put another in its place. */
   remove(): void {
-    atExit.delete(this);
+    this.#forget();
     try {
       if (identify(this.path) === this.identity) fs.unlinkSync(this.path);
     } catch {
@@ -60,26 +61,18 @@ export class SocketFile {
   }
 }
 
-const atExit = new Set<{ remove(): void }>();
-let watched = false;
-
-function removeAtExit(file: { remove(): void }): void {
-  atExit.add(file);
-  if (!watched) process.on("exit", () => [...atExit].forEach((each) => each.remove()));
-  watched = true;
-}
-
 /** A private directory beside a path, until `remove` or the end of this process. */
 class Nest {
   readonly path: string;
+  readonly #forget: () => void;
 
   constructor(beside: string) {
     this.path = fs.mkdtempSync(join(dirname(beside), ".panpipe-"));
-    removeAtExit(this);
+    this.#forget = removeAtExit(this);
   }
 
   remove(): void {
-    atExit.delete(this);
+    this.#forget();
     fs.rmSync(this.path, { recursive: true, force: true });
   }
 }

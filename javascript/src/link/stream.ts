@@ -6,7 +6,7 @@ import type { Readable, Writable } from "node:stream";
 import { Fault } from "../wire/error.js";
 import type { HttpGuard } from "../wire/http.js";
 import { classify } from "./classify.js";
-import type { Link, LinkEvents, Remote } from "./link.js";
+import type { Link, LinkEvents, OneWay, Remote } from "./link.js";
 
 /** After our end the peer may take this many milliseconds for its own; closing earlier could destroy what it has not yet read. */
 const linger = 2000;
@@ -22,6 +22,9 @@ export interface StreamOptions {
   remote: Remote;
   /** Looks at the first bytes that arrive. */
   guard?: HttpGuard;
+  oneWay?: OneWay | undefined;
+  /** Each part of a write is a whole frame, of at most so many bytes. */
+  whole?: number | undefined;
   /** Closes what `end` alone leaves open, as with a process's own stdout. */
   afterEnd?: () => void;
 }
@@ -29,6 +32,8 @@ export interface StreamOptions {
 /** Moves bytes over `input` and `output`, which may be the same socket. */
 export class StreamLink implements Link {
   readonly remote: Remote;
+  readonly oneWay: OneWay | undefined;
+  readonly whole: number | undefined;
   #events: LinkEvents | null = null;
   #over = false;
   // A write has failed, and Node will say so in the next tick.
@@ -45,6 +50,8 @@ export class StreamLink implements Link {
     readonly options: StreamOptions,
   ) {
     this.remote = options.remote;
+    this.oneWay = options.oneWay;
+    this.whole = options.whole;
     input.on("error", (error) => {
       this.#failing = false;
       this.#lose(classify(error));

@@ -10,6 +10,7 @@ import { checkPath, longestPath, withShortPath } from "./short-path.js";
 import { SocketFile } from "./socket-file.js";
 import { SocketServers, connectSocket } from "./socket.js";
 import { StreamLink } from "./stream.js";
+import { checkUnixName, readUnixName, refuseFreeName } from "./unix-name.js";
 
 // libuv before Node 22 passes the whole `sun_path` to the system, and in an abstract name every byte counts.
 const padsNames = Number(process.versions.node.split(".", 1)[0]) < 22;
@@ -23,16 +24,12 @@ export const unix: Transport = {
     goodFor: "programs of one machine: fast, and the file's mode says who may connect",
     notFor: "other machines; programs that know only ports",
     options: ["backlog", "connections", "mode"],
-    check(target, _, given) {
-      if (readTarget(target).startsWith("\0") && "mode" in given) {
-        throw new Fault("invalid-address", "an abstract name has no file, and so no mode: any user of this machine may connect");
-      }
-    },
+    check: (target, _, given) => checkUnixName(target, given),
   },
 
   async connect(address: Address, limits: Limits): Promise<Link> {
-    const path = readTarget(address.target);
-    if (path.endsWith("*")) throw new Fault("invalid-address", "a trailing * is for listening");
+    const path = readUnixName(address.target);
+    refuseFreeName(path);
     if (!path.startsWith("\0")) return link(await withShortPath(path, (short) => connectSocket({ path: short }, limits)));
     checkName(path);
     try {
@@ -47,7 +44,7 @@ export const unix: Transport = {
     const free = address.target.endsWith("*");
     for (let round = 0; ; round++) {
       const name = free ? randomBytes(4).toString("hex") : "";
-      const path = readTarget(address.target).replace(/\*$/, free ? name : "*");
+      const path = readUnixName(address.target).replace(/\*$/, free ? name : "*");
       if (path.startsWith("\0")) checkName(path);
       else checkPath(path);
       try {
@@ -78,15 +75,6 @@ async function listenAt(path: string, address: Address, events: ListenerEvents):
 
 function link(socket: import("node:net").Socket): Link {
   return new StreamLink(socket, socket, { remote: { transport: "unix" } });
-}
-
-/** The path as the system wants it; an abstract name begins with a zero byte. */
-function readTarget(target: string): string {
-  if (target === "" || target === "@") throw new Fault("invalid-address", "a Unix address needs a path or @name, as in unix:/tmp/a.sock");
-  if (target.startsWith("@")) return `\0${target.slice(1)}`;
-  if (!target.startsWith("//")) return target;
-  if (!target.startsWith("///")) throw new Fault("invalid-address", "a Unix address names no host; an absolute path is unix:/PATH or unix:///PATH");
-  return target.slice(2);
 }
 
 function checkName(name: string): void {

@@ -29,6 +29,8 @@ export interface TransportInfo {
   notFor: string;
   /** The options it takes beside the common ones. */
   options: readonly string[];
+  /** Whether it moves packets, which need no framing. */
+  packets?: boolean;
   /** Throws a `Fault` for a target that is none, or that does not go with the options; `given` are those that were written. */
   check(target: string, options: Options, given: Readonly<Record<string, string>>): void;
 }
@@ -43,14 +45,22 @@ export function parseAddress(text: string, transports: readonly TransportInfo[])
   }
 }
 
-/** Reads options alone, as `pair("?framing=lines")` takes them. */
-export function parseOptions(text: string): Address {
+/** What a pair may be made of; the first is meant when none is said. */
+const pairKinds = ["socket", "pipe", "one-way"];
+
+/** Reads what `pair` takes: `KIND?OPTIONS`, of which each part may be missing, or the options alone. The kind is the target. */
+export function parsePair(text: string): Address {
   const into = { ...defaults };
   try {
-    const options = text === "" ? {} : readOptions(text.replace(/^\?/, ""), commonOptions, into);
-    return { ...into, text: `pair:${text}`, scheme: "pair", target: "", options };
+    const question = text.indexOf("?");
+    const [kind, given] = question >= 0 ? [text.slice(0, question), text.slice(question + 1)] : text.includes("=") ? ["", text] : [text, ""];
+    const target = kind === "" ? pairKinds[0]! : kind;
+    if (!pairKinds.includes(target)) throw new Fault("unsupported", `there is no pair ${JSON.stringify(kind)}; ${known(pairKinds)}`);
+    const options = given === "" ? {} : readOptions(given, [...commonOptions, "chaos"], into);
+    if (into.chaos !== null && target !== pairKinds[0]) throw new Fault("unsupported", "chaos needs a pair of sockets");
+    return { ...into, text: `pair:${text}`, scheme: "pair", target, options };
   } catch (error) {
-    if (error instanceof Fault) throw error.during(`reading the options ${JSON.stringify(text)}`, text);
+    if (error instanceof Fault) throw error.during(`making the pair ${JSON.stringify(text)}`, text);
     throw error;
   }
 }
@@ -81,7 +91,7 @@ function parse(text: string, transports: readonly TransportInfo[]): Address {
   const question = full.indexOf("?");
   const target = percentDecode(full.slice(colon + 1, question < 0 ? undefined : question));
   const into = { ...defaults };
-  const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions, ...transport.options], into);
+  const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions.filter((name) => name !== "framing" || !transport.packets), ...transport.options], into);
   transport.check(target, into, options);
   return { ...into, text, scheme, target, options };
 }

@@ -14,6 +14,13 @@ export function isLoopback(host: string): boolean {
   return (zeros(7) && parts[7] === 1) || (zeros(5) && parts[5] === 0xffff && parts[6]! >> 8 === 127);
 }
 
+/** Whether this numeric address is a multicast group (RFC 5771, RFC 4291 section 2.7). */
+export function isMulticast(host: string): boolean {
+  if (isV4(host)) return Number(host.split(".", 1)[0]) >> 4 === 14;
+  const parts = groups(host);
+  return parts !== null && parts[0]! >> 8 === 0xff;
+}
+
 function isV4(host: string): boolean {
   const parts = host.split(".");
   return parts.length === 4 && parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256);

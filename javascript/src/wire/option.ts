@@ -2,6 +2,7 @@
 
 import { Fault, known } from "./error.js";
 import { resolveFraming } from "./framing/mod.js";
+import { isMulticast } from "./host.js";
 
 /** The options of an address, read; what was not given has its default. */
 export interface Options {
@@ -23,6 +24,30 @@ export interface Options {
   insecure: boolean;
   /** File mode of a socket file. */
   mode: number;
+  /** The FIFO for the way back; empty for none. */
+  reply: string;
+  /** Whether the listener of a FIFO ends when its first writers have gone. */
+  once: boolean;
+  /** Whether other writers of a FIFO are kept away. */
+  exclusive: boolean;
+  /** The multicast group of datagrams; empty for none. */
+  group: string;
+  /** Whether datagrams go to all of a network. */
+  broadcast: boolean;
+  /** Where a child's stderr goes: to ours with its end in errors, to ours, or nowhere. */
+  stderr: "tail" | "inherit" | "null";
+  /** Whether a child gets a socket of its own instead of its stdin and stdout. */
+  socket: boolean;
+  /** What a link inside this process is put through; null for nothing. */
+  chaos: Chaos | null;
+}
+
+/** What a link is put through, for tests. */
+export interface Chaos {
+  /** Where its chance starts: below 2^64. */
+  seed: bigint;
+  /** Whether the connection may be cut. */
+  cuts: boolean;
 }
 
 /** An option as data, for errors and tables. */
@@ -46,6 +71,14 @@ export const defaults: Readonly<Options> = {
   connections: 1024,
   insecure: false,
   mode: 0o600,
+  reply: "",
+  once: false,
+  exclusive: false,
+  group: "",
+  broadcast: false,
+  stderr: "tail",
+  socket: false,
+  chaos: null,
 };
 
 /** Options that every transport takes. */
@@ -84,6 +117,14 @@ const table: readonly Option[] = [
     read: (value, into) => void (into.insecure = truth("insecure", value)),
   },
   { info: { name: "mode", value: "octal file mode up to 0777", default: "0600" }, read: readMode },
+  { info: { name: "reply", value: "the path of another FIFO", default: "none: the listener only reads, and who connects only writes" }, read: readReply },
+  { info: { name: "once", value: "true or false", default: "false" }, read: (value, into) => void (into.once = truth("once", value)) },
+  { info: { name: "exclusive", value: "true or false", default: "false" }, read: (value, into) => void (into.exclusive = truth("exclusive", value)) },
+  { info: { name: "group", value: "a multicast address, as in 239.1.2.3", default: "none" }, read: readGroup },
+  { info: { name: "broadcast", value: "true or false", default: "false" }, read: (value, into) => void (into.broadcast = truth("broadcast", value)) },
+  { info: { name: "stderr", value: "tail, inherit or null", default: "tail" }, read: readStderr },
+  { info: { name: "socket", value: "true or false", default: "false" }, read: (value, into) => void (into.socket = truth("socket", value)) },
+  { info: { name: "chaos", value: "a seed, a whole number below 2^64, or one followed by ,cut", default: "none" }, read: readChaos },
 ];
 
 /** Reads one option into `into`; `allowed` are the names that this transport takes. */
@@ -135,4 +176,26 @@ function count(name: string, value: string, most: number): number {
 function readMode(value: string, into: Options): void {
   if (!/^0*[0-7]{1,3}$/.test(value)) throw new Fault("invalid-address", `mode=${value} must be an octal file mode, as in 0600`);
   into.mode = parseInt(value, 8);
+}
+
+function readStderr(value: string, into: Options): void {
+  if (value !== "tail" && value !== "inherit" && value !== "null") throw new Fault("invalid-address", `stderr=${value} must be tail, inherit or null`);
+  into.stderr = value;
+}
+
+function readGroup(value: string, into: Options): void {
+  if (!isMulticast(value)) throw new Fault("invalid-address", `group=${value} must be a multicast address, as in 239.1.2.3 or ff02::1234`);
+  into.group = value;
+}
+
+function readReply(value: string, into: Options): void {
+  if (value === "") throw new Fault("invalid-address", "reply= needs the path of another FIFO");
+  into.reply = value;
+}
+
+function readChaos(value: string, into: Options): void {
+  const parts = /^(\d{1,20})(,cut)?$/.exec(value);
+  const seed = BigInt(parts?.[1] ?? -1);
+  if (parts === null || seed >= 2n ** 64n) throw new Fault("invalid-address", `chaos=${value} must be a whole number below 2^64, or one followed by ,cut`);
+  into.chaos = { seed, cuts: parts[2] !== undefined };
 }

@@ -7,13 +7,14 @@
  * 3. Read on only while `wantsInput` says so.
  * 4. Call `expire` when the time of `nextDeadline` has come.
  * 5. Once `failure` is set, nothing more is read from the link.
+ * 6. On a lossy link, send one call at a time, and once `takeStale` answers true see that no late reply reaches `receive`.
  */
 
 import { toText } from "./bytes.js";
 import { Fault, PanpipeError, type Code, type Ran } from "./error.js";
 import { Fifo } from "./fifo.js";
-import type { Decoder } from "./framing/framing.js";
-import { Inbox } from "./inbox.js";
+import type { Inbox } from "./inbox.js";
+import type { PacketInbox, Packets } from "./packets.js";
 
 /** While nobody waits for a message, reading stops above this many bytes. */
 const inboxLimit = 64 * 1024;
@@ -55,28 +56,38 @@ export class Session {
   /** Whether the peer has closed its side between messages and everything was read. */
   ended = false;
 
-  readonly #inbox: Inbox;
+  readonly #inbox: Inbox | PacketInbox;
   readonly #calls = new Fifo<Waiter>();
   readonly #receivers = new Fifo<Waiter>();
   // Messages that came while no call waited and that a later call had to step over.
-  readonly #unclaimed = new Fifo<Uint8Array>();
+  readonly #unclaimed = new Fifo<Uint8Array | Fault>();
   #unclaimedSize = 0;
   #abandoned = 0;
   #inputEnded = false;
+  #how = "";
   // The link broke; what had arrived before is still handed out.
   #lost: Fault | null = null;
   #outputLost: Fault | null = null;
+  // What was sent did not arrive, and nobody has been told yet.
+  #refused: Fault | null = null;
+  #stale = false;
   // Set while a handler waits for its next message.
   #listener: (() => void) | null = null;
 
   constructor(
     readonly address: string,
-    decoder: Decoder,
+    inbox: Inbox | PacketInbox,
     readonly textMode: boolean,
     /** How many of the bytes that were ever sent may have left; asked when calls end without a reply. */
     readonly left: () => number = () => Infinity,
+    readonly packets: Packets | null = null,
   ) {
-    this.#inbox = new Inbox(decoder);
+    this.#inbox = inbox;
+  }
+
+  /** Whether messages may get lost on the way. */
+  get lossy(): boolean {
+    return this.packets !== null && this.packets.lossy;
   }
 
   /** How many calls and receivers still wait; those that gave up do not count. */
@@ -121,17 +132,17 @@ export class Session {
 
   /** Asks for the next message that answers no call; `null` once the peer closed between messages. */
   recv(waiter: Waiter): void {
-    const message = this.#unclaimedShift();
+    const message = this.#unclaimedShift() ?? this.#takeRefused();
     if (message !== undefined) return this.#settle(waiter, message);
     this.#receivers.push(waiter);
     this.#pump();
   }
 
   /**
-   * The next message that answers no call: `undefined` while there is none, `null` after a clean end; throws what broke the connection.
+   * The next message that answers no call: `undefined` while there is none, `null` after a clean end, a `Fault` for one that cannot be had; throws what broke the connection.
    * After `undefined`, `listener` is called once when it is worth asking again.
    */
-  take(listener: () => void): Uint8Array | null | undefined {
+  take(listener: () => void): Uint8Array | Fault | null | undefined {
     const message = this.#unclaimedShift() ?? (this.#calls.size > 0 ? undefined : this.#decode());
     if (message !== undefined) return message;
     if (this.failure !== null) throw this.failure.during(`receiving from ${this.address}`, this.address);
@@ -148,13 +159,15 @@ export class Session {
   /** Takes what was read. The chunk must not be written to afterwards. */
   receive(chunk: Uint8Array): void {
     if (this.failure !== null || this.#lost !== null) return;
+    this.#refused = null;
     this.#inbox.push(chunk);
     this.#pump();
   }
 
-  /** The input has ended. */
-  finish(): void {
+  /** The input has ended; `how` says why, for whoever waits in vain. */
+  finish(how = "the peer closed"): void {
     this.#inputEnded = true;
+    this.#how = how;
     this.#pump();
   }
 
@@ -177,6 +190,23 @@ export class Session {
     this.#pump();
   }
 
+  /** A datagram did not arrive, and the link lives on: the call on its way is told, else whoever waits for a message or is the next to. */
+  refuse(fault: Fault): void {
+    const call = this.#calls.shift();
+    const waiter = call ?? this.#receivers.shift();
+    this.#stale ||= call !== undefined;
+    if (waiter === undefined) this.#refused = fault;
+    else this.#settle(waiter, fault);
+  }
+
+  /** Whether a reply may still come to a call that is forgotten, asked once for each such time; what has arrived is dropped then. */
+  takeStale(): boolean {
+    const stale = this.#stale;
+    this.#stale = false;
+    if (stale) this.#inbox.clear();
+    return stale;
+  }
+
   /** This side closes: everybody who waits is told, and what was not read is dropped. */
   close(): void {
     if (this.failure !== null) return;
@@ -189,6 +219,9 @@ export class Session {
     waiter.settled = true;
     if (this.#receivers.remove(waiter)) {
       waiter.reject(this.#error(code, text, waiter.doing, "no"));
+    } else if (this.lossy && this.#calls.remove(waiter)) {
+      this.#stale = true;
+      waiter.reject(this.#error(code, text, waiter.doing, "maybe"));
     } else {
       waiter.abandoned = true;
       this.#abandoned++;
@@ -211,7 +244,10 @@ export class Session {
     while (this.#calls.size > 0 || this.#receivers.size > 0) {
       const message = this.#decode();
       if (message === undefined) break;
-      this.#settle((this.#calls.size > 0 ? this.#calls.shift() : this.#receivers.shift())!, message);
+      const call = this.#calls.shift();
+      // Others may answer too, and not the next call.
+      if (call !== undefined && this.packets?.many) this.#stale = true;
+      this.#settle((call ?? this.#receivers.shift())!, message);
     }
     // With nobody waiting an end still has to be noticed, so that a call fails before it is sent.
     if (this.#inbox.size === 0) this.#decode();
@@ -226,7 +262,7 @@ export class Session {
   }
 
   /** The next message of the inbox; finds out on the way whether the connection is broken or at its end. */
-  #decode(): Uint8Array | undefined {
+  #decode(): Uint8Array | Fault | undefined {
     if (this.failure !== null) return undefined;
     try {
       const message = this.#inbox.next();
@@ -237,17 +273,21 @@ export class Session {
       return undefined;
     }
     if (this.#lost !== null) this.#break(this.#lost);
-    else if (this.#inputEnded && this.#inbox.size > 0) this.#break(new Fault("connection-lost", "the peer closed inside a message"));
+    else if (this.#inputEnded && this.#inbox.size > 0) this.#break(new Fault("connection-lost", `${this.#how} inside a message`));
     else if (this.#inputEnded) this.ended = true;
     return undefined;
   }
 
-  #settle(waiter: Waiter, message: Uint8Array): void {
+  #settle(waiter: Waiter, message: Uint8Array | Fault): void {
     if (waiter.abandoned) {
       this.#abandoned--;
       return;
     }
     waiter.settled = true;
+    if (message instanceof Fault) {
+      waiter.reject(message.during(waiter.doing, this.address, "maybe"));
+      return;
+    }
     if (!this.textMode) {
       waiter.resolve(message);
       return;
@@ -261,18 +301,26 @@ export class Session {
 
   #claimForReceivers(): void {
     for (let message = this.#decode(); message !== undefined; message = this.#decode()) {
+      // Where messages get lost anyway, one more is no reason to end the connection.
+      if (this.lossy && this.#unclaimedSize + costOf(message) > unclaimedLimit) continue;
       this.#unclaimed.push(message);
-      this.#unclaimedSize += message.length + messageCost;
+      this.#unclaimedSize += costOf(message);
     }
     if (this.#unclaimedSize > unclaimedLimit) {
       this.#break(new Fault("bad-peer", `the peer sent more than ${unclaimedLimit} bytes that nobody received`));
     }
   }
 
-  #unclaimedShift(): Uint8Array | undefined {
+  #unclaimedShift(): Uint8Array | Fault | undefined {
     const message = this.#unclaimed.shift();
-    if (message !== undefined) this.#unclaimedSize -= message.length + messageCost;
+    if (message !== undefined) this.#unclaimedSize -= costOf(message);
     return message;
+  }
+
+  #takeRefused(): Fault | undefined {
+    const refused = this.#refused ?? undefined;
+    this.#refused = null;
+    return refused;
   }
 
   #break(fault: Fault): void {
@@ -284,7 +332,7 @@ export class Session {
 
   /** Everybody who waits learns that nothing more will come. */
   #endWaiters(): void {
-    const fault = this.failure ?? new Fault("connection-lost", "the peer closed before it replied");
+    const fault = this.failure ?? new Fault("connection-lost", `${this.#how} before it replied`);
     const left = this.left();
     for (let call = this.#calls.shift(); call !== undefined; call = this.#calls.shift()) {
       if (!call.settled) call.reject(fault.during(call.doing, this.address, call.begins < left ? "maybe" : "no"));
@@ -301,4 +349,8 @@ export class Session {
   #error(code: Code, text: string, doing: string, ran: Ran): PanpipeError {
     return new PanpipeError(code, doing, { address: this.address, ran, text });
   }
+}
+
+function costOf(message: Uint8Array | Fault): number {
+  return messageCost + (message instanceof Fault ? 0 : message.length);
 }
