@@ -7,6 +7,8 @@ mod contender;
 mod face;
 use face::{FACES, Face};
 
+mod idle;
+
 mod machine;
 
 mod pair;
@@ -84,6 +86,7 @@ fn bench(options: &Options) -> Outcome<()> {
             }
         }
     }
+    idle::measure(options.rounds, &options.only, &mut report);
     report.end();
     match options.is_full() {
         true => println!("written to {}", report.write()?),

@@ -81,7 +81,7 @@ impl Pair {
     pub(crate) fn start(program: &Program, transport: &str) -> Outcome<Self> {
         let directory = Directory::make()?;
         let address = |role: &str| match transport {
-            "unix" => format!("unix:{}", directory.0.join(role).display()),
+            "unix" => format!("unix:{}", directory.path(role)),
             _ => "tcp://127.0.0.1:0".to_owned(),
         };
         let mut echo = Process::start(program, &["server", "echo", &address("echo")])?;
@@ -113,14 +113,15 @@ impl Pair {
 }
 
 /// A child that dies with us.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Process {
-    fn start(program: &Program, arguments: &[&str]) -> Outcome<Self> {
+    /// Starts `program`, which says more once it is ready.
+    pub(crate) fn start(program: &Program, arguments: &[&str]) -> Outcome<Self> {
         let mut command = command(program)?;
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         // SAFETY: this is a single system call, which is safe between fork and exec.
@@ -132,7 +133,8 @@ impl Process {
         }
     }
 
-    fn read_line(&mut self) -> Outcome<String> {
+    /// The next line that it says.
+    pub(crate) fn read_line(&mut self) -> Outcome<String> {
         let mut line = String::new();
         // A contender never says more than one line at a time, so that the buffer is empty here.
         if poll(&mut [PollFd::new(self.output.get_ref(), PollFlags::IN)], Some(&PATIENCE))? == 0 {
@@ -154,7 +156,7 @@ impl Process {
     }
 
     /// Nanoseconds of CPU time that its threads have used (`schedstat` in proc(5)).
-    fn cpu_time(&self) -> Outcome<u64> {
+    pub(crate) fn cpu_time(&self) -> Outcome<u64> {
         let mut sum = 0;
         for task in self.tasks()? {
             let text = fs::read_to_string(task.join("schedstat"))?;
@@ -207,15 +209,21 @@ fn command(program: &Program) -> Outcome<Command> {
 }
 
 /// A directory of our own for socket files, removed when dropped.
-struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    fn make() -> Outcome<Self> {
+    /// A new one.
+    pub(crate) fn make() -> Outcome<Self> {
         static MADE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("panpipe-bench-{}-{number}", std::process::id()));
         fs::create_dir(&path)?;
         Ok(Directory(path))
+    }
+
+    /// The path of a file in it.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
     }
 }
 

@@ -16,6 +16,7 @@ Each contender's server and client are two processes of the same kind: bare agai
 Each round measures both contenders twice, A B B A or B A A B, on a new connection each time, 40 ms after 10 ms of warm-up; before the first round each has run 100 ms (Node 800 ms).
 The client checks each reply's length, and the content of the first and of the last (in flight: of the first 64); one way, the server checks each length, the content of the first message, and the client the count.
 A round trip is the median over a measurement. In flight is 64 calls outstanding at any time. One way is a stream of 64 KiB messages that a server receives and counts, until it has acknowledged the last; MB is 10⁶ bytes.
+The rows `idle` compare panpipe with itself: one client's calls to a server that has no other, and to one that has 10,000 more that are idle, in turns; the value is the 99th percentile of 50 ms, and CPU is the server's alone.
 `unsteady` marks rows in which a contender's own rounds (of five or more, all but the two extremes) differ by half or more. Where the ends are unpinned that is mostly luck: the kernel lets them share a CPU, or keeps them apart and pays for a wake-up each time; `pinned` and `apart` are these two cases alone.
 Values are medians over the rounds, `ratio` is panpipe's by the bare one's, `spread` the least and the greatest ratio of a single round.
 `CPU` is what both processes used for one round trip, call or message, in µs.

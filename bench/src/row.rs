@@ -43,9 +43,14 @@ impl Row {
             let (pair, samples) = if is_bare { (&mut *bare, &mut of_bare) } else { (&mut *panpipe, &mut of_panpipe) };
             samples.push(pair.measure(self.workload, self.placement, WARM_UP)?);
         }
-        self.bare.push(mean(&of_bare));
-        self.panpipe.push(mean(&of_panpipe));
+        self.add(mean(&of_bare), mean(&of_panpipe));
         Ok(())
+    }
+
+    /// Adds a round.
+    pub(crate) fn add(&mut self, bare: Sample, panpipe: Sample) {
+        self.bare.push(bare);
+        self.panpipe.push(panpipe);
     }
 
     pub(crate) fn ratio(&self) -> f64 {

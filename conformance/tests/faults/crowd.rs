@@ -88,11 +88,18 @@ pub(crate) fn frames_that_trickle(peer: Peer, folder: &Folder) -> Result<()> {
 /// While the crowd trickles: whether the server has time for others, and how much it spends.
 fn judge_trickle(pid: u32, bystander: &mut Stream, elsewhere: &mut Stream) -> Result<()> {
     sleep(Duration::from_millis(200));
-    let (before, begun) = (process::cpu_time(pid)?, Instant::now());
-    sleep(Duration::from_secs(1));
-    let (spent, took) = (process::cpu_time(pid)? - before, begun.elapsed());
-    if spent > took / 10 {
-        return Err(format!("it spends {spent:?} of {took:?} on bytes that lead nowhere").into());
+    // What is busy is so in each of three seconds; a machine that does much else makes any work dearer for a while.
+    let mut spent = Duration::MAX;
+    for _ in 0..3 {
+        let before = process::cpu_time(pid)?;
+        sleep(Duration::from_secs(1));
+        spent = spent.min(process::cpu_time(pid)? - before);
+        if spent <= Duration::from_millis(100) {
+            break;
+        }
+    }
+    if spent > Duration::from_millis(100) {
+        return Err(format!("it spends {spent:?} of a second on bytes that lead nowhere").into());
     }
     // In turns, so that whatever else this machine does meanwhile meets both.
     let (mut here, mut there) = (Vec::new(), Vec::new());

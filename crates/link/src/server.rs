@@ -388,7 +388,9 @@ impl Server {
         self.connections.remove(place);
         self.ending.remove(&place);
         self.corked.remove(&place);
-        if self.connections.len() < self.most_connections && self.accept_again.is_none() {
+        // Its descriptor is free: whoever waited for one can have it.
+        if self.connections.len() < self.most_connections {
+            self.accept_again = None;
             let _ = self.set_accepting(true);
         }
     }

@@ -320,6 +320,8 @@ fn room_that_is_lent_is_not_given_away() {
     receiver.take_back_inbox(lent);
     assert_eq!(message(&mut receiver).as_deref(), Some("whole"));
     assert_eq!(message(&mut receiver).as_deref(), Some("half"));
+    assert!(receiver.next_event(Instant::now(), true).is_none());
+    assert_eq!(receiver.inbox.capacity(), 0, "it is shared once it is back");
 }
 
 fn datagrams(may_be_lost: bool) -> Session {
