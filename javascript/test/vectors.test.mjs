@@ -45,7 +45,9 @@ for (const vector of framing.refused_to_write) {
   });
 }
 
-for (const vector of address.valid) {
+const inNode = (vector) => !vector.not_in_node;
+
+for (const vector of address.valid.filter(inNode)) {
   test(`accepts ${vector.address}`, () => {
     const parsed = parse(vector.address);
     const found = {
@@ -62,7 +64,7 @@ for (const vector of address.valid) {
   });
 }
 
-for (const vector of address.invalid) {
+for (const vector of address.invalid.filter(inNode)) {
   test(`rejects ${JSON.stringify(vector.address)}`, async () => {
     await assert.rejects(
       async () => (vector.when === "connecting" ? connect(vector.address) : parse(vector.address)),
@@ -87,8 +89,8 @@ test("the codes are those of every language", () => {
 
 test("methods and framings are described in the words of every language", () => {
   const rows = vectors("methods");
-  // Node has no Unix packets.
-  const known = rows.methods.filter(({ scheme }) => scheme !== "unix-seqpacket");
+  // Node has no Unix packets, no datagrams and no FIFOs yet.
+  const known = rows.methods.filter(({ scheme }) => !["unix-seqpacket", "fifo", "udp", "unix-dgram"].includes(scheme));
   const method = ({ scheme, form, reaches, goodFor, notFor }) => ({ scheme, form, reaches, good_for: goodFor, not_for: notFor });
   assert.deepEqual(methods().map(method), known);
   const framing = ({ name, wire, goodFor, cannotCarry, keepsBoundaries }) => ({ name, wire, good_for: goodFor, cannot_carry: cannotCarry, keeps_boundaries: keepsBoundaries });

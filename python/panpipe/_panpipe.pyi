@@ -37,6 +37,10 @@ class Connection:
     def remote(self) -> Remote:
         """What was known of the other end when the connection was made."""
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams from the other side that were dropped for want of room; zero where none are."""
+
     def call(self, message: _Message, *, timeout: float | None = None) -> Any:
         """Sends a message and waits for the one that answers it, for the address's ``timeout`` unless said.
 
@@ -58,6 +62,14 @@ class Connection:
         seconds; what has arrived stays for the next call.
         """
 
+    def detach(self) -> tuple[int, int]:
+        """Hands its descriptors over, for a child that says ``fd:N``: the numbers to read from and to write to.
+
+        It is the same number twice where one does for both.  They are the caller's to close; the connection is closed,
+        and the other end does not notice.  Raises ``Busy`` while messages or calls are on their way, which would be
+        lost, or another thread waits; ``Unsupported`` for a FIFO; ``Closed``.
+        """
+
     def close(self) -> None:
         """Writes what was sent, then closes; threads that wait get ``Closed``."""
 
@@ -73,6 +85,10 @@ class Listener:
     @property
     def address(self) -> str:
         """The real address, with the port or the name that was picked: connect to this."""
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams that were dropped for want of room, by this program and by the system; zero where none are."""
 
     def accept(self, *, timeout: float | None = None) -> Connection | None:
         """Waits for the next connection; ``None`` when no more will come.
@@ -103,8 +119,14 @@ def listen(address: str) -> Listener:
     ``Busy`` or ``Io``.
     """
 
-def pair(options: str = "") -> tuple[Connection, Connection]:
-    """Two connected connections inside this program, with the options of an address, such as ``framing=lines``."""
+def pair(kind: str = "") -> tuple[Connection, Connection]:
+    """Two connected connections inside this program, of a kind and with the options of an address.
+
+    ``socket``, as when nothing is said; ``pipe``, two pipes; ``one-way``, of which the first end reads and the second
+    writes: ``pair("pipe?framing=lines")``, ``pair("framing=lines")``.
+
+    Raises ``InvalidAddress``, ``Unsupported`` or ``Busy``.
+    """
 
 def spawn_address(command: Sequence[str], options: str) -> str:
     """The address of a child: a program with its arguments, and options."""
@@ -122,6 +144,8 @@ class Server:
     def __new__(cls, listener: Listener, handler: Callable[..., Any]) -> Self: ...
     @property
     def address(self) -> str: ...
+    @property
+    def dropped(self) -> int: ...
     @property
     def finished(self) -> bool: ...
     def fileno(self) -> int: ...
@@ -151,6 +175,8 @@ class Core:
     @property
     def remote(self) -> Remote: ...
     @property
+    def dropped(self) -> int: ...
+    @property
     def congested(self) -> bool: ...
     @property
     def unwritten(self) -> bool: ...
@@ -168,6 +194,7 @@ class Core:
     def timed_out(self, doing: str) -> Exception: ...
     @property
     def timeout(self) -> float: ...
+    def detach(self) -> tuple[int, int]: ...
     def close(self) -> None: ...
     def child(self) -> Child | None: ...
 
@@ -179,4 +206,4 @@ class Child:
     def advance(self) -> float | None: ...
 
 def accept_core(listener: Listener, event_loop: asyncio.AbstractEventLoop) -> Core | float | Literal[False] | None: ...
-def open_pair(event_loop: asyncio.AbstractEventLoop, options: str) -> tuple[Core, Core]: ...
+def open_pair(event_loop: asyncio.AbstractEventLoop, kind: str) -> tuple[Core, Core]: ...

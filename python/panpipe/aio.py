@@ -66,6 +66,11 @@ class Connection(_Closes):
         """What was known of the other end when the connection was made."""
         return self._core.remote
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams from the other side that were dropped for want of room; zero where none are."""
+        return self._core.dropped
+
     async def call(self, message: Message, *, timeout: float | None = None) -> Any:
         """Sends a message and waits for the one that answers it, for the address's ``timeout`` unless said.
 
@@ -111,6 +116,15 @@ class Connection(_Closes):
         except TimeoutError:
             raise core.timed_out("receiving from") from None
         return message
+
+    def detach(self) -> tuple[int, int]:
+        """Hands its descriptors over, for a child that says ``fd:N``: the numbers to read from and to write to.
+
+        It is the same number twice where one does for both.  They are the caller's to close; the connection is closed,
+        and the other end does not notice.  Raises ``Busy`` while messages or calls are on their way, which would be
+        lost; ``Unsupported`` for a FIFO; ``Closed``.
+        """
+        return self._core.detach()
 
     async def close(self) -> None:
         """Writes what was sent, for at most the address's ``timeout``, closes, and waits for a child at the other end.
@@ -242,9 +256,13 @@ def _wake(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-def pair(options: str = "") -> tuple[Connection, Connection]:
-    """Two connected connections inside this program, with the options of an address, such as ``framing=lines``."""
-    one, other = _panpipe.open_pair(asyncio.get_running_loop(), options)
+def pair(kind: str = "") -> tuple[Connection, Connection]:
+    """Two connected connections inside this program, of a kind and with the options of an address.
+
+    ``socket``, as when nothing is said; ``pipe``, two pipes; ``one-way``, of which the first end reads and the second
+    writes: ``pair("pipe?framing=lines")``, ``pair("framing=lines")``.
+    """
+    one, other = _panpipe.open_pair(asyncio.get_running_loop(), kind)
     return Connection(one), Connection(other)
 
 
@@ -262,6 +280,11 @@ class Listener(_Closes):
     def address(self) -> str:
         """The real address, with the port or the name that was picked: connect to this."""
         return self._listener.address
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams that were dropped for want of room, by this program and by the system; zero where none are."""
+        return self._listener.dropped
 
     async def accept(self) -> Connection | None:
         """Waits for the next connection; ``None`` when no more will come. Safe to cancel."""
@@ -358,6 +381,11 @@ class Server(_Closes):
     def address(self) -> str:
         """The real address, with the port or the name that was picked: connect to this."""
         return self._address
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams that were dropped for want of room, by this program and by the system; zero once closed."""
+        return 0 if self._server is None else self._server.dropped
 
     async def wait(self) -> None:
         """Waits until the server is closed or nobody can come any more; raises what ended it."""

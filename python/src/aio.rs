@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
-use crate::blocking::{remote_to_python, seconds};
+use crate::blocking::{numbers, remote_to_python, seconds};
 use crate::{error, message};
 
 /// In a longer turn what was sent so far goes out once before its end, so that a peer on another CPU need not wait for
@@ -69,10 +69,10 @@ impl Connecting {
 
 /// Two connected cores inside this program.
 #[pyfunction]
-pub(crate) fn open_pair(event_loop: &Bound<'_, PyAny>, options: &str) -> PyResult<(Core, Core)> {
+pub(crate) fn open_pair(event_loop: &Bound<'_, PyAny>, kind: &str) -> PyResult<(Core, Core)> {
     let py = event_loop.py();
-    let address = error::result(py, panpipe_link::pair_address(options))?;
-    let (one, other) = error::result(py, panpipe_link::pair())?;
+    let address = error::result(py, panpipe_link::pair_address(kind))?;
+    let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     Ok((Core::new(one, &address, event_loop)?, Core::new(other, &address, event_loop)?))
 }
 
@@ -155,12 +155,25 @@ impl Core {
         while let Some(Event::Reply { call, outcome }) = self.endpoint.next_event(now, false) {
             self.settle(py, call, outcome)?;
         }
-        Ok(())
+        // What waited for the end of a call, or for its time to be tried again, may be on its way.
+        match self.senders.is_empty() {
+            true => Ok(()),
+            false => self.wake_senders(py),
+        }
     }
 
     /// Brings what the loop watches into line with what the endpoint wants.
     fn watch(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
+        let retry_at = slf.borrow().endpoint.retry_at();
+        if let Some(retry_at) = retry_at {
+            if slf.borrow().alarm.is_none() {
+                Self::watch_alarm(slf)?;
+            }
+            if let Some(alarm) = &mut slf.borrow_mut().alarm {
+                alarm.set(retry_at);
+            }
+        }
         let (event_loop, unwatch, watch) = {
             let mut this = slf.borrow_mut();
             let this = &mut *this;
@@ -257,13 +270,18 @@ impl Core {
     }
 
     #[getter]
+    fn dropped(&self) -> u64 {
+        self.endpoint.dropped()
+    }
+
+    #[getter]
     fn congested(&self) -> bool {
         self.endpoint.is_congested()
     }
 
     #[getter]
     fn unwritten(&self) -> bool {
-        self.endpoint.wants_write()
+        self.endpoint.has_unwritten()
     }
 
     /// Begins to watch the descriptors.
@@ -386,6 +404,7 @@ impl Core {
         let py = slf.py();
         {
             let mut this = slf.borrow_mut();
+            let refused = this.endpoint.refused();
             while this.endpoint.wants_read() {
                 let input = this.endpoint.on_readable();
                 this.dispatch(py)?;
@@ -395,6 +414,12 @@ impl Core {
             }
             let this = &mut *this;
             wake(py, &mut this.receivers)?;
+            // libuv, and so uvloop, stops to watch a descriptor that had an error, and must be asked anew.
+            if this.endpoint.refused() > refused
+                && let Some(fd) = this.reading.take()
+            {
+                this.event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;
+            }
         }
         Self::watch(slf)
     }
@@ -440,6 +465,34 @@ impl Core {
     #[getter]
     fn timeout(&self) -> f64 {
         self.timeout.as_secs_f64()
+    }
+
+    /// The numbers to read from and to write to, now the caller's; the loop watches neither any more.
+    fn detach(slf: &Bound<'_, Self>) -> PyResult<(i32, i32)> {
+        let py = slf.py();
+        let (event_loop, reading, writing) = {
+            let mut this = slf.borrow_mut();
+            error::result(py, this.endpoint.check_usable("detaching"))?;
+            (this.event_loop.clone_ref(py), this.reading.take(), this.writing.take())
+        };
+        if let Some(fd) = reading {
+            event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;
+        }
+        if let Some(fd) = writing {
+            event_loop.call_method1(py, intern!(py, "remove_writer"), (fd,))?;
+        }
+        let detached = slf.borrow_mut().endpoint.detach();
+        if detached.is_err() {
+            Self::watch(slf)?;
+        } else if let Some(alarm) = slf.borrow_mut().alarm.take() {
+            event_loop.call_method1(py, intern!(py, "remove_reader"), (alarm.descriptor().as_raw_fd(),))?;
+        }
+        let descriptors = error::result(py, detached)?;
+        let mut this = slf.borrow_mut();
+        let this = &mut *this;
+        wake(py, &mut this.receivers)?;
+        wake(py, &mut this.senders)?;
+        Ok(numbers(descriptors))
     }
 
     /// Closes; waiting calls and receivers are told. The error says what could not be written.

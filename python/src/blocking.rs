@@ -1,5 +1,6 @@
 //! The blocking face.
 
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ pub(crate) fn remote_to_python<'py>(py: Python<'py>, remote: &Remote) -> PyResul
     static REMOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let Remote { transport, address, uid, gid, pid } = remote;
     REMOTE.import(py, "panpipe._remote", "Remote")?.call1((*transport, address.as_deref(), *uid, *gid, *pid))
+}
+
+/// Descriptors as numbers, the same twice where one does for both.
+pub(crate) fn numbers((reader, writer): (OwnedFd, Option<OwnedFd>)) -> (i32, i32) {
+    let reader = reader.into_raw_fd();
+    (reader, writer.map_or(reader, OwnedFd::into_raw_fd))
 }
 
 /// A connection to a peer. Any number of threads may use it at once.
@@ -49,6 +56,11 @@ impl Connection {
     #[getter]
     fn remote<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         remote_to_python(py, &self.connection.remote())
+    }
+
+    #[getter]
+    fn dropped(&self) -> u64 {
+        self.connection.dropped()
     }
 
     #[pyo3(signature = (message, *, timeout=None))]
@@ -79,6 +91,11 @@ impl Connection {
         let received = self.connection.recv(seconds(timeout)?, &mut wait);
         let message = wait.result(received)?;
         message.map(|message| message::to_python(py, &message, self.text)).transpose()
+    }
+
+    /// The numbers to read from and to write to, now the caller's.
+    fn detach(&self, py: Python<'_>) -> PyResult<(i32, i32)> {
+        Ok(numbers(error::result(py, self.connection.detach())?))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -128,10 +145,10 @@ pub(crate) fn spawn_address(py: Python<'_>, command: Vec<String>, options: &str)
 
 /// Two connected connections inside this program.
 #[pyfunction]
-#[pyo3(signature = (options=""))]
-pub(crate) fn pair(py: Python<'_>, options: &str) -> PyResult<(Connection, Connection)> {
-    let address = error::result(py, panpipe_link::pair_address(options))?;
-    let (one, other) = error::result(py, panpipe_link::pair())?;
+#[pyo3(signature = (kind=""))]
+pub(crate) fn pair(py: Python<'_>, kind: &str) -> PyResult<(Connection, Connection)> {
+    let address = error::result(py, panpipe_link::pair_address(kind))?;
+    let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     let connection = |link| Connection::new(Blocking::new(Endpoint::new(link, &address)), &address);
     Ok((connection(one), connection(other)))
 }
@@ -169,6 +186,11 @@ impl Listener {
     #[getter]
     fn address(&self) -> &str {
         self.address.text()
+    }
+
+    #[getter]
+    fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.open(py, "asking")?.dropped())
     }
 
     #[pyo3(signature = (*, timeout=None))]

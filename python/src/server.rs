@@ -54,6 +54,11 @@ impl Server {
     }
 
     #[getter]
+    fn dropped(&self) -> u64 {
+        self.server.dropped()
+    }
+
+    #[getter]
     fn finished(&self) -> bool {
         self.server.is_finished()
     }

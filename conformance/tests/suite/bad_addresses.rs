@@ -30,13 +30,16 @@ struct Row {
     mentions: Vec<String>,
     /// The only action that it is wrong for.
     when: Option<String>,
+    /// Node.js does not know its scheme.
+    #[serde(default)]
+    not_in_node: bool,
 }
 
 impl Row {
     fn new(address: impl Into<String>, code: &str) -> Self {
         let address = address.into();
         let mentions = vec![address.clone()];
-        Row { address, code: code.to_owned(), mentions, when: None }
+        Row { address, code: code.to_owned(), mentions, when: None, not_in_node: false }
     }
 }
 
@@ -120,9 +123,10 @@ fn invalid(action: &str) -> std::io::Result<Vec<Row>> {
 }
 
 fn check(peer: Peer, listen: bool, rows: &[Row]) -> Result<(), String> {
-    let job = |row: &Row| Job { address: row.address.clone(), listen, ..Job::default() };
+    let rows: Vec<_> = rows.iter().filter(|row| !(row.not_in_node && peer.name == "node")).collect();
+    let job = |row: &&Row| Job { address: row.address.clone(), listen, ..Job::default() };
     let outcomes = peer.call_without_privilege(&[b"Hello, server!".to_vec()], rows.iter().map(job).collect())?;
-    let told = |(row, outcome): (&Row, &Result<Outcome, String>)| {
+    let told = |(row, outcome): (&&Row, &Result<Outcome, String>)| {
         format!("{:?} is {}, not {outcome:?}", row.address, row.code)
     };
     let wrong = rows.iter().zip(&outcomes).filter(|(row, outcome)| !row.is_met_by(outcome));

@@ -37,15 +37,22 @@ struct Message {
 
 /// What stands for a framing where packets keep the boundaries.
 const PACKETS: &str = "packets";
+/// And where those are of one network, whose largest the address must allow.
+const DATAGRAMS: &str = "datagrams";
 
 /// The cases of every transport and framing that the registries know.
 pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
     let mut rows = Vec::new();
     let mut names = Vec::new();
     let of_method =
-        |method: &&'static panpipe::Method| places(method.scheme).iter().map(|place| (*place, method.moves_packets));
-    for (place, moves_packets) in panpipe::methods().iter().flat_map(of_method) {
-        for framing in if moves_packets { vec![PACKETS.to_owned()] } else { framings().collect() } {
+        |&method: &&'static panpipe::Method| places(method.scheme).iter().map(move |place| (*place, method));
+    for (place, method) in panpipe::methods().iter().flat_map(of_method) {
+        let framings = match (method.moves_packets, method.reaches) {
+            (false, _) => framings().collect(),
+            (true, "this machine") => vec![PACKETS.to_owned()],
+            (true, _) => vec![DATAGRAMS.to_owned()],
+        };
+        for framing in framings {
             let mut met = Vec::new();
             for (client, server) in pairs() {
                 let name = format!("{place}::{framing}::{}_to_{}", SERVERS[server].name, CLIENTS[client].name);
@@ -133,7 +140,7 @@ impl Pairing {
     fn serve(&self, server: usize) -> Result<Server, String> {
         let rows = self.rows.iter().filter(|row| row.serves(server));
         let options = |row: &Row| match row.framing.as_str() {
-            PACKETS => "timeout=5s".to_owned(),
+            PACKETS | DATAGRAMS => "timeout=5s".to_owned(),
             framing => format!("framing={framing}&timeout=5s"),
         };
         let address = |row: &Row| place::address(row.place, &options(row), &self.folder);
@@ -176,6 +183,7 @@ fn messages() -> Vec<Message> {
         message(&long(255), |framing, length| most(framing) == length),
         message(&long(65_535), |framing, length| most(framing) == length),
         message(&long(100_000), |framing, length| most(framing) > length),
+        message(&long(60_000), |framing, _| framing == DATAGRAMS),
     ]
 }
 
@@ -184,6 +192,7 @@ fn most(framing: &str) -> usize {
     match framing {
         "raw" | "length:u8" => 255,
         _ if framing.starts_with("length:u16") => 65_535,
+        DATAGRAMS => 65_507,
         _ => usize::MAX,
     }
 }

@@ -49,6 +49,8 @@ pub(crate) fn run(arguments: Serve) -> Result<ExitCode> {
 
 async fn serve(address: &Address, handler: impl panpipe::Handler) -> Result<()> {
     let server = panpipe::serve(address.text(), handler).await?;
+    // Every handler of the command answers.
+    server.check_replies()?;
     report::say(&format!("listening on {}", server.address()));
     server.wait().await
 }

@@ -140,6 +140,11 @@ impl Blocking {
         self.lock().endpoint.remote()
     }
 
+    /// Datagrams from the other side that were dropped for want of room, as [`Endpoint::dropped`].
+    pub fn dropped(&self) -> u64 {
+        self.lock().endpoint.dropped()
+    }
+
     /// Whether messages are strings.
     pub fn is_text(&self) -> bool {
         self.lock().endpoint.is_text()
@@ -215,7 +220,7 @@ impl Blocking {
         if state.endpoint.check_usable("closing").is_err() {
             return Ok(());
         }
-        let finished = match state.endpoint.wants_write() {
+        let finished = match state.endpoint.has_unwritten() {
             true => self.finish_sending(state, deadline(timeout), wait, "closing"),
             false => Ok(state),
         };
@@ -248,6 +253,18 @@ impl Blocking {
         }
     }
 
+    /// Hands the descriptors over, as [`Endpoint::detach`].
+    ///
+    /// # Errors
+    /// Those of `detach`; `busy` while another thread waits here.
+    pub fn detach(&self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        let mut state = self.lock();
+        if state.has_reader || !state.followers.is_empty() {
+            return Err(state.endpoint.error(ErrorKind::Busy, "detaching").because("another thread waits for input"));
+        }
+        state.endpoint.detach()
+    }
+
     /// Lets what an earlier send has left go first, if it is much.
     fn wait_for_room(
         &self,
@@ -269,14 +286,14 @@ impl Blocking {
         wait: &mut impl Wait,
         doing: &str,
     ) -> Result<MutexGuard<'a, State>> {
-        if !state.endpoint.wants_write() && state.endpoint.output_failure().is_none() {
+        if !state.endpoint.has_unwritten() && state.endpoint.output_failure().is_none() {
             return Ok(state);
         }
         self.wait_until(state, deadline, wait, doing, |state, _| {
             if let Some(failure) = state.endpoint.output_failure() {
                 return Some(Err(failure.clone()));
             }
-            (!state.endpoint.wants_write()).then_some(Ok(()))
+            (!state.endpoint.has_unwritten()).then_some(Ok(()))
         })?;
         Ok(self.lock())
     }

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::os_error;
 use crate::transport::{Child, LastWords, Link, Remote, WaitingRead};
+use crate::whole_writes::WholeWrites;
 
 /// A larger message goes to the system from where it lies; a smaller one is copied next to its head.
 const COPIED: usize = 4 << 10;
@@ -19,6 +20,9 @@ const CONGESTED: usize = 1 << 20;
 
 /// What a turn of reading may bring before others get theirs.
 const READ_BUDGET: usize = 1 << 20;
+
+/// How soon to write again where no descriptor tells of room.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// What a read told about the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +38,18 @@ pub struct Endpoint {
     link: Link,
     remote: Remote,
     session: Session,
+    /// Its messages may get lost on the way.
+    is_lossy: bool,
     closed: bool,
     /// Why nothing more can be written, until the child at the other end says by its end why that is.
     broken: Option<Error>,
+    whole_writes: Option<WholeWrites>,
+    /// When to write again, where no descriptor tells of room.
+    retry_at: Option<Instant>,
+    /// How many datagrams are known not to have arrived.
+    refused: u64,
+    /// How often the link was renewed: a read that began before brings what is not wanted any more.
+    renewals: u32,
     /// The timeout that waiting reads have set on the socket.
     read_timeout: Option<Duration>,
 }
@@ -51,11 +64,39 @@ impl Endpoint {
         if let Some(most) = link.largest_packet() {
             session.use_packets(most);
         }
-        if !link.has_input() {
-            session.input_ended();
+        match link.one_way() {
+            Some(reason) if link.has_input() => {
+                session.output_failed(session.error(ErrorKind::Unsupported, "sending to").because(reason));
+            }
+            Some(reason) => {
+                session.input_failed(session.error(ErrorKind::Unsupported, "receiving from").because(reason));
+            }
+            None if !link.has_input() => session.input_ended(),
+            None => {}
+        }
+        if let Some(may_be_lost) = link.loses_datagrams() {
+            session.use_datagrams(may_be_lost);
+        }
+        if !link.has_receiver() {
+            let error = session.error(ErrorKind::ConnectionLost, "sending to");
+            session.output_failed(error.because("the sender has no name of its own, and cannot be answered"));
         }
         let remote = link.remote(address.method().scheme);
-        Endpoint { link, remote, session, closed: false, broken: None, read_timeout: None }
+        let is_lossy = link.loses_datagrams() == Some(true);
+        let whole_writes = link.whole_writes().map(WholeWrites::new);
+        Endpoint {
+            link,
+            remote,
+            session,
+            is_lossy,
+            closed: false,
+            broken: None,
+            whole_writes,
+            retry_at: None,
+            refused: 0,
+            renewals: 0,
+            read_timeout: None,
+        }
     }
 
     /// The address that errors name.
@@ -112,13 +153,38 @@ impl Endpoint {
     /// Whether to wait for room to write.
     #[inline]
     pub fn wants_write(&self) -> bool {
-        !self.closed && self.broken.is_none() && !self.session.outbox().is_empty()
+        !self.closed && self.broken.is_none() && self.retry_at.is_none() && !self.session.outbox().is_empty()
+    }
+
+    /// Whether anything that was sent is not with the system yet.
+    #[inline]
+    pub fn has_unwritten(&self) -> bool {
+        !self.closed && self.session.unwritten() > 0
+    }
+
+    /// When to [`flush`](Self::flush) again, where no descriptor tells of room; part of
+    /// [`next_deadline`](Self::next_deadline).
+    #[inline]
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// How many datagrams are known not to have arrived: each is an error of the descriptor, after which some loops watch
+    /// it no more.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Datagrams from the other side that were dropped for want of room: those that the system counts for this
+    /// connection alone, or those that found no room in this program.
+    pub fn dropped(&self) -> u64 {
+        self.link.dropped()
     }
 
     /// Whether so much waits to be written that senders should wait too.
     #[inline]
     pub fn is_congested(&self) -> bool {
-        self.session.outbox().len() >= CONGESTED
+        self.session.unwritten() >= CONGESTED
     }
 
     /// Whether any call waits for its reply.
@@ -161,6 +227,7 @@ impl Endpoint {
                     }
                     return Input::Drained;
                 }
+                Err(errno) if self.link.survives(errno) => self.refuse_datagram(errno, "receiving from"),
                 Err(errno) => {
                     self.fail_input(errno);
                     return Input::Drained;
@@ -184,15 +251,22 @@ impl Endpoint {
         let possible = self.link.reads_may_wait() && self.wants_read() && !self.wants_write();
         let usable = possible && self.check_usable("receiving from").is_ok();
         usable.then(|| {
-            let inbox = std::mem::take(self.session.inbox());
-            WaitingRead::new(Arc::clone(self.reader()), self.link.largest_packet().is_some(), self.read_timeout, inbox)
+            let inbox = self.session.lend_inbox();
+            let (socket, reading) = (Arc::clone(self.reader()), self.link.reading());
+            WaitingRead::new(socket, reading, self.read_timeout, self.renewals, inbox)
         })
     }
 
     /// Takes in what a waiting read brought.
     pub(crate) fn end_waiting_read(&mut self, read: WaitingRead) -> Input {
-        *self.session.inbox() = read.inbox;
+        self.session.take_back_inbox(read.inbox);
         self.read_timeout = read.timeout;
+        let is_shut = self.closed && self.link.loses_datagrams().is_some();
+        if is_shut || read.renewals != self.renewals {
+            // A socket of datagrams that is shut reads as empty ones.
+            self.session.drop_input();
+            return Input::Drained;
+        }
         match read.outcome {
             Ok(0) => self.end_input(),
             Ok(_) if !read.was_short => {
@@ -200,6 +274,7 @@ impl Endpoint {
                 return Input::MoreMayWait;
             }
             Ok(_) | Err(Errno::AGAIN) => {}
+            Err(errno) if self.link.survives(errno) => self.refuse_datagram(errno, "receiving from"),
             Err(errno) => self.fail_input(errno),
         }
         Input::Drained
@@ -227,31 +302,98 @@ impl Endpoint {
         self.session.input_failed(error);
     }
 
+    fn refuse_datagram(&mut self, errno: Errno, doing: &str) {
+        let error = self.os_error(errno, doing);
+        self.refused += 1;
+        self.session.datagram_refused(error);
+    }
+
     /// The next event, as [`Session::next_event`].
     #[inline]
     pub fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
-        self.session.next_event(now, wants_message)
+        if self.retry_at.is_some() {
+            self.flush();
+        }
+        let event = self.session.next_event(now, wants_message);
+        if self.is_lossy {
+            self.end_call(event.as_ref());
+        }
+        event
+    }
+
+    /// Sees to it that no late reply comes to the next call, and sends that once those out of time are known.
+    fn end_call(&mut self, event: Option<&Event>) {
+        match event {
+            Some(Event::Reply { .. }) if self.link.reaches_many() => self.session.expect_more_replies(),
+            Some(_) => {}
+            None => return self.flush(),
+        }
+        if self.session.take_stale() {
+            self.renew();
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self) {
+        if self.check_usable("calling").is_err() {
+            return;
+        }
+        match self.link.renew() {
+            Ok(false) => {}
+            Ok(true) => {
+                self.renewals = self.renewals.wrapping_add(1);
+                self.session.drop_input();
+            }
+            Err(errno) => self.fail_input(errno),
+        }
     }
 
     /// Take events again when this instant is reached.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.session.next_deadline()
+        self.session.next_deadline().into_iter().chain(self.retry_at).min()
     }
 
     /// Writes what waits, as far as the system takes it.
     pub fn flush(&mut self) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = None;
         while !self.session.outbox().is_empty() && self.broken.is_none() && self.check_usable("sending to").is_ok() {
-            match self.link.write(&[IoSlice::new(self.session.outbox())]) {
-                Ok(count) => self.session.written(count),
-                Err(Errno::AGAIN) => return,
+            let next = self.whole_writes.as_ref().map_or(self.session.outbox().len(), WholeWrites::next);
+            match self.link.write(&[IoSlice::new(&self.session.outbox()[..next])]) {
+                Ok(count) => {
+                    self.session.written(count);
+                    if let Some(writes) = &mut self.whole_writes {
+                        writes.written(count);
+                    }
+                }
+                Err(Errno::AGAIN) => return self.wait_for_room(),
+                Err(errno) if self.link.survives(errno) => {
+                    self.refuse_datagram(errno, "sending to");
+                    // This one tells of an earlier datagram; any other is about the first that waits.
+                    if errno != Errno::CONNREFUSED {
+                        self.session.skip_packet();
+                    }
+                }
                 Err(errno) => self.fail_writing(errno),
             }
+        }
+    }
+
+    fn wait_for_room(&mut self) {
+        if self.link.has_no_writability() {
+            self.retry_at = Instant::now().checked_add(RETRY);
         }
     }
 
     #[cold]
     fn fail_writing(&mut self, errno: Errno) {
         let error = self.os_error(errno, "sending to");
+        // Whom a connected socket of datagrams cannot reach does not send to it either, and no end will say so.
+        if self.link.loses_datagrams().is_some() && self.link.is_socket() {
+            self.session.input_failed(error.clone().ran(Ran::Maybe));
+        }
         match self.link.expects_last_words() {
             true => self.broken = Some(error),
             false => self.fail_output_for_good(error),
@@ -300,11 +442,23 @@ impl Endpoint {
         if let Some(error) = &self.broken {
             return Err(error.clone().met_while(format!("{doing} {}", self.address())));
         }
+        if self.is_lossy {
+            self.check_arrived(doing)?;
+        }
         let mut head = Head::new();
         self.session.frame(message, &mut head, doing)?;
+        let frame = head.as_slice().len() + message.len() + self.session.tail().len();
+        if let Some(most) = self.whole_writes.as_ref().map(WholeWrites::most).filter(|&most| frame > most) {
+            return Err(self.too_large_to_write_whole(frame, most, doing));
+        }
+        let calls = self.session.waiting_calls();
         let begun = begin(&mut self.session)?;
-        if !at_once || message.len() < COPIED || !self.session.outbox().is_empty() {
+        let is_small = message.len() < COPIED && !self.is_lossy;
+        if !at_once || is_small || self.whole_writes.is_some() || !self.session.goes_first() {
             self.session.queue(&head, message, 0);
+            if let Some(writes) = &mut self.whole_writes {
+                writes.queued(frame);
+            }
             if at_once {
                 self.flush();
             }
@@ -313,20 +467,52 @@ impl Endpoint {
         let parts = [head.as_slice(), message, self.session.tail()];
         match self.link.write(&parts.map(IoSlice::new)) {
             Ok(written) => self.session.queue(&head, message, written),
-            Err(Errno::AGAIN) => self.session.queue(&head, message, 0),
+            Err(Errno::AGAIN) => {
+                self.session.queue(&head, message, 0);
+                self.wait_for_room();
+            }
+            Err(errno) if self.link.survives(errno) => {
+                self.session.take_back_calls(calls);
+                return Err(self.os_error(errno, doing));
+            }
             Err(errno) => self.fail_writing(errno),
         }
         Ok(begun)
     }
 
+    #[cold]
+    fn too_large_to_write_whole(&self, frame: usize, most: usize, doing: &str) -> Error {
+        let reason = format!(
+            "with its framing the message is {frame} bytes, and beyond {most} others' messages would get in between; \
+             exclusive=true keeps others away"
+        );
+        self.session.error(ErrorKind::TooLarge, doing).because(reason)
+    }
+
+    /// Says that an earlier datagram did not arrive, if nobody was told.
+    fn check_arrived(&mut self, doing: &str) -> Result<()> {
+        if self.session.is_calling() {
+            return Ok(());
+        }
+        let refusal = self.session.take_refusal();
+        refusal.map_or(Ok(()), |refusal| Err(refusal.met_while(format!("{doing} {}", self.session.address()))))
+    }
+
     /// Gives a call up, as [`Session::abandon`].
     pub fn abandon(&mut self, call: CallId) {
         self.session.abandon(call);
+        if self.is_lossy {
+            if self.session.take_stale() {
+                self.renew();
+            }
+            // The next one's turn has come.
+            self.flush();
+        }
     }
 
-    /// Why nothing more can be sent, if so.
+    /// Why nothing more can be sent, if so; of an end that never could, nothing is lost.
     pub fn output_failure(&self) -> Option<&Error> {
-        self.session.output_failure().or(self.broken.as_ref())
+        self.session.output_failure().filter(|_| self.link.has_output()).or(self.broken.as_ref())
     }
 
     /// Says whether the connection can still be used for `doing`.
@@ -365,7 +551,7 @@ impl Endpoint {
         if self.link.belongs_to_us() {
             self.flush();
             self.link.end_output();
-            if !self.link.is_child() {
+            if self.link.is_socket() && self.link.loses_datagrams().is_none() {
                 self.discard_input();
             }
             self.link.end_input();
@@ -382,6 +568,29 @@ impl Endpoint {
             true => self.link.take_child(),
             false => None,
         }
+    }
+
+    /// Hands the descriptors over, to wait as a program expects it, and closes without the other end noticing.
+    ///
+    /// The first is to read from; the second, where it is not the same one, to write to.
+    ///
+    /// # Errors
+    /// `busy` while something is on its way, which would be lost; `unsupported` where the descriptors are not all there
+    /// is to the connection; `closed`. The connection is as it was then.
+    pub fn detach(&mut self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        self.check_usable("detaching")?;
+        self.flush();
+        let refused = |kind, reason| Err(self.error(kind, "detaching").because(reason));
+        if !self.session.is_idle() {
+            return refused(ErrorKind::Busy, "messages or calls are on their way, and would be lost");
+        }
+        if !self.link.can_be_handed_over() {
+            return refused(ErrorKind::Unsupported, "what else the connection holds cannot be handed over");
+        }
+        let descriptors = self.link.hand_over().map_err(|errno| self.os_error(errno, "detaching"))?;
+        self.link.keep_open_for_others();
+        self.close();
+        Ok(descriptors)
     }
 
     /// Reads and drops what has arrived: a TCP close with unread input destroys what was sent before

@@ -32,6 +32,8 @@ pub use transport::{
     listen, may_block, methods, pair, pair_address, parse, spawn_address,
 };
 
+mod whole_writes;
+
 pub use panpipe_wire::{
     Address, COMMON_OPTIONS, CallId, Error, ErrorKind, Event, FramingInfo, Method, OptionInfo, Ran, Result, framings,
 };

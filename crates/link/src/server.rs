@@ -80,6 +80,8 @@ pub struct Server {
     ending: HashSet<usize>,
     serials: u64,
     accepts: bool,
+    /// Accepting goes on whatever the number of connections.
+    always_accepts: bool,
     accept_again: Option<Instant>,
     finished: bool,
 }
@@ -94,6 +96,7 @@ impl Server {
     /// `busy` when descriptors run out.
     pub fn new(listener: Listener) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| failed(&listener, errno))?;
+        let always_accepts = listener.serve();
         let mut server = Server {
             epoll,
             most_connections: listener.most_connections(),
@@ -105,6 +108,7 @@ impl Server {
             ending: HashSet::new(),
             serials: 0,
             accepts: false,
+            always_accepts,
             accept_again: None,
             finished: false,
         };
@@ -125,6 +129,11 @@ impl Server {
         &self.epoll
     }
 
+    /// Datagrams that were dropped for want of room, as [`Listener::dropped`].
+    pub fn dropped(&self) -> u64 {
+        self.listener.dropped()
+    }
+
     /// Whether nothing is left to serve and nobody can come: the end of a server on stdin.
     pub fn is_finished(&self) -> bool {
         self.finished && self.connections.is_empty()
@@ -137,7 +146,8 @@ impl Server {
         }
         let closes = self.ending.iter().filter_map(|&place| self.connections.get(place)?.closes_by);
         let flushes = self.corked.iter().filter_map(|&place| Some(self.connections.get(place)?.corked_since? + CORKED));
-        closes.chain(flushes).chain(self.accept_again).min()
+        let retries = self.corked.iter().filter_map(|&place| self.connections.get(place)?.endpoint.retry_at());
+        closes.chain(flushes).chain(retries).chain(self.accept_again).min()
     }
 
     /// Takes in what the descriptors say, without waiting.
@@ -304,7 +314,10 @@ impl Server {
 
     /// Writes what waits, and lets go of connections whose time has come.
     fn keep_time(&mut self, now: Instant) {
-        let late = |connection: &Connection| connection.corked_since.is_some_and(|since| since + CORKED <= now);
+        let late = |connection: &Connection| {
+            connection.corked_since.is_some_and(|since| since + CORKED <= now)
+                || connection.endpoint.retry_at().is_some_and(|at| at <= now)
+        };
         let due: Vec<_> =
             self.corked.iter().copied().filter(|&place| self.connections.get(place).is_none_or(late)).collect();
         for place in due {
@@ -327,9 +340,12 @@ impl Server {
     fn settle(&mut self, place: usize) {
         let Some(connection) = self.connections.get_mut(place) else { return };
         let endpoint = &connection.endpoint;
-        if connection.closes_by.is_some() && !endpoint.wants_write() && !connection.is_busy {
+        if connection.closes_by.is_some() && !endpoint.has_unwritten() && !connection.is_busy {
             self.remove(place);
             return;
+        }
+        if endpoint.retry_at().is_some() {
+            self.corked.insert(place);
         }
         let mut wanted = EventFlags::empty();
         if endpoint.wants_read() && connection.closes_by.is_none() {
@@ -379,7 +395,7 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..BATCH {
-            if self.connections.len() >= self.most_connections {
+            if self.connections.len() >= self.most_connections && !self.always_accepts {
                 return self.set_accepting(false).map_err(|errno| failed(&self.listener, errno));
             }
             match self.listener.accept()? {

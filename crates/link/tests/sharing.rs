@@ -24,7 +24,7 @@ const MUCH: usize = 4 << 20;
 
 fn pair(options: &str) -> (Arc<Blocking>, Arc<Blocking>) {
     let address = pair_address(options).unwrap();
-    let (one, other) = panpipe_link::pair().unwrap();
+    let (one, other) = panpipe_link::pair(&address).unwrap();
     let connection = |link| Arc::new(Blocking::new(Endpoint::new(link, &address)));
     (connection(one), connection(other))
 }

@@ -7,6 +7,7 @@
 //! # Ok(()) }
 //! ```
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,13 +27,14 @@ pub fn connect(address: &str) -> Result<Connection> {
     Ok(Connection { connection, timeout: address.timeout })
 }
 
-/// Two connected connections inside this program, with the options of an address, such as `framing=lines`.
+/// Two connected connections inside this program: `socket` (as when nothing is said), `pipe` or `one-way`, of which
+/// the first end reads and the second writes, with the options of an address, as `pipe?framing=lines` or `framing=lines`.
 ///
 /// # Errors
 /// Those of [`crate::pair`].
-pub fn pair(options: &str) -> Result<(Connection, Connection)> {
-    let address = panpipe_link::pair_address(options)?;
-    let (one, other) = panpipe_link::pair()?;
+pub fn pair(kind: &str) -> Result<(Connection, Connection)> {
+    let address = panpipe_link::pair_address(kind)?;
+    let (one, other) = panpipe_link::pair(&address)?;
     let connection =
         |link| Connection { connection: Blocking::new(Endpoint::new(link, &address)), timeout: address.timeout };
     Ok((connection(one), connection(other)))
@@ -65,6 +67,11 @@ impl Connection {
     /// What was known of the other end when the connection was made.
     pub fn remote(&self) -> Remote {
         self.connection.remote()
+    }
+
+    /// Datagrams from the other side that were dropped for want of room; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        self.connection.dropped()
     }
 
     /// Sends a message; returns once the system has it whole.
@@ -107,6 +114,16 @@ impl Connection {
         self.connection.call(message.as_ref(), Some(timeout), &mut WaitFor)
     }
 
+    /// Hands the descriptors over, for a child that says `fd:N`: one to read from and, where that is not the same, one
+    /// to write to. The other end does not notice.
+    ///
+    /// # Errors
+    /// `busy` while messages or calls are on their way, which would be lost, or another thread waits; `unsupported` for
+    /// a FIFO; `closed`.
+    pub fn detach(&self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        self.connection.detach()
+    }
+
     /// Writes what was sent, then closes; threads that wait get `closed`.
     ///
     /// # Errors
@@ -140,6 +157,11 @@ impl Listener {
     /// The real address, with the port or the name that was picked: connect to this.
     pub fn address(&self) -> &str {
         self.listener.address().text()
+    }
+
+    /// Datagrams that were dropped for want of room, by this program and by the system; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        self.listener.dropped()
     }
 
     /// Waits for the next connection; `None` when no more will come.

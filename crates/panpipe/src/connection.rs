@@ -73,13 +73,14 @@ async fn advance(connecting: &mut panpipe_link::Connecting) -> Result<Link> {
     }
 }
 
-/// Two connected connections inside this program, with the options of an address, such as `framing=lines`.
+/// Two connected connections inside this program: `socket` (as when nothing is said), `pipe` or `one-way`, of which
+/// the first end reads and the second writes, with the options of an address, as `pipe?framing=lines` or `framing=lines`.
 ///
 /// # Errors
 /// `invalid-address` and `unsupported` for the options; `busy` when descriptors run out.
-pub fn pair(options: &str) -> Result<(Connection, Connection)> {
-    let address = panpipe_link::pair_address(options)?;
-    let (one, other) = panpipe_link::pair()?;
+pub fn pair(kind: &str) -> Result<(Connection, Connection)> {
+    let address = panpipe_link::pair_address(kind)?;
+    let (one, other) = panpipe_link::pair(&address)?;
     Ok((Connection::new(one, &address)?, Connection::new(other, &address)?))
 }
 
@@ -198,6 +199,11 @@ impl Connection {
         self.shared.lock().endpoint.remote()
     }
 
+    /// Datagrams from the other side that were dropped for want of room; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        self.shared.lock().endpoint.dropped()
+    }
+
     /// Sends a message; returns once it is on its way, at the latest when the peer has read enough to make room.
     ///
     /// # Errors
@@ -254,13 +260,23 @@ impl Connection {
         Call { shared, state }
     }
 
+    /// Hands the descriptors over, for a child that says `fd:N`: one to read from and, where that is not the same, one
+    /// to write to. The other end does not notice.
+    ///
+    /// # Errors
+    /// `busy` while messages or calls are on their way, which would be lost; `unsupported` for a FIFO; `closed`. It is
+    /// closed then too.
+    pub fn detach(self) -> Result<(OwnedFd, Option<OwnedFd>)> {
+        self.shared.lock().endpoint.detach()
+    }
+
     /// Writes what was sent, for at most the address's `timeout`, then closes, and waits for a child at the other end to
     /// end: seven seconds if it has to be killed.
     ///
     /// # Errors
     /// `connection-lost` or `deadline-exceeded` when not everything could be written; it is closed then too.
     pub async fn close(self) -> Result<()> {
-        let written = poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.wants_write()));
+        let written = poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.has_unwritten()));
         let in_time = tokio::time::timeout(self.shared.timeout, written).await;
         let (failure, child) = {
             let mut state = self.shared.lock();
@@ -463,6 +479,10 @@ impl State {
             waker.wake();
         }
         slot.outcome = Some(outcome);
+        // A later call may have waited for this one's end.
+        if self.endpoint.wants_write() {
+            self.cork();
+        }
     }
 
     /// Ready each time that the alarm has gone off; it is set again by then.

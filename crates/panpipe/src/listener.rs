@@ -51,6 +51,16 @@ impl Listener {
         self.listener.address()
     }
 
+    /// Datagrams that were dropped for want of room, by this program and by the system; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        self.listener.dropped()
+    }
+
+    /// As [`panpipe_link::Listener::serve`].
+    pub(crate) fn serve(&self) -> bool {
+        self.listener.serve()
+    }
+
     /// Waits for the next connection; `None` when no more will come.
     ///
     /// Safe to cancel. Running out of descriptors is waited out.
@@ -62,6 +72,10 @@ impl Listener {
             Some(link) => Connection::new(link, self.listener.address()).map(Some),
             None => Ok(None),
         }
+    }
+
+    pub(crate) fn check_replies(&self) -> Result<()> {
+        self.listener.check_replies()
     }
 
     /// Whether there is one connection, which was there from the start.

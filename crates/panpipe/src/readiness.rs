@@ -1,13 +1,15 @@
 //! Waiting for an endpoint's descriptors on tokio's loop.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use panpipe_link::{Endpoint, Error, ErrorKind, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Sleep;
 
 /// An endpoint's descriptors, registered with tokio.
 pub(crate) struct Readiness {
@@ -15,13 +17,16 @@ pub(crate) struct Readiness {
     /// Made when something first has to wait for room. A peer that reads makes a writer ready each time, and to be
     /// woken by that for nothing costs a round trip a third.
     writer: OnceLock<AsyncFd<Arc<OwnedFd>>>,
+    /// Goes off when to write again, where no descriptor tells of room.
+    retry: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl Readiness {
     /// Registers the descriptors of `endpoint`.
     pub(crate) fn of(endpoint: &Endpoint) -> Result<Self> {
-        let reader = register(endpoint.reader(), Interest::READABLE, endpoint.address())?;
-        Ok(Readiness { reader, writer: OnceLock::new() })
+        // What went wrong with a datagram comes as something urgent.
+        let reader = register(endpoint.reader(), Interest::READABLE | Interest::PRIORITY, endpoint.address())?;
+        Ok(Readiness { reader, writer: OnceLock::new(), retry: Mutex::new(None) })
     }
 
     fn writer(&self, endpoint: &Endpoint) -> Result<&AsyncFd<Arc<OwnedFd>>> {
@@ -52,6 +57,12 @@ impl Readiness {
     pub(crate) fn poll_flush(&self, endpoint: &mut Endpoint, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             endpoint.flush();
+            if let Some(at) = endpoint.retry_at() {
+                match self.poll_retry(at.into(), cx) {
+                    Poll::Ready(()) => continue,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
             if !endpoint.wants_write() {
                 return Poll::Ready(());
             }
@@ -62,6 +73,18 @@ impl Readiness {
                 Err(error) => endpoint.fail_output(error),
             }
         }
+    }
+
+    fn poll_retry(&self, at: tokio::time::Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let mut retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
+        let sleep = match &mut *retry {
+            Some(sleep) => sleep,
+            None => retry.insert(Box::pin(tokio::time::sleep_until(at))),
+        };
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(cx)
     }
 
     /// Waits until everything is written, or the connection has failed.

@@ -82,14 +82,16 @@ where
 pub async fn serve(address: &str, handler: impl Handler) -> Result<Server> {
     let listener = listen(address).await?;
     let address = Arc::clone(listener.parsed_address().text());
+    let replies = listener.check_replies();
     let (stop, stopped) = watch::channel(());
     let task = tokio::spawn(run(listener, Arc::new(handler), stopped));
-    Ok(Server { address, stop, task })
+    Ok(Server { address, replies, stop, task })
 }
 
 /// A running server. Dropping it stops it as [`close`](Self::close) does, in the background.
 pub struct Server {
     address: Arc<str>,
+    replies: Result<()>,
     stop: watch::Sender<()>,
     task: JoinHandle<Result<()>>,
 }
@@ -98,6 +100,14 @@ impl Server {
     /// The real address, with the port or the name that was picked.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Says whether messages can be answered here; a handler that answers none can be served all the same.
+    ///
+    /// # Errors
+    /// `unsupported` where the address only receives.
+    pub fn check_replies(&self) -> Result<()> {
+        self.replies.clone()
     }
 
     /// Waits until nobody can come any more: for ever on a socket, until its end on stdin.
@@ -132,11 +142,13 @@ async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch:
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     let serves_one = listener.as_ref().is_some_and(Listener::serves_one);
+    let always_accepts = listener.as_ref().is_some_and(Listener::serve);
     let outcome = loop {
         if listener.is_none() && connections.is_empty() {
             break Ok(());
         }
-        let open = listener.as_ref().filter(|listener| connections.len() < listener.most_connections());
+        let has_room = |listener: &&Listener| always_accepts || connections.len() < listener.most_connections();
+        let open = listener.as_ref().filter(has_room);
         tokio::select! {
             _ = stopped.changed() => break Ok(()),
             Some(ended) = connections.join_next() => match ended {
@@ -185,7 +197,11 @@ async fn serve_connection(
             Some(Event::Message(Ok(message))) => {
                 let reply = answer(handler, message, &mut endpoint, &readiness).await;
                 match reply {
-                    Ok(Some(reply)) => endpoint.send(&reply, false),
+                    Ok(Some(reply)) => match endpoint.send(&reply, false) {
+                        // A peer that has gone is no failure of the handler.
+                        Err(error) if error.kind() == ErrorKind::ConnectionLost => Ok(()),
+                        sent => sent,
+                    },
                     Ok(None) => Ok(()),
                     Err(reason) => {
                         let error = Error::new(ErrorKind::Closed, format!("handling {}", address.text()));

@@ -2,6 +2,7 @@
 
 mod receiving;
 mod sending;
+mod spare;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -25,9 +26,6 @@ const LARGEST_READ: usize = 256 << 10;
 /// Messages that nobody receives may take so much, each counted with what it costs beside its bytes.
 const MOST_UNASKED: usize = 1 << 20;
 const MESSAGE_COST: usize = 64;
-
-/// Memory that an empty outbox keeps.
-const KEPT_OUTBOX: usize = 64 << 10;
 
 /// Calls that may wait at once; more is a runaway loop, not a load.
 const MOST_CALLS: usize = 64 << 10;
@@ -68,8 +66,15 @@ pub struct Session {
     max: usize,
     text: bool,
     refuses_empty: bool,
+    /// Packets stand for themselves: one that is too large is no end.
+    is_datagrams: bool,
+    /// Datagrams may get lost on the way, so that replies need not come in the order of the calls.
+    is_lossy: bool,
 
     inbox: BytesMut,
+    /// How many bytes the inbox was made for; zero while it has room for no more than it holds.
+    inbox_size: usize,
+    is_inbox_lent: bool,
     /// The frame that is being received needs at least this many bytes in the inbox.
     needed: usize,
     read_size: usize,
@@ -89,11 +94,15 @@ pub struct Session {
     output_failure: Option<Error>,
 
     /// Messages that were there before the calls that wait now, and so answer none of them.
-    unasked: VecDeque<Bytes>,
+    unasked: VecDeque<Result<Bytes>>,
     unasked_size: usize,
 
     calls: VecDeque<Call>,
     first_call: u64,
+    /// A call that was sent is forgotten, and its reply may still come.
+    is_stale: bool,
+    /// A datagram did not arrive, and nobody has been told yet.
+    refusal: Option<Error>,
     /// No deadline is before this one.
     earliest: Option<Instant>,
     late_replies: u64,
@@ -110,7 +119,11 @@ impl Session {
             max: address.max,
             text: address.text_messages,
             refuses_empty: false,
+            is_datagrams: false,
+            is_lossy: false,
             inbox: BytesMut::new(),
+            inbox_size: 0,
+            is_inbox_lent: false,
             needed: 0,
             read_size: SMALLEST_READ,
             input_ended: false,
@@ -126,6 +139,8 @@ impl Session {
             unasked_size: 0,
             calls: VecDeque::new(),
             first_call: 0,
+            is_stale: false,
+            refusal: None,
             earliest: None,
             late_replies: 0,
         }
@@ -146,6 +161,17 @@ impl Session {
         self.max = self.max.min(most);
     }
 
+    /// Says that the packets are datagrams, each for itself, and whether they may get lost.
+    ///
+    /// An empty one is a message. One that is too large stands in the inbox as its length alone and is an error of that
+    /// message. Where they may get lost no order says which reply is whose: one call at a time is on its way, later
+    /// ones wait in the outbox, and one that is given up is forgotten; see [`take_stale`](Self::take_stale).
+    pub fn use_datagrams(&mut self, may_be_lost: bool) {
+        self.refuses_empty = false;
+        self.is_datagrams = true;
+        self.is_lossy = may_be_lost;
+    }
+
     /// Whether messages are strings.
     pub fn is_text(&self) -> bool {
         self.text
@@ -161,6 +187,11 @@ impl Session {
         self.late_replies
     }
 
+    /// Whether nothing is on its way: nothing to be sent, received or answered.
+    pub fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && self.inbox.is_empty() && self.unasked.is_empty() && self.calls.is_empty()
+    }
+
     /// No deadline passes before this instant; take events again when it is reached.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.earliest
@@ -172,11 +203,14 @@ impl Session {
             self.earliest = self.calls.iter().filter(|call| !call.abandoned).filter_map(|call| call.deadline).min();
             return None;
         };
-        self.calls[place].abandoned = true;
-        // What has not left yet still will: its frame stands in the outbox.
-        let error = self.error(ErrorKind::DeadlineExceeded, "calling").ran(Ran::Maybe);
-        let outcome = Err(error.because("no reply within the timeout"));
-        Some(Event::Reply { call: CallId(self.first_call + place as u64), outcome })
+        let call = CallId(self.first_call + place as u64);
+        let error = self.error(ErrorKind::DeadlineExceeded, "calling");
+        let outcome = Err(match self.give_up(place) {
+            true => error.because("an earlier call was still without its reply"),
+            // Elsewhere what has not left yet still will: its frame stands in the outbox.
+            false => error.because("no reply within the timeout").ran(Ran::Maybe),
+        });
+        Some(Event::Reply { call, outcome })
     }
 
     /// A call of which not one byte left, nor ever can, cannot have run.
@@ -207,6 +241,11 @@ impl Session {
             }
         }
     }
+}
+
+/// What a message that nobody has received yet takes.
+fn unasked_cost(message: &Result<Bytes>) -> usize {
+    message.as_ref().map_or(0, Bytes::len) + MESSAGE_COST
 }
 
 #[cfg(test)]

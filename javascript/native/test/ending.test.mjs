@@ -124,3 +124,27 @@ test("the README's example runs, by import", () => {
   const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", example], { cwd: folder, encoding: "utf8", timeout: 10_000 });
   assert.equal(stdout, "HELLO, SERVER!\n", stderr);
 });
+
+test("a link that reads is kept, and one that nobody kept nor started is closed, when the garbage is collected", () => {
+  const address = seqpacket();
+  const { stdout, ...outcome } = run(`
+    require("node:v8").setFlagsFromString("--expose-gc");
+    const gc = require("node:vm").runInNewContext("gc");
+    const echo = (link) => link.start((slab) => link.write(slab), () => {}, () => {});
+    let drop = false;
+    const listener = native.listen("${address}", (link) => drop || echo(link));
+    const kept = await native.open("${address}", { timeout: 5000 });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    for (let round = 0; round < 3; round++) { gc(); await new Promise(setImmediate); }
+    await new Promise((resolve) => { kept.start(resolve, () => {}, () => {}); kept.write(Buffer.from("a")); });
+    console.log("kept");
+    drop = true;
+    const other = await native.open("${address}", { timeout: 5000 });
+    let over = false;
+    other.start(() => {}, () => (over = true), () => (over = true));
+    while (!over) { gc(); await new Promise((resolve) => setTimeout(resolve, 5)); }
+    console.log("closed");
+    process.exit();
+  `);
+  assert.deepEqual([stdout, ended(outcome)], ["kept\nclosed\n", well]);
+});

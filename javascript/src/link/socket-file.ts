@@ -100,7 +100,7 @@ async function publish(born: string, path: string): Promise<void> {
 async function clear(path: string): Promise<void> {
   const found = identify(path);
   if (found === null) return;
-  if (!fs.lstatSync(path).isSocket()) throw new Fault("address-in-use", "there is a file that is not a socket, and it is left alone");
+  if (fs.lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) throw new Fault("address-in-use", "there is a file that is not a socket, and it is left alone");
   if (await answers(path)) throw new Fault("address-in-use", "somebody listens there");
   const nest = new Nest(path);
   const aside = join(nest.path, "s");

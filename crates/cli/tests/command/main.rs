@@ -5,6 +5,7 @@
 mod activation;
 mod call;
 mod errors;
+mod fifo;
 mod methods;
 mod program;
 mod serve;

@@ -22,6 +22,16 @@ fn the_default_framing_is_the_same_on_both_sides() {
 }
 
 #[test]
+fn upper_answers_call_by_datagrams() {
+    for address in ["udp://localhost:0", "udp://[::1]:0", "unix-dgram:/tmp/panpipe-cli-*", "unix-dgram:@panpipe-cli-*"]
+    {
+        let server = Server::start(address, &["--upper"]);
+        server.call("Hello, server!").is("HELLO, SERVER!\n");
+        server.call("again").is("AGAIN\n");
+    }
+}
+
+#[test]
 fn echo_answers_the_message_itself() {
     Server::start("unix:@panpipe-cli-*", &["--echo"]).call("Hello, server!").is("Hello, server!\n");
 }

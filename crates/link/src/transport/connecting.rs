@@ -15,6 +15,12 @@ use super::link::{self, Link};
 /// How long to leave a full backlog alone before asking again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
+/// The pauses between attempts where nothing tells that the other side is ready.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+const NO_ANSWER: &str = "no answer";
+
 /// A connection on its way.
 pub struct Connecting {
     address: Address,
@@ -22,6 +28,8 @@ pub struct Connecting {
     link: fn(OwnedFd) -> Link,
     left: VecDeque<SocketAddrAny>,
     state: State,
+    /// What the last attempt found missing.
+    waits_for: &'static str,
     last: Option<Error>,
     /// A folder that the way leads through.
     _folder: Option<OwnedFd>,
@@ -30,8 +38,19 @@ pub struct Connecting {
 enum State {
     Next,
     Begun(Arc<OwnedFd>),
+    Trying(Attempt, Duration),
     Ready(Link),
     Taken,
+}
+
+/// What opens a link, if that is possible yet.
+pub(crate) type Attempt = Box<dyn FnMut() -> Result<Tried> + Send + Sync>;
+
+/// What an attempt has come to.
+pub(crate) enum Tried {
+    Opened(Link),
+    /// Not yet, for the reason that completes "deadline-exceeded:".
+    NotYet(&'static str),
 }
 
 /// How far a connection has come.
@@ -40,7 +59,7 @@ pub enum Progress {
     Connected(Link),
     /// Wait until this descriptor is writable, then advance again.
     WaitWritable(Arc<OwnedFd>),
-    /// The listener's backlog is full; advance again after this time.
+    /// The other side is not ready, as with a full backlog; advance again after this time.
     WaitFor(Duration),
 }
 
@@ -52,18 +71,36 @@ impl Connecting {
         kind: SocketType,
         link: fn(OwnedFd) -> Link,
     ) -> Self {
-        Connecting { address: address.clone(), kind, link, left, state: State::Next, last: None, _folder: None }
+        Connecting {
+            address: address.clone(),
+            kind,
+            link,
+            left,
+            state: State::Next,
+            waits_for: NO_ANSWER,
+            last: None,
+            _folder: None,
+        }
     }
 
     /// One that is there already.
     pub(crate) fn ready(address: &Address, link: Link) -> Self {
-        let state = State::Ready(link);
+        Self::without_sockets(address, State::Ready(link))
+    }
+
+    /// One that is attempted again and again.
+    pub(crate) fn trying(address: &Address, attempt: impl FnMut() -> Result<Tried> + Send + Sync + 'static) -> Self {
+        Self::without_sockets(address, State::Trying(Box::new(attempt), SHORTEST_PAUSE))
+    }
+
+    fn without_sockets(address: &Address, state: State) -> Self {
         Connecting {
             address: address.clone(),
             kind: SocketType::STREAM,
             link: Link::socket,
             left: VecDeque::new(),
             state,
+            waits_for: NO_ANSWER,
             last: None,
             _folder: None,
         }
@@ -87,6 +124,14 @@ impl Connecting {
         loop {
             match std::mem::replace(&mut self.state, State::Taken) {
                 State::Ready(link) => return Ok(Progress::Connected(link)),
+                State::Trying(mut attempt, pause) => match attempt()? {
+                    Tried::Opened(link) => return Ok(Progress::Connected(link)),
+                    Tried::NotYet(reason) => {
+                        self.waits_for = reason;
+                        self.state = State::Trying(attempt, (pause * 2).min(LONGEST_PAUSE));
+                        return Ok(Progress::WaitFor(pause));
+                    }
+                },
                 State::Begun(socket) => match outcome(&socket) {
                     Ok(true) => {
                         let socket = Arc::into_inner(socket);
@@ -121,7 +166,7 @@ impl Connecting {
     /// The error for a connection that did not come about within its timeout.
     pub fn timed_out(&self) -> Error {
         let error = Error::new(ErrorKind::DeadlineExceeded, format!("connecting to {}", self.address.text()));
-        error.because(format!("no answer within {:?}", self.address.timeout)).at(self.address.text())
+        error.because(format!("{} within {:?}", self.waits_for, self.address.timeout)).at(self.address.text())
     }
 
     fn failed(&mut self, errno: Errno) {

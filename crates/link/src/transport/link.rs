@@ -8,14 +8,19 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use panpipe_wire::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType, recv, send, sendmsg, shutdown, sockopt,
 };
+use rustix::pipe::fcntl_setpipe_size;
 
+use super::chaos::Chaos;
+use super::datagram::{self, Datagrams, recv_datagram};
 use super::peer_process;
 use super::remote::Remote;
+use super::senders::Sender;
 use super::spawn::{Child, LastWords};
 use crate::{fork, os_error};
 
@@ -24,6 +29,14 @@ const UNIX_SEND_BUFFER: usize = 256 << 10;
 
 /// A packet is read whole or not at all, into room for the largest.
 const LARGEST_PACKET: usize = 256 << 10;
+
+/// What a pipe is asked to hold: 3.3 GB/s instead of 1.
+const PIPE_CAPACITY: usize = 1 << 20;
+
+/// Gives a pipe more room; the system may grant less, which is slower and nothing else.
+pub(crate) fn widen_pipe(pipe: &OwnedFd) {
+    let _ = fcntl_setpipe_size(pipe, PIPE_CAPACITY);
+}
 
 /// An error of the operating system, met while `doing`.
 pub(crate) fn error(errno: Errno, doing: impl Into<String>) -> Error {
@@ -35,6 +48,8 @@ pub struct Link {
     reader: Arc<OwnedFd>,
     /// Whether anything can be read: not from the writing end of a pipe.
     has_input: bool,
+    /// Why it moves bytes only one way, where that is so.
+    one_way: Option<&'static str>,
     /// `None` once the output has ended on a link whose writer is a descriptor of its own.
     writer: Option<Arc<OwnedFd>>,
     kind: Kind,
@@ -43,6 +58,12 @@ pub struct Link {
     reads_may_wait: bool,
     /// Whether a browser can be made to connect here.
     browsers_reach_it: bool,
+    /// Whether a first writer may still come, so that reading nothing is not the end yet.
+    awaits_a_writer: bool,
+    /// What a write may hold at most so that the system takes it whole or not at all, where others write too.
+    whole_writes: Option<usize>,
+    /// Given back when the link is closed.
+    held: Option<Box<dyn Send + Sync>>,
     forks: u64,
 }
 
@@ -52,10 +73,16 @@ enum Kind {
     Stream,
     /// A socket of packets, of which the largest has so many bytes.
     Packets(usize),
+    /// A socket of datagrams that go to one place.
+    Datagrams(Box<Datagrams>),
+    /// One of those who send to a socket.
+    Sender(Box<Sender>),
     /// Pipes or a terminal.
     Files,
     /// What a child gave.
     Child(Child),
+    /// A stream socket that cuts, joins and delays.
+    Chaos(Box<Chaos>),
 }
 
 impl Link {
@@ -65,13 +92,24 @@ impl Link {
         Link {
             reader: Arc::clone(&socket),
             has_input: true,
+            one_way: None,
             writer: Some(socket),
             kind: Kind::Stream,
             is_inherited: false,
             reads_may_wait: false,
             browsers_reach_it: false,
+            awaits_a_writer: false,
+            whole_writes: None,
+            held: None,
             forks: fork::watch(),
         }
+    }
+
+    /// A connected stream socket that cuts, joins and delays.
+    pub(crate) fn chaos(chaos: Chaos) -> Self {
+        let mut link = Self::files(Arc::clone(chaos.watch()), Some(Arc::clone(chaos.socket())));
+        link.kind = Kind::Chaos(Box::new(chaos));
+        link
     }
 
     /// A connected Unix stream socket.
@@ -83,11 +121,23 @@ impl Link {
 
     /// A connected Unix socket that moves packets.
     pub(crate) fn packets(socket: OwnedFd) -> Self {
-        let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_SEND_BUFFER);
-        let buffer = sockopt::socket_send_buffer_size(&socket).unwrap_or_default();
+        let largest = largest_packet(&socket);
         let mut link = Self::socket(socket);
-        // A packet needs room for itself and the system's notes on it (unix_dgram_sendmsg takes 32 bytes off).
-        link.kind = Kind::Packets(buffer.saturating_sub(32).min(LARGEST_PACKET));
+        link.kind = Kind::Packets(largest);
+        link
+    }
+
+    /// A socket of datagrams.
+    pub(crate) fn datagrams(socket: OwnedFd, datagrams: Datagrams) -> Self {
+        let mut link = Self::socket(socket);
+        link.kind = Kind::Datagrams(Box::new(datagrams));
+        link
+    }
+
+    /// One of those who send to a socket.
+    pub(crate) fn sender(sender: Sender) -> Self {
+        let mut link = Self::files(Arc::clone(sender.reader()), Some(Arc::clone(sender.reader())));
+        link.kind = Kind::Sender(Box::new(sender));
         link
     }
 
@@ -126,35 +176,72 @@ impl Link {
         let has_output = fcntl_getfl(&writer)? & OFlags::RWMODE != OFlags::RDONLY;
         let reader = if has_input { without_waiting(reader, OFlags::RDONLY)? } else { reader };
         let writer = if has_output { Some(Arc::new(without_waiting(writer, OFlags::WRONLY)?)) } else { None };
-        Ok(Link {
-            reader: Arc::new(reader),
-            has_input,
-            writer,
-            kind: Kind::Files,
-            is_inherited: true,
-            reads_may_wait: false,
-            browsers_reach_it: false,
-            forks: fork::watch(),
-        })
+        let mut link = Self::files(Arc::new(reader), writer);
+        link.has_input = has_input;
+        link.is_inherited = true;
+        Ok(link)
     }
 
-    /// A child, and where to write what it is to read.
-    pub(crate) fn child(child: Child, writer: Arc<OwnedFd>) -> Self {
+    /// A pipe to read from and one to write to, which do not wait.
+    pub(crate) fn pipes(reader: Arc<OwnedFd>, writer: Arc<OwnedFd>) -> Self {
+        Self::files(reader, Some(writer))
+    }
+
+    /// The end of a pipe that reads, and why it cannot write.
+    pub(crate) fn read_end(reader: Arc<OwnedFd>, one_way: &'static str) -> Self {
+        let mut link = Self::files(reader, None);
+        link.one_way = Some(one_way);
+        link
+    }
+
+    /// The end of a pipe that writes, and why it cannot read.
+    pub(crate) fn write_end(writer: Arc<OwnedFd>, one_way: &'static str) -> Self {
+        let mut link = Self::files(Arc::clone(&writer), Some(writer));
+        link.has_input = false;
+        link.one_way = Some(one_way);
+        link
+    }
+
+    fn files(reader: Arc<OwnedFd>, writer: Option<Arc<OwnedFd>>) -> Self {
         Link {
-            reader: Arc::clone(child.descriptor()),
+            reader,
             has_input: true,
-            writer: Some(writer),
-            kind: Kind::Child(child),
+            one_way: None,
+            writer,
+            kind: Kind::Files,
             is_inherited: false,
             reads_may_wait: false,
             browsers_reach_it: false,
+            awaits_a_writer: false,
+            whole_writes: None,
+            held: None,
             forks: fork::watch(),
         }
     }
 
-    /// Whether the other end is a child of this process.
-    pub(crate) fn is_child(&self) -> bool {
-        matches!(self.kind, Kind::Child(_))
+    /// Says that what it reads from may have had no writer yet.
+    pub(crate) fn awaiting_a_writer(mut self) -> Self {
+        self.awaits_a_writer = true;
+        self
+    }
+
+    /// Says that others write there too, so that a write must be taken whole: at most `most` bytes.
+    pub(crate) fn writing_whole(mut self, most: usize) -> Self {
+        self.whole_writes = Some(most);
+        self
+    }
+
+    /// Keeps something until the link is closed.
+    pub(crate) fn holding(mut self, held: impl Send + Sync + 'static) -> Self {
+        self.held = Some(Box::new(held));
+        self
+    }
+
+    /// A child, and where to write what it is to read.
+    pub(crate) fn child(child: Child, writer: Arc<OwnedFd>) -> Self {
+        let mut link = Self::files(Arc::clone(child.descriptor()), Some(writer));
+        link.kind = Kind::Child(child);
+        link
     }
 
     /// Whether the child, which does not read any more, may say by its end why; a read tells that or, with `PIPE`, that it
@@ -190,14 +277,31 @@ impl Link {
         loop {
             let read = match &mut self.kind {
                 Kind::Child(child) => child.read(inbox),
-                Kind::Packets(_) => recv_packet(&self.reader, inbox, RecvFlags::DONTWAIT),
-                // The flag, since the descriptor's own mode is shared with whoever else holds it.
-                Kind::Stream => recv_into(&self.reader, inbox, RecvFlags::DONTWAIT),
+                Kind::Chaos(chaos) => chaos.read(inbox),
+                Kind::Sender(sender) => sender.read(inbox),
                 Kind::Files => read_into(&self.reader, inbox),
+                // The flag, since the descriptor's own mode is shared with whoever else holds it.
+                _ => self.reading().read(&self.reader, inbox, RecvFlags::DONTWAIT),
             };
+            if read == Ok(0) && self.awaits_a_writer {
+                match has_lost_its_writers(&self.reader)? {
+                    Some(true) => return Ok(0),
+                    Some(false) => return Err(Errno::AGAIN),
+                    None => continue,
+                }
+            }
             if read != Err(Errno::INTR) {
                 return read;
             }
+        }
+    }
+
+    /// How its socket is read.
+    pub(crate) fn reading(&self) -> Reading {
+        match &self.kind {
+            Kind::Packets(_) => Reading::Packets,
+            Kind::Datagrams(datagrams) => Reading::Datagrams(datagrams.most),
+            _ => Reading::Stream,
         }
     }
 
@@ -217,9 +321,11 @@ impl Link {
     /// What the system tells of the other end.
     pub(crate) fn remote(&self, transport: &'static str) -> Remote {
         match &self.kind {
-            Kind::Stream | Kind::Packets(_) => Remote::of(&self.reader, transport),
             Kind::Files => Remote { transport, ..Remote::default() },
             Kind::Child(child) => Remote { transport, pid: child.pid(), ..Remote::default() },
+            Kind::Chaos(chaos) => Remote::of(chaos.socket(), transport),
+            Kind::Sender(sender) => Remote { transport, address: sender.name(), ..Remote::default() },
+            Kind::Stream | Kind::Packets(_) | Kind::Datagrams(_) => Remote::of(&self.reader, transport),
         }
     }
 
@@ -228,11 +334,63 @@ impl Link {
         peer_process::living(&self.reader, pid)
     }
 
+    /// Whether it moves datagrams, each for itself, and then whether they may get lost.
+    pub(crate) fn loses_datagrams(&self) -> Option<bool> {
+        match &self.kind {
+            Kind::Datagrams(datagrams) => Some(datagrams.may_be_lost),
+            Kind::Sender(sender) => Some(sender.may_be_lost()),
+            _ => None,
+        }
+    }
+
+    /// Datagrams from the other side that were dropped for want of room.
+    pub(crate) fn dropped(&self) -> u64 {
+        match &self.kind {
+            Kind::Datagrams(_) => datagram::dropped(&self.reader),
+            Kind::Sender(sender) => sender.dropped(),
+            _ => 0,
+        }
+    }
+
+    /// Whether an error of reading or writing tells of datagrams alone, and the link lives on.
+    pub(crate) fn survives(&self, errno: Errno) -> bool {
+        match &self.kind {
+            Kind::Datagrams(datagrams) => datagrams.survive(errno),
+            Kind::Sender(_) => errno == Errno::MSGSIZE,
+            _ => false,
+        }
+    }
+
+    /// Sees to it that what is on its way to this side does not reach it; `false` where that is not possible.
+    pub(crate) fn renew(&self) -> Result<bool, Errno> {
+        match &self.kind {
+            Kind::Datagrams(datagrams) => datagrams.renew(&self.reader).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether one message may get several replies.
+    pub(crate) fn reaches_many(&self) -> bool {
+        matches!(&self.kind, Kind::Datagrams(datagrams) if datagrams.reach_many())
+    }
+
+    /// Whether there is anybody to write to.
+    pub(crate) fn has_receiver(&self) -> bool {
+        !matches!(&self.kind, Kind::Sender(sender) if !sender.has_name())
+    }
+
+    /// Whether nothing tells of room to write, so that it is tried again after a time.
+    pub(crate) fn has_no_writability(&self) -> bool {
+        matches!(self.kind, Kind::Sender(_))
+    }
+
     /// The largest packet, where it moves packets.
     pub(crate) fn largest_packet(&self) -> Option<usize> {
-        match self.kind {
-            Kind::Packets(largest) => Some(largest),
-            Kind::Stream | Kind::Files | Kind::Child(_) => None,
+        match &self.kind {
+            Kind::Packets(largest) => Some(*largest),
+            Kind::Datagrams(datagrams) => Some(datagrams.most),
+            Kind::Sender(sender) => Some(sender.most()),
+            Kind::Stream | Kind::Files | Kind::Child(_) | Kind::Chaos(_) => None,
         }
     }
 
@@ -242,7 +400,7 @@ impl Link {
     }
 
     pub(crate) fn is_socket(&self) -> bool {
-        matches!(self.kind, Kind::Stream | Kind::Packets(_))
+        matches!(self.kind, Kind::Stream | Kind::Packets(_) | Kind::Datagrams(_))
     }
 
     /// Writes what the system takes now.
@@ -251,11 +409,16 @@ impl Link {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
             let written = match (&self.kind, parts) {
-                (Kind::Packets(_), _) => return send_packets(writer, parts, flags),
+                (Kind::Packets(_), _) => return each_packet(parts, |packet| send(writer, packet, flags).map(drop)),
+                (Kind::Datagrams(datagrams), _) => {
+                    return each_packet(parts, |packet| datagrams.send(writer, packet, flags));
+                }
+                (Kind::Sender(sender), _) => return each_packet(parts, |packet| sender.send(packet)),
                 (Kind::Stream, [one]) => send(writer, one, flags),
                 (Kind::Stream, _) => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
                 (Kind::Files, _) => write_to_pipe(writer, parts),
                 (Kind::Child(child), _) => child.write(writer, parts),
+                (Kind::Chaos(chaos), _) => chaos.write(parts, flags),
             };
             match written {
                 Err(Errno::INTR) => {}
@@ -268,7 +431,7 @@ impl Link {
     pub(crate) fn end_output(&mut self) {
         // In a forked child the connection belongs to the parent, whom this must not disturb.
         match &self.writer {
-            Some(writer) if self.is_socket() && self.belongs_to_us() => {
+            Some(writer) if self.can_be_shut_down() => {
                 let _ = shutdown(writer, Shutdown::Write);
             }
             Some(writer) if self.belongs_to_us() => {
@@ -281,16 +444,42 @@ impl Link {
         }
     }
 
+    fn can_be_shut_down(&self) -> bool {
+        !matches!(self.kind, Kind::Files | Kind::Child(_)) && self.belongs_to_us()
+    }
+
     /// Ends reading too, which calls back whoever waits for input on a socket.
     pub(crate) fn end_input(&mut self) {
-        if self.is_socket() && self.belongs_to_us() {
-            let _ = shutdown(&self.reader, Shutdown::Read);
+        if self.can_be_shut_down() {
+            let socket = if let Kind::Chaos(chaos) = &self.kind { chaos.socket() } else { &self.reader };
+            let _ = shutdown(socket, Shutdown::Read);
+        } else if matches!(self.kind, Kind::Files)
+            && let Ok(nothing) = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        {
+            // The writers learn that nobody reads any more, though the closed connection may be kept for long.
+            self.reader = Arc::new(nothing);
         }
+        self.held = None;
     }
 
     /// Whether anything can be read.
     pub(crate) fn has_input(&self) -> bool {
         self.has_input
+    }
+
+    /// Whether anything can be written.
+    pub(crate) fn has_output(&self) -> bool {
+        self.one_way.is_none() || !self.has_input
+    }
+
+    /// Why it moves bytes only one way, where that is so.
+    pub(crate) fn one_way(&self) -> Option<&'static str> {
+        self.one_way
+    }
+
+    /// The most that a write may hold, where it must be taken whole.
+    pub(crate) fn whole_writes(&self) -> Option<usize> {
+        self.whole_writes
     }
 
     /// Whether this process opened it, rather than one that it was forked from.
@@ -301,6 +490,33 @@ impl Link {
     /// The descriptor to wait on for input.
     pub fn reader(&self) -> &Arc<OwnedFd> {
         &self.reader
+    }
+
+    /// Duplicates of its descriptors for somebody else, who expects them to wait: the reader, and the writer where that
+    /// is not the same.
+    pub(crate) fn hand_over(&self) -> Result<(OwnedFd, Option<OwnedFd>), Errno> {
+        let duplicate = |fd: &Arc<OwnedFd>| {
+            let fd = fcntl_dupfd_cloexec(fd, 3)?;
+            if !self.is_inherited {
+                fcntl_setfl(&fd, fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
+            }
+            Ok::<_, Errno>(fd)
+        };
+        if self.is_socket() && !self.is_inherited {
+            sockopt::set_socket_timeout(&self.reader, sockopt::Timeout::Recv, None)?;
+        }
+        let writer = self.writer.as_ref().filter(|writer| !Arc::ptr_eq(&self.reader, writer));
+        Ok((duplicate(&self.reader)?, writer.map(duplicate).transpose()?))
+    }
+
+    /// Whether somebody else can go on with the descriptors alone.
+    pub(crate) fn can_be_handed_over(&self) -> bool {
+        self.held.is_none() && !matches!(self.kind, Kind::Chaos(_) | Kind::Child(_))
+    }
+
+    /// Makes closing it drop the descriptors and do nothing to the other end, as with pipes.
+    pub(crate) fn keep_open_for_others(&mut self) {
+        self.kind = Kind::Files;
     }
 
     /// The writer under a number that is not the reader's.
@@ -323,6 +539,34 @@ impl AsFd for Link {
     }
 }
 
+/// Makes the send buffer of a Unix socket large, and tells the largest packet that it takes.
+pub(crate) fn largest_packet(socket: &OwnedFd) -> usize {
+    let _ = sockopt::set_socket_send_buffer_size(socket, UNIX_SEND_BUFFER);
+    let buffer = sockopt::socket_send_buffer_size(socket).unwrap_or_default();
+    // A packet needs room for itself and the system's notes on it (unix_dgram_sendmsg takes 32 bytes off).
+    buffer.saturating_sub(32).min(LARGEST_PACKET)
+}
+
+/// How a socket is read.
+#[derive(Clone, Copy)]
+pub(crate) enum Reading {
+    Stream,
+    Packets,
+    /// The largest has so many bytes.
+    Datagrams(usize),
+}
+
+impl Reading {
+    /// Appends what has arrived to `inbox`, as far as there is room or one packet; zero at the end of the input.
+    pub(crate) fn read(self, socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
+        match self {
+            Reading::Stream => recv_into(socket, inbox, flags),
+            Reading::Packets => recv_packet(socket, inbox, flags),
+            Reading::Datagrams(most) => recv_datagram(socket, inbox, flags, most),
+        }
+    }
+}
+
 /// Appends to `inbox` what a socket has, as far as there is room.
 pub(crate) fn recv_into(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
     let room: &mut [MaybeUninit<u8>] = inbox.spare_capacity_mut();
@@ -334,15 +578,10 @@ pub(crate) fn recv_into(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags
 }
 
 /// Appends the next packet behind its length; zero at the end.
-pub(crate) fn recv_packet(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
-    thread_local! {
-        /// One for all connections of a thread: each would need as much, and use it for a moment.
-        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    }
-    ROOM.with_borrow_mut(|room| {
-        room.resize(LARGEST_PACKET, 0);
+fn recv_packet(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
+    with_room(|room| {
         // With the flag the system tells the packet's own length, though it were cut.
-        let (_, count) = recv(socket, room.as_mut_slice(), flags | RecvFlags::TRUNC)?;
+        let (_, count) = recv(socket, &mut room[..], flags | RecvFlags::TRUNC)?;
         let Some(packet) = room.get(..count) else { return Err(Errno::MSGSIZE) };
         if count > 0 {
             inbox.put_u32(count as u32);
@@ -352,34 +591,44 @@ pub(crate) fn recv_packet(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFla
     })
 }
 
+/// Lends `with` room for the largest packet.
+pub(crate) fn with_room<T>(with: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        /// One for all connections of a thread: each would need as much, and use it for a moment.
+        static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    ROOM.with_borrow_mut(|room| {
+        room.resize(LARGEST_PACKET, 0);
+        with(room)
+    })
+}
+
 /// Sends each packet, which stands behind its length, and tells how many bytes of `parts` that were.
-fn send_packets(socket: &OwnedFd, parts: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+fn each_packet(parts: &[IoSlice<'_>], mut send: impl FnMut(&[u8]) -> Result<(), Errno>) -> Result<usize, Errno> {
+    // Packets go whole.
+    let mut send = |packet: &[u8]| loop {
+        match send(packet) {
+            Err(Errno::INTR) => {}
+            sent => return sent,
+        }
+    };
     if let [head, packet, tail] = parts {
-        send_packet(socket, packet, flags)?;
+        send(packet)?;
         return Ok(head.len() + packet.len() + tail.len());
     }
     let mut sent = 0;
     let mut rest: &[u8] = parts.first().map_or(&[], |part| part);
     while let Some((length, after)) = rest.split_first_chunk() {
         let Some((packet, after)) = after.split_at_checked(u32::from_be_bytes(*length) as usize) else { break };
-        match send_packet(socket, packet, flags) {
-            Err(Errno::AGAIN) if sent > 0 => break,
+        match send(packet) {
+            // It is met again, as the first.
+            Err(_) if sent > 0 => break,
             outcome => outcome?,
         }
         sent += length.len() + packet.len();
         rest = after;
     }
     Ok(sent)
-}
-
-fn send_packet(socket: &OwnedFd, packet: &[u8], flags: SendFlags) -> Result<(), Errno> {
-    loop {
-        match send(socket, packet, flags) {
-            Err(Errno::INTR) => {}
-            // Packets go whole.
-            sent => return sent.map(drop),
-        }
-    }
 }
 
 /// Writes to what may be a pipe without a signal where nobody reads it: where SIGPIPE is at its default, as in a C program
@@ -406,6 +655,16 @@ pub(crate) fn write_to_pipe(fd: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<usize
         libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), std::ptr::null_mut());
         written
     }
+}
+
+/// Whether writers came and went, or none came yet; `None` when there is something to read after all.
+///
+/// A FIFO that nobody has written to reads as one whose writers have gone; only the latter hangs up (pipe(7)).
+pub(crate) fn has_lost_its_writers(fifo: &OwnedFd) -> Result<Option<bool>, Errno> {
+    let mut fds = [PollFd::new(fifo, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let events = fds[0].revents();
+    Ok(if events.contains(PollFlags::IN) { None } else { Some(events.contains(PollFlags::HUP)) })
 }
 
 /// The same of any other descriptor.

@@ -6,20 +6,22 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use panpipe_wire::{Address, Error, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Result};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 
+use super::fifo::Reception;
 use super::link::{self, Link};
 use super::mem::Meeting;
 use super::remote::Allow;
+use super::senders::Senders;
 use super::socket_file::SocketFile;
 use super::unix;
 use crate::fork;
 
 /// The pauses after which an accept that failed for want of descriptors or memory is tried again.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A listening address.
 pub struct Listener {
@@ -42,10 +44,14 @@ pub(crate) enum Source {
         /// Others hold the same sockets, and may go on listening.
         is_inherited: bool,
     },
+    /// Sockets that everybody sends to.
+    Senders { senders: Arc<Senders>, file: Mutex<Option<SocketFile>> },
     /// One link that is there already.
     One(Mutex<Option<Link>>),
     /// A name inside this process.
     Meeting(Meeting),
+    /// A FIFO with another one for the replies.
+    Fifo(Reception),
 }
 
 /// What an accept brought.
@@ -85,8 +91,25 @@ impl Listener {
     pub fn descriptors(&self) -> Vec<Arc<OwnedFd>> {
         match &self.source {
             Source::Sockets { sockets, .. } => sockets.clone(),
+            Source::Senders { senders, .. } => senders.descriptors(),
             Source::One(_) => Vec::new(),
             Source::Meeting(meeting) => vec![Arc::clone(meeting.bell())],
+            Source::Fifo(reception) => vec![Arc::clone(reception.descriptor())],
+        }
+    }
+
+    /// Says whether what comes here can be answered.
+    ///
+    /// # Errors
+    /// `unsupported` where the only link there is just reads.
+    pub fn check_replies(&self) -> Result<()> {
+        let Source::One(link) = &self.source else { return Ok(()) };
+        match lock(link).as_ref().and_then(Link::one_way) {
+            Some(reason) => {
+                let error = Error::new(ErrorKind::Unsupported, format!("answering on {}", self.address.text()));
+                Err(error.because(reason).at(self.address.text()))
+            }
+            None => Ok(()),
         }
     }
 
@@ -100,13 +123,52 @@ impl Listener {
         }
         let accepted = match &self.source {
             Source::Sockets { sockets, link, allow, .. } => self.accept_from(sockets, *link, allow.as_ref()),
+            Source::Senders { senders, .. } => self.accept_sender(senders),
             Source::One(link) => Ok(match lock(link).take() {
                 Some(link) => Accepted::Link(link),
                 None => Accepted::Finished,
             }),
-            Source::Meeting(meeting) => Ok(meeting.take().map_or(Accepted::Nobody, Accepted::Link)),
+            Source::Meeting(meeting) => meeting.take().map(|link| link.map_or(Accepted::Nobody, Accepted::Link)),
+            Source::Fifo(reception) => reception.accept(),
         };
         accepted.map_err(|errno| self.error(errno))
+    }
+
+    /// Says that [`accept`](Self::accept) will be called whenever a descriptor is readable, until this is dropped.
+    ///
+    /// `true` where that must go on however many links there are: one socket brings the input of all of them.
+    pub fn serve(&self) -> bool {
+        if let Source::Senders { senders, .. } = &self.source {
+            senders.serve();
+        }
+        matches!(self.source, Source::Senders { .. })
+    }
+
+    /// Datagrams that were dropped for want of room, here and in the system; zero where none are.
+    pub fn dropped(&self) -> u64 {
+        match &self.source {
+            Source::Senders { senders, .. } => senders.dropped(),
+            _ => 0,
+        }
+    }
+
+    fn accept_sender(&self, senders: &Arc<Senders>) -> Result<Accepted, Errno> {
+        match senders.accept() {
+            Ok(Some(sender)) => {
+                *lock(&self.pause) = SHORTEST_PAUSE;
+                Ok(Accepted::Link(Link::sender(sender)))
+            }
+            Ok(None) => Ok(Accepted::Nobody),
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Ok(self.pause()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn pause(&self) -> Accepted {
+        let mut pause = lock(&self.pause);
+        let now = *pause;
+        *pause = (now * 2).min(LONGEST_PAUSE);
+        Accepted::Pause(now)
     }
 
     fn accept_from(
@@ -141,12 +203,7 @@ impl Listener {
                         | Errno::NETUNREACH
                         | Errno::PERM,
                     ) => {}
-                    Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                        let mut pause = lock(&self.pause);
-                        let now = *pause;
-                        *pause = (now * 2).min(LONGEST_PAUSE);
-                        return Ok(Accepted::Pause(now));
-                    }
+                    Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return Ok(self.pause()),
                     Err(errno) => return Err(errno),
                 }
             }
@@ -167,8 +224,15 @@ impl Listener {
                     }
                 }
             }
-            Source::One(_) => {}
+            Source::Senders { senders, file } => {
+                drop(lock(file).take());
+                if self.forks == fork::generation() {
+                    senders.close();
+                }
+            }
+            Source::One(link) => drop(lock(link).take()),
             Source::Meeting(meeting) => meeting.ring(),
+            Source::Fifo(reception) => reception.close(),
         }
     }
 

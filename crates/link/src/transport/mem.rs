@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use panpipe_wire::{Address, Error, ErrorKind, Method, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::{read, write};
+use rustix::io::{Errno, read, write};
 
+use super::chaos::{Chaos, Plan};
 use super::connecting::Connecting;
-use super::link::{self, Link};
+use super::link::Link;
 use super::listener::{Listener, Source, lock};
 use super::{Transport, pair};
 
@@ -17,7 +19,7 @@ pub(super) const TRANSPORT: Transport = Transport {
     method: &Method {
         scheme: "mem",
         form: "mem:NAME",
-        options: &[],
+        options: &[CHAOS],
         check: |address| match address.target() {
             "" => Err("the name is missing: mem:NAME".into()),
             _ => Ok(()),
@@ -38,13 +40,21 @@ pub(super) const TRANSPORT: Transport = Transport {
     may_block: |_| false,
 };
 
+const CHAOS: OptionInfo = OptionInfo {
+    name: "chaos",
+    value: "a seed, a whole number below 2^64, or one followed by ,cut",
+    default: "none",
+    summary: "for tests: splits, joins and delays the bytes, the same each time, and with ,cut also cuts the connection",
+    check: |value| Plan::parse(value).is_some(),
+};
+
 static NAMES: Mutex<BTreeMap<String, Arc<Place>>> = Mutex::new(BTreeMap::new());
 
 /// Links that may wait to be accepted, as a socket's backlog.
 const MOST_WAITING: usize = 1024;
 
 struct Place {
-    waiting: Mutex<VecDeque<Link>>,
+    waiting: Mutex<VecDeque<OwnedFd>>,
     /// Readable while a link waits.
     bell: Arc<OwnedFd>,
 }
@@ -53,6 +63,9 @@ struct Place {
 pub(crate) struct Meeting {
     name: String,
     place: Arc<Place>,
+    chaos: Option<Plan>,
+    /// How many links were taken.
+    taken: AtomicU64,
 }
 
 impl Meeting {
@@ -65,15 +78,28 @@ impl Meeting {
         let _ = write(&self.place.bell, &1u64.to_ne_bytes());
     }
 
-    pub(crate) fn take(&self) -> Option<Link> {
+    pub(crate) fn take(&self) -> Result<Option<Link>, Errno> {
         let mut waiting = lock(&self.place.waiting);
-        let link = waiting.pop_front();
+        let socket = waiting.pop_front();
         if waiting.is_empty() {
             // Silences the bell; it may be silent already.
             let _ = read(&self.place.bell, &mut [0; 8]);
         }
-        link
+        let number = self.taken.fetch_add(u64::from(socket.is_some()), Ordering::Relaxed);
+        socket.map(|socket| link(socket, self.chaos.map(|plan| plan.of_another(number)))).transpose()
     }
+}
+
+/// A link that is as its address wants it.
+fn link(socket: OwnedFd, chaos: Option<Plan>) -> Result<Link, Errno> {
+    match chaos {
+        Some(plan) => Chaos::new(socket, plan).map(Link::chaos),
+        None => Ok(Link::socket(socket)),
+    }
+}
+
+fn chaos(address: &Address) -> Option<Plan> {
+    address.option("chaos").and_then(Plan::parse)
 }
 
 impl Drop for Meeting {
@@ -90,16 +116,25 @@ fn connect(address: &Address) -> Result<Connecting> {
     if waiting.len() == MOST_WAITING {
         return Err(error(ErrorKind::Busy).because("1,024 connections wait to be accepted"));
     }
-    let (ours, theirs) = pair()?;
+    let os_error = |errno| super::link::error(errno, format!("connecting to {}", address.text())).at(address.text());
+    let (ours, theirs) = pair::sockets().map_err(os_error)?;
+    let ours = link(ours, chaos(address)).map_err(os_error)?;
     waiting.push_back(theirs);
     let _ = write(&place.bell, &1u64.to_ne_bytes());
     Ok(Connecting::ready(address, ours))
 }
 
+/// Two links, each of which is the other's peer.
+pub(super) fn connected(address: &Address) -> Result<(Link, Link), Errno> {
+    let (ours, theirs) = pair::sockets()?;
+    let chaos = chaos(address);
+    Ok((link(ours, chaos)?, link(theirs, chaos.map(|plan| plan.of_another(1)))?))
+}
+
 fn listen(address: &Address) -> Result<Listener> {
     let doing = format!("listening on {}", address.text());
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .map_err(|errno| link::error(errno, doing.clone()).at(address.text()))?;
+        .map_err(|errno| super::link::error(errno, doing.clone()).at(address.text()))?;
     let place = Arc::new(Place { waiting: Mutex::default(), bell: Arc::new(bell) });
     let name = address.target().to_owned();
     let mut names = lock(&NAMES);
@@ -109,5 +144,8 @@ fn listen(address: &Address) -> Result<Listener> {
     }
     names.insert(name.clone(), Arc::clone(&place));
     drop(names);
-    Ok(Listener::new(address.clone(), Source::Meeting(Meeting { name, place })))
+    Ok(Listener::new(
+        address.clone(),
+        Source::Meeting(Meeting { name, place, chaos: chaos(address), taken: AtomicU64::new(0) }),
+    ))
 }

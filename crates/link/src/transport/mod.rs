@@ -1,30 +1,38 @@
 //! The transports: how an address is opened. One file each, one line each below.
 
+mod chaos;
 mod connecting;
+mod datagram;
 mod fd;
+mod fifo;
 mod link;
 mod listener;
+mod made_file;
 mod mem;
+mod pair;
 mod peer_process;
 mod remote;
+mod senders;
 mod seqpacket;
 mod socket_file;
 mod spawn;
 mod stdio;
 mod tcp;
+mod udp;
 mod unix;
+mod unix_dgram;
 mod waiting_read;
 
 pub use connecting::{Connecting, Progress};
 pub use link::Link;
 pub use listener::{Accepted, Listener};
+pub use pair::{pair, pair_address};
 pub use remote::Remote;
 pub(crate) use spawn::LastWords;
 pub use spawn::{Child, address_with_command, lacks_command, spawn_address};
 pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 /// A transport: what there is to know, and how to open it.
 struct Transport {
@@ -40,6 +48,9 @@ const ALL: &[Transport] = &[
     tcp::TRANSPORT,
     unix::TRANSPORT,
     seqpacket::TRANSPORT,
+    udp::TRANSPORT,
+    unix_dgram::TRANSPORT,
+    fifo::TRANSPORT,
     stdio::TRANSPORT,
     fd::TRANSPORT,
     mem::TRANSPORT,
@@ -97,29 +108,6 @@ pub fn may_block(address: &Address) -> bool {
     (of(address).may_block)(address)
 }
 
-/// The address of the ends of a pair, which has no other place than the program: the options count.
-///
-/// # Errors
-/// `invalid-address` and `unsupported`, as [`parse`].
-pub fn pair_address(options: &str) -> Result<Address> {
-    let options = options.trim_start_matches('?');
-    match options {
-        "" => parse("mem:pair"),
-        _ => parse(&format!("mem:pair?{options}")),
-    }
-}
-
-/// Two connected links inside this program: a socket pair.
-///
-/// # Errors
-/// `busy` when descriptors run out.
-pub fn pair() -> Result<(Link, Link)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(|errno| link::error(errno, "making a pair"))?;
-    Ok((Link::socket(ours), Link::socket(theirs)))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -139,7 +127,19 @@ mod tests {
             assert_eq!(address.method().scheme, row["scheme"], "{text}");
             assert_eq!(address.target(), row["target"], "{text}");
             let given = row["options"].as_object().unwrap();
-            for name in ["framing", "protocol", "max", "timeout", "text", "backlog", "mode", "insecure"] {
+            for name in [
+                "framing",
+                "protocol",
+                "max",
+                "timeout",
+                "text",
+                "backlog",
+                "mode",
+                "insecure",
+                "reply",
+                "once",
+                "exclusive",
+            ] {
                 assert_eq!(address.option(name), given.get(name).and_then(Value::as_str), "{text}: {name}");
             }
             let read = serde_json::json!({

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, getpeername};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, getpeername};
 
 /// What is known of the other end of a connection, from when it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +40,18 @@ impl Remote {
             remote.address = SocketAddr::try_from(address).ok().map(|address| address.to_string());
         }
         remote
+    }
+}
+
+/// The name of a socket as text: `127.0.0.1:54321`, a path, or `@` and an abstract name.
+pub(crate) fn name_of(address: SocketAddrAny) -> Option<String> {
+    if address.address_family() != AddressFamily::UNIX {
+        return SocketAddr::try_from(address).ok().map(|address| address.to_string());
+    }
+    let address = SocketAddrUnix::try_from(address).ok()?;
+    match address.abstract_name() {
+        Some(name) => Some(format!("@{}", name.escape_ascii())),
+        None => address.path()?.to_str().map(str::to_owned).ok(),
     }
 }
 

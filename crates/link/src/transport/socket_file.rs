@@ -1,25 +1,20 @@
 //! The file of a listening Unix socket: born private, replaced when stale, never stolen, removed when ours.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use panpipe_wire::{Error, ErrorKind};
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, Stat, chmod, fchmod, flock, fstat, lstat, open, unlink};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, chmod, fchmod, flock, fstat, lstat, open, unlink};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on, socket_with, sockopt,
 };
 
 use super::link;
-use crate::fork;
+use super::made_file::{MadeFile, identity};
 
 /// A socket file that this process made; dropping it removes the file if it is still the same one.
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    made: (u64, u64),
-    forks: u64,
-}
+pub(crate) struct SocketFile(MadeFile);
 
 /// Why a socket file could not be made.
 pub(crate) enum Failure {
@@ -44,13 +39,13 @@ impl Failure {
 }
 
 impl SocketFile {
-    /// Makes `socket` listen at `path`, which is `place`.
-    pub(crate) fn listen(
+    /// Binds `socket` to `path`, which is `place`, and makes it listen where there is a `backlog`.
+    pub(crate) fn bind(
         socket: &OwnedFd,
         place: &SocketAddrUnix,
         path: &str,
         mode: Option<u32>,
-        backlog: i32,
+        backlog: Option<i32>,
     ) -> Result<Self, Failure> {
         // From bind to listen a socket looks stale to others, and so does one that is about to be replaced.
         let _lock = Lock::take(path)?;
@@ -65,32 +60,21 @@ impl SocketFile {
             bound => bound?,
         }
         let stat = lstat(path)?;
-        let file = SocketFile { path: PathBuf::from(path), made: identity(&stat), forks: fork::watch() };
+        let file = SocketFile(MadeFile::new(path, &stat));
         if Mode::from_raw_mode(stat.st_mode) != mode {
             widen(path, &file, mode)?;
         }
-        listen_on(socket, backlog)?;
+        if let Some(backlog) = backlog {
+            listen_on(socket, backlog)?;
+        }
         Ok(file)
     }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = self.forks == fork::generation() && lstat(&self.path).is_ok_and(|stat| identity(&stat) == self.made);
-        if ours {
-            let _ = unlink(&self.path);
-        }
-    }
-}
-
-fn identity(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
 }
 
 /// Gives the file a mode that the umask withheld, through a descriptor that is known to be our file.
 fn widen(path: &str, file: &SocketFile, mode: Mode) -> Result<(), Errno> {
     let found = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    if identity(&fstat(&found)?) == file.made {
+    if file.0.is(&fstat(&found)?) {
         chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), mode)?;
     }
     Ok(())
@@ -98,6 +82,15 @@ fn widen(path: &str, file: &SocketFile, mode: Mode) -> Result<(), Errno> {
 
 /// Removes a socket file that nobody answers at; the lock is held.
 fn remove_stale(path: &str, place: &SocketAddrUnix, kind: SocketType) -> Result<(), Failure> {
+    match find_and_remove(path, place, kind) {
+        // Not everybody takes the lock, as a server in Node.js. To bind now, and be found before we listen, would make
+        // us the stale one.
+        Err(Failure::System(Errno::NOENT)) => Err(Failure::Taken("another process is replacing what stood there")),
+        removed => removed,
+    }
+}
+
+fn find_and_remove(path: &str, place: &SocketAddrUnix, kind: SocketType) -> Result<(), Failure> {
     if FileType::from_raw_mode(lstat(path)?.st_mode) != FileType::Socket {
         return Err(Failure::Taken("a file that is no socket stands there, and is left alone"));
     }

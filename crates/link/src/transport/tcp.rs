@@ -19,17 +19,7 @@ pub(super) const TRANSPORT: Transport = Transport {
     method: &Method {
         scheme: "tcp",
         form: "tcp://HOST:PORT",
-        options: &[
-            unix::BACKLOG,
-            unix::CONNECTIONS,
-            OptionInfo {
-                name: "insecure",
-                value: "true or false",
-                default: "false",
-                summary: "allows an address that is not loopback: anybody on the way can read and change what is sent",
-                check: |value| matches!(value, "true" | "false"),
-            },
-        ],
+        options: &[unix::BACKLOG, unix::CONNECTIONS, INSECURE],
         check,
         moves_packets: false,
         reaches: "other machines",
@@ -44,8 +34,22 @@ pub(super) const TRANSPORT: Transport = Transport {
     },
     connect,
     listen,
-    may_block: |address| matches!(host_and_port(address.target()), Ok((Host::Name(_), _))),
+    may_block,
 };
+
+/// The option that all transports without encryption have.
+pub(super) const INSECURE: OptionInfo = OptionInfo {
+    name: "insecure",
+    value: "true or false",
+    default: "false",
+    summary: "allows an address that is not loopback: anybody on the way can read and change what is sent",
+    check: |value| matches!(value, "true" | "false"),
+};
+
+/// Whether a resolver is asked.
+pub(super) fn may_block(address: &Address) -> bool {
+    matches!(host_and_port(address), Ok((Host::Name(_), _)))
+}
 
 /// How often a free port is picked anew because its IPv6 twin is taken.
 const PORT_TRIES: usize = 16;
@@ -57,19 +61,25 @@ enum Host<'a> {
     Name(&'a str),
 }
 
-fn host_and_port(target: &str) -> Result<(Host<'_>, u16), String> {
-    let place = target.strip_prefix("//").ok_or("a tcp address is written tcp://HOST:PORT")?;
+fn host_and_port(address: &Address) -> Result<(Host<'_>, u16), String> {
+    let scheme = address.method().scheme;
+    let place = address.target().strip_prefix("//");
+    let place = place.ok_or_else(|| format!("a {scheme} address is written {scheme}://HOST:PORT"))?;
     let (host, port) = match place.strip_prefix('[') {
         Some(rest) => {
-            let (host, port) = rest.split_once("]:").ok_or("an IPv6 address is written tcp://[::1]:PORT")?;
+            let (host, port) =
+                rest.split_once("]:").ok_or_else(|| format!("an IPv6 address is written {scheme}://[::1]:PORT"))?;
             let ip = host.parse().map_err(|_| format!("{host:?} is no IPv6 address"))?;
             (Host::Ip(IpAddr::V6(ip)), port)
         }
         None => {
-            let (host, port) = place.rsplit_once(':').ok_or("the port is missing: tcp://HOST:PORT")?;
+            let (host, port) =
+                place.rsplit_once(':').ok_or_else(|| format!("the port is missing: {scheme}://HOST:PORT"))?;
             let host = match host {
                 "" | "localhost" => Host::Localhost,
-                _ if host.contains(':') => return Err("an IPv6 address stands in [ ], as tcp://[::1]:PORT".into()),
+                _ if host.contains(':') => {
+                    return Err(format!("an IPv6 address stands in [ ], as {scheme}://[::1]:PORT"));
+                }
                 _ if host.contains('/') => return Err(format!("{host:?} is no host")),
                 _ => host.parse().map_or(Host::Name(host), Host::Ip),
             };
@@ -83,8 +93,9 @@ fn host_and_port(target: &str) -> Result<(Host<'_>, u16), String> {
     }
 }
 
-fn check(address: &Address) -> Result<(), String> {
-    match host_and_port(address.target())? {
+/// Checks the host and the port.
+pub(super) fn check(address: &Address) -> Result<(), String> {
+    match host_and_port(address)? {
         (Host::Ip(ip), _) => allow(address, ip),
         _ => Ok(()),
     }
@@ -94,14 +105,14 @@ fn allow(address: &Address, ip: IpAddr) -> Result<(), String> {
     if ip.is_loopback() || address.option("insecure") == Some("true") {
         return Ok(());
     }
-    Err(format!("{ip} is not loopback and tcp is not encrypted; add insecure=true if that is meant"))
+    let scheme = address.method().scheme;
+    Err(format!("{ip} is not loopback and {scheme} is not encrypted; add insecure=true if that is meant"))
 }
 
 /// The socket addresses behind the address; the first is the one to try first.
-fn resolve(address: &Address, doing: &str) -> Result<Vec<SocketAddr>> {
+pub(super) fn resolve(address: &Address, doing: &str) -> Result<Vec<SocketAddr>> {
     let error = |kind| Error::new(kind, format!("{doing} {}", address.text())).at(address.text());
-    let (host, port) =
-        host_and_port(address.target()).map_err(|reason| error(ErrorKind::InvalidAddress).because(reason))?;
+    let (host, port) = host_and_port(address).map_err(|reason| error(ErrorKind::InvalidAddress).because(reason))?;
     let ips = match host {
         Host::Localhost => vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
         Host::Ip(ip) => vec![ip],
@@ -119,21 +130,26 @@ fn resolve(address: &Address, doing: &str) -> Result<Vec<SocketAddr>> {
 
 fn connect(address: &Address) -> Result<Connecting> {
     let sockets = resolve(address, "connecting to")?;
-    if sockets.iter().any(|socket| socket.port() == 0) {
-        let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
-        return Err(error.because("port 0 is for listening").at(address.text()));
-    }
+    refuse_port_zero(address, &sockets)?;
     Ok(Connecting::to(address, sockets.iter().map(any).collect(), SocketType::STREAM, Link::tcp))
+}
+
+/// Says that a port to be picked cannot be connected to.
+pub(super) fn refuse_port_zero(address: &Address, places: &[SocketAddr]) -> Result<()> {
+    if places.iter().all(|place| place.port() != 0) {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
+    Err(error.because("port 0 is for listening").at(address.text()))
 }
 
 fn listen(address: &Address) -> Result<Listener> {
     let doing = format!("listening on {}", address.text());
     let places = resolve(address, "listening on")?;
     let error = |errno| link::error(errno, doing.clone()).at(address.text());
-    let (sockets, port) = listen_at_all(address, &places).map_err(error)?;
-    let place = address.target().rsplit_once(':').map_or("//localhost", |(place, _)| place);
-    let place = if place == "//" { "//localhost" } else { place };
-    let address = address.with_target(&format!("{place}:{port}"));
+    let (sockets, port) = bind_all(&places, |place| listen_at(address, place)).map_err(error)?;
+    let sockets = sockets.into_iter().map(Arc::new).collect();
+    let address = with_port(address, port);
     let link = |socket| Link::tcp(socket).reached_by_browsers();
     Ok(Listener::new(
         address,
@@ -141,18 +157,28 @@ fn listen(address: &Address) -> Result<Listener> {
     ))
 }
 
-/// Listens at all of `places` on one port, which the system picks when it is zero.
-fn listen_at_all(address: &Address, places: &[SocketAddr]) -> Result<(Vec<Arc<OwnedFd>>, u16), Errno> {
+/// The same address with the port that it has become.
+pub(super) fn with_port(address: &Address, port: u16) -> Address {
+    let place = address.target().rsplit_once(':').map_or("//localhost", |(place, _)| place);
+    let place = if place == "//" { "//localhost" } else { place };
+    address.with_target(&format!("{place}:{port}"))
+}
+
+/// Binds a socket to each of `places` with one port, which the system picks when it is zero.
+pub(super) fn bind_all(
+    places: &[SocketAddr],
+    bind_at: impl Fn(SocketAddr) -> Result<OwnedFd, Errno>,
+) -> Result<(Vec<OwnedFd>, u16), Errno> {
     let mut tries = PORT_TRIES;
     'pick: loop {
         let mut sockets = Vec::new();
         let mut port = places.first().map_or(0, SocketAddr::port);
         let picks = port == 0;
         for place in places {
-            match listen_at(address, SocketAddr::new(place.ip(), port)) {
+            match bind_at(SocketAddr::new(place.ip(), port)) {
                 Ok(socket) => {
                     port = getsockname(&socket).and_then(SocketAddr::try_from)?.port();
-                    sockets.push(Arc::new(socket));
+                    sockets.push(socket);
                 }
                 // A machine without IPv6 has a localhost all the same.
                 Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if !sockets.is_empty() => {}

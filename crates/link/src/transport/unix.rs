@@ -62,7 +62,7 @@ pub(super) const MODE: OptionInfo = OptionInfo {
     name: "mode",
     value: "an octal file mode up to 0777",
     default: "0600",
-    summary: "file mode of the socket file: who may connect",
+    summary: "file mode of the socket file or FIFO: who may connect",
     check: |value| parse_mode(value).is_some(),
 };
 
@@ -94,7 +94,11 @@ pub(super) fn backlog(address: &Address) -> i32 {
     address.option("backlog").and_then(parse_backlog).unwrap_or(1024)
 }
 
-fn parse_mode(value: &str) -> Option<u32> {
+pub(super) fn mode(address: &Address) -> Option<u32> {
+    address.option("mode").and_then(parse_mode)
+}
+
+pub(super) fn parse_mode(value: &str) -> Option<u32> {
     let octal = !value.is_empty() && value.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     u32::from_str_radix(value, 8).ok().filter(|&mode| octal && mode <= 0o777)
 }
@@ -125,9 +129,19 @@ fn name(target: &str) -> Result<Name<'_>, String> {
 pub(super) fn check(address: &Address) -> Result<(), String> {
     match name(address.target())? {
         Name::Abstract(_) if address.option("mode").is_some() => {
-            Err("an abstract name has no file, and so no mode; allow=uid:… says who may connect".into())
+            let allow = address.method().options.iter().any(|option| option.name == ALLOW.name);
+            let instead = if allow { "; allow=uid:… says who may connect" } else { "" };
+            Err(format!("an abstract name has no file, and so no mode{instead}"))
         }
         _ => Ok(()),
+    }
+}
+
+/// The path, where it is one.
+pub(super) fn path(address: &Address) -> Option<&str> {
+    match name(address.target()) {
+        Ok(Name::Path(path)) => Some(path),
+        _ => None,
     }
 }
 
@@ -177,14 +191,20 @@ fn through_folder(path: &str) -> Result<Option<Place>, Errno> {
 
 /// Connects with a socket of this `kind`.
 pub(super) fn connect(address: &Address, kind: SocketType, link: fn(OwnedFd) -> Link) -> Result<Connecting> {
-    if address.target().ends_with('*') {
-        let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
-        return Err(error.because("a trailing * is for listening").at(address.text()));
-    }
+    refuse_star(address)?;
     let place = place(address, "connecting to")?;
     let mut places = VecDeque::from([any(&place.address)]);
     places.extend(padded(address).map(|place| any(&place)));
     Ok(Connecting::to(address, places, kind, link).through(place.folder))
+}
+
+/// Says that a name to be picked cannot be connected to.
+pub(super) fn refuse_star(address: &Address) -> Result<()> {
+    if !address.target().ends_with('*') {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
+    Err(error.because("a trailing * is for listening").at(address.text()))
 }
 
 /// An abstract name as Node.js before 22 writes it: its libuv always hands over all 107 bytes, the rest zeros.
@@ -207,9 +227,8 @@ pub(super) fn listen(address: &Address, kind: SocketType, link: fn(OwnedFd) -> L
     let mut sockets = vec![Arc::new(new_socket(kind).map_err(error)?)];
     let mut file = None;
     let mut allow = address.option("allow").and_then(Allow::parse);
-    if let Ok(Name::Path(path)) = name(address.target()) {
-        let mode = address.option("mode").and_then(parse_mode);
-        let made = SocketFile::listen(&sockets[0], &place, path, mode, backlog(address));
+    if let Some(path) = path(address) {
+        let made = SocketFile::bind(&sockets[0], &place, path, mode(address), Some(backlog(address)));
         file = Some(made.map_err(|failure| failure.into_error(&doing).at(address.text()))?);
     } else {
         // An abstract name has no mode: without this any user of the machine would be let in.
@@ -227,7 +246,7 @@ pub(super) fn listen(address: &Address, kind: SocketType, link: fn(OwnedFd) -> L
     ))
 }
 
-fn new_socket(kind: SocketType) -> Result<OwnedFd, Errno> {
+pub(super) fn new_socket(kind: SocketType) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(AddressFamily::UNIX, kind, flags, None)
 }
@@ -238,7 +257,7 @@ fn listen_at(socket: &OwnedFd, place: &SocketAddrUnix, backlog: i32) -> Result<(
 }
 
 /// A free name in place of a trailing `*`: 48 random bits, so that nobody can guess it and be there first.
-fn pick_name(address: &Address) -> Result<Option<Address>> {
+pub(super) fn pick_name(address: &Address) -> Result<Option<Address>> {
     let Some(stem) = address.target().strip_suffix('*') else { return Ok(None) };
     let mut random = [0; 6];
     getrandom(&mut random, GetRandomFlags::empty())

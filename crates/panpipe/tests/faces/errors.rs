@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use panpipe::{Error, ErrorKind, blocking};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 
 fn connecting(address: &str) -> Error {
     blocking::connect(address).err().unwrap()
@@ -125,24 +126,40 @@ fn another_listeners_file_is_not_removed_on_close() {
 #[test]
 fn two_servers_that_race_for_a_stale_path_leave_one_winner() {
     let folder = Folder::new("race");
-    for round in 0..200 {
+    for round in 0..1000 {
         let path = folder.path(&format!("{round}.sock"));
         drop(UnixListener::bind(&path).unwrap());
-        let address = format!("unix:{path}");
-        let barrier = std::sync::Barrier::new(2);
-        let start = || {
-            barrier.wait();
-            blocking::listen(&address)
-        };
-        let outcomes = std::thread::scope(|scope| {
-            let other = scope.spawn(start);
-            [start(), other.join().unwrap()]
-        });
-        let losers: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
-        assert_eq!(losers.len(), 1, "round {round}: {losers:?}");
-        assert_eq!(losers[0].kind(), ErrorKind::AddressInUse);
-        blocking::connect(&address).unwrap();
+        race(&format!("unix:{path}"));
     }
+}
+
+#[test]
+fn two_servers_of_packets_that_race_for_a_stale_path_leave_one_winner() {
+    let folder = Folder::new("packets-race");
+    for round in 0..1000 {
+        let path = folder.path(&format!("{round}.sock"));
+        let stale = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        bind(&stale, &SocketAddrUnix::new(path.as_str()).unwrap()).unwrap();
+        drop(stale);
+        race(&format!("unix-seqpacket:{path}"));
+    }
+}
+
+/// Two threads listen on `address` in the same moment, with a descriptor each, as two processes would.
+fn race(address: &str) {
+    let barrier = std::sync::Barrier::new(2);
+    let start = || {
+        barrier.wait();
+        blocking::listen(address)
+    };
+    let outcomes = std::thread::scope(|scope| {
+        let other = scope.spawn(start);
+        [start(), other.join().unwrap()]
+    });
+    let losers: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert_eq!(losers.len(), 1, "{address}: {losers:?}");
+    assert_eq!(losers[0].kind(), ErrorKind::AddressInUse);
+    blocking::connect(address).unwrap();
 }
 
 #[test]

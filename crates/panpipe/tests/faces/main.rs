@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod blocking;
+mod both_ways;
+mod datagrams;
 mod errors;
+mod fifo;
 mod packets;
+mod pairs;
 mod sharing;
 mod spawn;
 mod tokio_face;

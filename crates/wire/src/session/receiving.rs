@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{CallId, Event, LARGEST_READ, MESSAGE_COST, READ_AHEAD, Session};
+use super::{CallId, Event, LARGEST_READ, READ_AHEAD, SMALLEST_READ, Session, spare, unasked_cost};
 use crate::error::{Error, ErrorKind, Ran, Result};
-use crate::framing::{Framing, Scan};
+use crate::framing::{Fault, Framing, Scan};
 
 impl Session {
     /// Whether more input would be of use; without it, enough whole messages wait to be taken.
@@ -19,11 +19,44 @@ impl Session {
         // What a peer announces is taken on trust only twice as far as what it has sent.
         let missing = self.needed.saturating_sub(self.inbox.len()).min(self.inbox.len().max(LARGEST_READ));
         let wanted = missing.max(self.read_size);
+        let held = self.inbox.len();
+        if self.inbox_size == 0 {
+            let begun = std::mem::replace(&mut self.inbox, spare::take(spare::Room::Inbox));
+            self.inbox.extend_from_slice(&begun);
+        }
         // Small messages use up the room that is there before more is asked for.
-        if self.inbox.capacity() - self.inbox.len() < missing.max(self.read_size / 4) {
+        if self.inbox.capacity() - held < missing.max(self.read_size / 4) {
             self.inbox.reserve(wanted);
         }
+        self.inbox_size = self.inbox_size.max(held + wanted);
         &mut self.inbox
+    }
+
+    /// The inbox with room for a good read, to be read into elsewhere; until it is
+    /// [taken back](Self::take_back_inbox) nothing arrives.
+    pub fn lend_inbox(&mut self) -> BytesMut {
+        let inbox = std::mem::take(self.inbox());
+        self.is_inbox_lent = true;
+        inbox
+    }
+
+    /// Takes back what [`lend_inbox`](Self::lend_inbox) gave.
+    pub fn take_back_inbox(&mut self, inbox: BytesMut) {
+        self.inbox = inbox;
+        self.is_inbox_lent = false;
+    }
+
+    /// Lets other sessions use the room in the inbox until more arrives.
+    ///
+    /// What has arrived of a long message stays where it is; what there is of a short one is worth less than the room.
+    #[inline]
+    fn share_inbox(&mut self) {
+        if self.inbox_size == 0 || self.is_inbox_lent || self.inbox.len() > SMALLEST_READ {
+            return;
+        }
+        let begun = BytesMut::from(&self.inbox[..]);
+        let room = std::mem::replace(&mut self.inbox, begun);
+        spare::give(spare::Room::Inbox, room, std::mem::take(&mut self.inbox_size));
     }
 
     /// Says that a read filled all the room it was given: the next may bring more.
@@ -62,8 +95,13 @@ impl Session {
         {
             return Some(event);
         }
+        if self.refusal.is_some()
+            && let Some(event) = self.tell_refusal(wants_message)
+        {
+            return Some(event);
+        }
         if wants_message && let Some(message) = self.unasked.pop_front() {
-            self.unasked_size -= message.len() + MESSAGE_COST;
+            self.unasked_size -= unasked_cost(&message);
             return Some(Event::Message(self.checked(message, "receiving from")));
         }
         while wants_message || !self.calls.is_empty() {
@@ -77,19 +115,21 @@ impl Session {
                             continue;
                         }
                         let call = CallId(self.first_call - 1);
+                        self.forget_abandoned();
                         return Some(Event::Reply { call, outcome: self.checked(message, "calling") });
                     }
                 },
-                Ok(None) if !self.input_ended => return None,
+                Ok(None) if !self.input_ended => break,
                 Ok(None) => return self.end(None, wants_message),
                 Err(error) => return self.end(Some(error), wants_message),
             }
         }
+        self.share_inbox();
         None
     }
 
     #[inline]
-    pub(super) fn take_message(&mut self) -> Result<Option<Bytes>> {
+    pub(super) fn take_message(&mut self) -> Result<Option<Result<Bytes>>> {
         if self.guard.is_some() {
             self.look_for_http();
         }
@@ -105,11 +145,15 @@ impl Session {
                 let mut message = self.inbox.split_to(total).freeze();
                 message.truncate(frame.head + frame.body);
                 message.advance(frame.head);
-                Ok(Some(message))
+                Ok(Some(Ok(message)))
             }
             Ok(Scan::Partial(missing)) => {
                 self.needed = self.inbox.len() + missing;
                 self.take_partial()
+            }
+            Err(Fault::TooLarge(most)) if self.is_datagrams => {
+                self.inbox.advance(size_of::<u32>());
+                Ok(Some(Err(self.fault("receiving from", Fault::TooLarge(most)).ran(Ran::Maybe))))
             }
             Err(fault) => {
                 let error = self.fault("receiving from", fault);
@@ -138,7 +182,7 @@ impl Session {
     }
 
     /// What comes of a message that has not arrived whole.
-    fn take_partial(&mut self) -> Result<Option<Bytes>> {
+    fn take_partial(&mut self) -> Result<Option<Result<Bytes>>> {
         match &self.failure {
             Some(failure) => Err(failure.clone()),
             None if self.input_ended && !self.inbox.is_empty() => {
@@ -165,6 +209,53 @@ impl Session {
         None
     }
 
+    /// A datagram that did not arrive: the call on its way is told, else whoever waits for a message.
+    #[cold]
+    fn tell_refusal(&mut self, wants_message: bool) -> Option<Event> {
+        let is_calling = self.calls.front().is_some_and(|call| call.begins < self.written);
+        if !is_calling && !wants_message {
+            return None;
+        }
+        let refusal = self.refusal.take()?;
+        if !is_calling {
+            return Some(Event::Message(Err(refusal.met_while(self.doing("receiving from")))));
+        }
+        self.calls.pop_front();
+        self.first_call += 1;
+        self.is_stale = true;
+        let call = CallId(self.first_call - 1);
+        self.forget_abandoned();
+        let outcome = Err(refusal.met_while(self.doing("calling")).ran(Ran::Maybe));
+        Some(Event::Reply { call, outcome })
+    }
+
+    /// Says that a datagram did not arrive because of `error`; the connection lives on.
+    pub fn datagram_refused(&mut self, error: Error) {
+        self.refusal = Some(error);
+    }
+
+    /// What [`datagram_refused`](Self::datagram_refused) said, if nobody was told.
+    pub fn take_refusal(&mut self) -> Option<Error> {
+        self.refusal.take()
+    }
+
+    /// Whether a reply may still come to a call that was forgotten since this was asked last: the driver sees to it, if
+    /// it can, that such a reply does not reach this session.
+    pub fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.is_stale)
+    }
+
+    /// Drops what has arrived and was not taken.
+    pub fn drop_input(&mut self) {
+        self.inbox.clear();
+        self.needed = 0;
+    }
+
+    /// Says that replies to the last call may still come: one that many hear is answered by many.
+    pub fn expect_more_replies(&mut self) {
+        self.is_stale = true;
+    }
+
     /// The end of the input: first each call that waits is told, then whoever waits for a message.
     fn end(&mut self, error: Option<Error>, wants_message: bool) -> Option<Event> {
         while let Some(call) = self.calls.pop_front() {
@@ -186,10 +277,11 @@ impl Session {
     }
 
     #[inline]
-    fn checked(&self, message: Bytes, doing: &str) -> Result<Bytes> {
-        match self.text {
-            false => Ok(message),
-            true => self.checked_text(message, doing),
+    fn checked(&self, message: Result<Bytes>, doing: &str) -> Result<Bytes> {
+        match (message, self.text) {
+            (Ok(message), false) => Ok(message),
+            (Ok(message), true) => self.checked_text(message, doing),
+            (Err(error), _) => Err(error.met_while(self.doing(doing))),
         }
     }
 

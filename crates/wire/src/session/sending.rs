@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Call, CallId, KEPT_OUTBOX, MESSAGE_COST, MOST_CALLS, MOST_UNASKED, Session};
+use super::{Call, CallId, MOST_CALLS, MOST_UNASKED, Session, spare, unasked_cost};
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::framing::{Fault, Framing, Head};
 
@@ -51,6 +51,13 @@ impl Session {
         let parts = [head.as_slice(), message, self.tail];
         let total = parts.iter().map(|part| part.len()).sum::<usize>();
         self.queued += total as u64;
+        if total == written {
+            self.written += total as u64;
+            return;
+        }
+        if self.outbox.capacity() == 0 {
+            self.outbox = spare::take(spare::Room::Outbox);
+        }
         self.outbox.reserve(total - written);
         if written == 0 {
             parts.iter().filter(|part| !part.is_empty()).for_each(|part| self.outbox.extend_from_slice(part));
@@ -93,9 +100,15 @@ impl Session {
 
     fn set_unasked_aside(&mut self) {
         while let Ok(Some(message)) = self.take_message() {
-            self.unasked_size += message.len() + MESSAGE_COST;
+            let cost = unasked_cost(&message);
+            // Where messages get lost anyway one more is no reason to end the connection.
+            if self.is_lossy && self.unasked_size + cost > MOST_UNASKED {
+                self.late_replies += 1;
+                continue;
+            }
+            self.unasked_size += cost;
             // Copied, so that a small one does not keep a whole buffer in memory.
-            self.unasked.push_back(Bytes::copy_from_slice(&message));
+            self.unasked.push_back(message.map(|message| Bytes::copy_from_slice(&message)));
         }
         if self.unasked_size > MOST_UNASKED && self.failure.is_none() {
             let error = self.error(ErrorKind::BadPeer, "receiving from");
@@ -106,9 +119,60 @@ impl Session {
     /// Gives a call up: its reply, should it come, is dropped.
     pub fn abandon(&mut self, call: CallId) {
         let place = call.0.checked_sub(self.first_call).and_then(|place| self.calls.get_mut(place as usize));
-        if let Some(call) = place {
-            call.abandoned = true;
+        if place.is_some_and(|call| !call.abandoned) {
+            self.give_up((call.0 - self.first_call) as usize);
         }
+    }
+
+    /// Gives up the call at `place`; whether it is certain not to be sent.
+    pub(super) fn give_up(&mut self, place: usize) -> bool {
+        self.calls[place].abandoned = true;
+        let is_unsent = self.is_lossy && self.calls[place].begins >= self.written;
+        if is_unsent {
+            self.withdraw(place);
+        }
+        self.forget_abandoned();
+        is_unsent
+    }
+
+    /// Takes the packet of a call that nothing was sent of out of the outbox.
+    fn withdraw(&mut self, place: usize) {
+        let begins = (self.calls[place].begins - self.written) as usize;
+        let Some(length) = self.outbox.get(begins..).and_then(|packet| packet.first_chunk()) else { return };
+        let total = length.len() + u32::from_be_bytes(*length) as usize;
+        let after = self.outbox.split_off(begins + total);
+        self.outbox.truncate(begins);
+        self.outbox.extend_from_slice(&after);
+        self.queued -= total as u64;
+        self.calls.iter_mut().skip(place + 1).for_each(|call| call.begins -= total as u64);
+    }
+
+    /// Where messages may be lost no call keeps its place that nobody waits for.
+    pub(super) fn forget_abandoned(&mut self) {
+        while self.is_lossy
+            && let Some(call) = self.calls.front().filter(|call| call.abandoned)
+        {
+            self.is_stale |= call.begins < self.written;
+            self.calls.pop_front();
+            self.first_call += 1;
+        }
+    }
+
+    /// Drops the first packet that waits to be sent.
+    pub fn skip_packet(&mut self) {
+        if let Some(length) = self.outbox.first_chunk() {
+            self.written(size_of::<u32>() + u32::from_be_bytes(*length) as usize);
+        }
+    }
+
+    /// How many calls wait.
+    pub fn waiting_calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Takes back the calls after the first `count`, of which nothing was sent or queued.
+    pub fn take_back_calls(&mut self, count: usize) {
+        self.calls.truncate(count);
     }
 
     /// Whether any call waits for its reply.
@@ -116,9 +180,25 @@ impl Session {
         !self.calls.is_empty()
     }
 
-    /// What waits to be written.
+    /// What may be written now.
+    #[inline]
     pub fn outbox(&self) -> &[u8] {
-        &self.outbox
+        match self.calls.get(1) {
+            Some(next) if self.is_lossy => &self.outbox[..next.begins.saturating_sub(self.written) as usize],
+            _ => &self.outbox,
+        }
+    }
+
+    /// How many bytes wait to be written, now or later.
+    #[inline]
+    pub fn unwritten(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Whether what is framed next waits for nothing before it.
+    #[inline]
+    pub fn goes_first(&self) -> bool {
+        self.outbox.is_empty() && !(self.is_lossy && self.calls.len() > 1)
     }
 
     /// Says that the first `count` bytes of the outbox are with the system.
@@ -126,10 +206,10 @@ impl Session {
         self.written += count as u64;
         if count < self.outbox.len() {
             self.outbox.advance(count);
-        } else if self.outbox.capacity() > KEPT_OUTBOX {
-            self.outbox = BytesMut::new();
         } else {
-            self.outbox.clear();
+            let outbox = std::mem::take(&mut self.outbox);
+            let size = outbox.capacity();
+            spare::give(spare::Room::Outbox, outbox, size);
         }
     }
 

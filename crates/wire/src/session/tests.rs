@@ -266,3 +266,179 @@ fn what_is_too_large_is_not_sent_and_the_session_lives() {
     send(&mut sender, b"1234").unwrap();
     assert_eq!(sender.outbox(), b"1234\n");
 }
+
+/// Has `receiver` take in `bytes`, and wait for more.
+fn arrive(receiver: &mut Session, bytes: &[u8]) {
+    receiver.inbox().extend_from_slice(bytes);
+    while let Some(Event::Message(_)) = receiver.next_event(Instant::now(), true) {}
+}
+
+#[test]
+fn a_session_that_waits_holds_no_more_than_what_has_arrived() {
+    let frame = |size: usize| [&(size as u32).to_be_bytes()[..], &vec![b'x'; size]].concat();
+    let mut receiver = session("framing=length");
+    arrive(&mut receiver, &frame(60_000));
+    assert_eq!(receiver.inbox.capacity(), 0);
+    // What another has read in between stays its own.
+    let mut other = session("framing=length");
+    arrive(&mut other, &frame(60_000)[..50_000]);
+    arrive(&mut receiver, &frame(1000)[..600]);
+    assert!(receiver.inbox.capacity() < 1000, "{}", receiver.inbox.capacity());
+    other.inbox().extend_from_slice(&frame(60_000)[50_000..]);
+    assert_eq!(message(&mut other).unwrap().len(), 60_000);
+    receiver.inbox().extend_from_slice(&frame(1000)[600..]);
+    assert_eq!(message(&mut receiver).unwrap(), "x".repeat(1000));
+
+    send(&mut receiver, &[b'x'; 60_000]).unwrap();
+    deliver(&mut receiver, &mut other);
+    assert_eq!(receiver.outbox.capacity(), 0);
+}
+
+#[test]
+fn room_for_reading_is_used_again_unless_it_is_very_large() {
+    let place = |session: &mut Session| session.inbox().as_ptr();
+    let mut receiver = session("framing=length");
+    let first = place(&mut receiver);
+    receiver.inbox().extend_from_slice(b"\0\0\0\x04room");
+    let _held = receiver.next_event(Instant::now(), true);
+    assert!(receiver.next_event(Instant::now(), true).is_none());
+    assert_eq!(place(&mut session("framing=length")), first.wrapping_add(8), "behind what is still in use");
+    let large = [&(2u32 << 20).to_be_bytes()[..], &vec![b'x'; 2 << 20]].concat();
+    for part in large.chunks(256 << 10) {
+        arrive(&mut receiver, part);
+    }
+    assert!(session("framing=length").inbox().capacity() < 1 << 20);
+}
+
+#[test]
+fn room_that_is_lent_is_not_given_away() {
+    let mut receiver = session("framing=lines");
+    receiver.inbox().extend_from_slice(b"whole\nhal");
+    let mut lent = receiver.lend_inbox();
+    assert!(receiver.next_event(Instant::now(), true).is_none());
+    lent.extend_from_slice(b"f\n");
+    receiver.take_back_inbox(lent);
+    assert_eq!(message(&mut receiver).as_deref(), Some("whole"));
+    assert_eq!(message(&mut receiver).as_deref(), Some("half"));
+}
+
+fn datagrams(may_be_lost: bool) -> Session {
+    let mut session = session("max=100");
+    session.use_packets(100);
+    session.use_datagrams(may_be_lost);
+    session
+}
+
+fn packet(session: &mut Session, message: &[u8]) {
+    session.inbox().extend_from_slice(&(message.len() as u32).to_be_bytes());
+    session.inbox().extend_from_slice(message);
+}
+
+/// Takes what may be written, as messages.
+fn sent(session: &mut Session) -> Vec<String> {
+    let mut sent = Vec::new();
+    let mut rest = session.outbox();
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let (packet, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+        sent.push(String::from_utf8(packet.to_vec()).unwrap());
+        rest = after;
+    }
+    session.written(session.outbox().len());
+    sent
+}
+
+#[test]
+fn a_datagram_that_is_too_large_fails_that_message_alone() {
+    let mut session = datagrams(false);
+    session.inbox().extend_from_slice(&101u32.to_be_bytes());
+    packet(&mut session, b"");
+    packet(&mut session, b"fits");
+    match session.next_event(Instant::now(), true) {
+        Some(Event::Message(Err(error))) => assert_eq!(error.kind(), ErrorKind::TooLarge),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(message(&mut session).unwrap(), "");
+    assert_eq!(message(&mut session).unwrap(), "fits");
+    call(&mut session, b"", None);
+    session.inbox().extend_from_slice(&101u32.to_be_bytes());
+    let (_, outcome) = reply(&mut session, Instant::now());
+    let error = outcome.unwrap_err();
+    assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::TooLarge, Ran::Maybe));
+}
+
+#[test]
+fn where_messages_may_be_lost_one_call_at_a_time_is_on_its_way() {
+    let mut session = datagrams(true);
+    let now = Instant::now();
+    let first = call(&mut session, b"first", None);
+    assert!(session.goes_first() || session.unwritten() > 0);
+    let second = call(&mut session, b"second", None);
+    send(&mut session, b"after").unwrap();
+    assert_eq!(sent(&mut session), ["first"]);
+    packet(&mut session, b"FIRST");
+    let (call, outcome) = reply(&mut session, now);
+    assert_eq!((call, &*outcome.unwrap()), (first, &b"FIRST"[..]));
+    assert!(!session.take_stale());
+    assert_eq!(sent(&mut session), ["second", "after"]);
+    packet(&mut session, b"SECOND");
+    assert_eq!(reply(&mut session, now).0, second);
+    assert!(session.goes_first());
+}
+
+#[test]
+fn a_call_out_of_time_leaves_no_place_and_one_that_waited_is_withdrawn() {
+    let mut session = datagrams(true);
+    let now = Instant::now();
+    let at = |ms| Some(now + Duration::from_millis(ms));
+    let first = call(&mut session, b"first", at(20));
+    let second = call(&mut session, b"second", at(10));
+    let third = call(&mut session, b"third", at(99));
+    assert_eq!(sent(&mut session), ["first"]);
+    let (ended, outcome) = reply(&mut session, now + Duration::from_millis(15));
+    let error = outcome.unwrap_err();
+    assert_eq!((ended, error.kind(), error.may_have_run()), (second, ErrorKind::DeadlineExceeded, Ran::No));
+    assert!(!session.take_stale(), "nothing of it was sent");
+    let (ended, outcome) = reply(&mut session, now + Duration::from_millis(25));
+    assert_eq!((ended, outcome.unwrap_err().may_have_run()), (first, Ran::Maybe));
+    assert!(session.take_stale());
+    assert_eq!(sent(&mut session), ["third"]);
+    session.abandon(third);
+    assert!(session.take_stale());
+    assert!(!session.is_calling());
+}
+
+#[test]
+fn a_refusal_ends_the_call_on_its_way_or_is_told_once() {
+    let mut session = datagrams(true);
+    let now = Instant::now();
+    let refusal = |session: &Session| session.error(ErrorKind::Refused, "receiving from");
+    let first = call(&mut session, b"first", None);
+    call(&mut session, b"second", None);
+    assert_eq!(sent(&mut session), ["first"]);
+    session.datagram_refused(refusal(&session));
+    let (ended, outcome) = reply(&mut session, now);
+    let error = outcome.unwrap_err();
+    assert_eq!((ended, error.kind(), error.may_have_run()), (first, ErrorKind::Refused, Ran::Maybe));
+    assert_eq!(sent(&mut session), ["second"]);
+    packet(&mut session, b"SECOND");
+    reply(&mut session, now).1.unwrap();
+    session.datagram_refused(refusal(&session));
+    assert!(session.next_event(now, false).is_none());
+    assert!(matches!(session.next_event(now, true), Some(Event::Message(Err(_)))));
+    assert!(session.next_event(now, true).is_none());
+    assert!(session.take_refusal().is_none());
+}
+
+#[test]
+fn where_nothing_is_lost_calls_share_the_way_and_keep_their_places() {
+    let mut session = datagrams(false);
+    let now = Instant::now();
+    let first = call(&mut session, b"first", Some(now));
+    let second = call(&mut session, b"second", None);
+    assert_eq!(sent(&mut session), ["first", "second"]);
+    assert_eq!(reply(&mut session, now).0, first);
+    packet(&mut session, b"FIRST");
+    packet(&mut session, b"SECOND");
+    let (ended, outcome) = reply(&mut session, now);
+    assert_eq!((ended, &*outcome.unwrap()), (second, &b"SECOND"[..]));
+}

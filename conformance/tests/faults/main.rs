@@ -1,0 +1,77 @@
+//! What goes wrong on a machine, and what each server does then. `../../README.md` explains it.
+
+mod crowd;
+mod descriptors;
+#[path = "../suite/peer.rs"]
+#[expect(dead_code, reason = "the suite uses more of it")]
+mod peer;
+#[path = "../suite/place.rs"]
+#[expect(dead_code, reason = "the suite uses more of it")]
+mod place;
+mod process;
+mod race;
+mod storm;
+#[path = "../suite/stream.rs"]
+#[expect(dead_code, reason = "the suite uses more of it")]
+mod stream;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::peer::{PANPIPE_SERVERS, Peer};
+use crate::place::Folder;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+type ServerCase = (&'static str, fn(Peer, &Folder) -> Result<()>);
+type Case = (&'static str, fn(&Folder) -> Result<()>);
+
+const IDLE: &str = "ten_thousand_idle_connections_take_little_memory";
+
+/// What a server of each language and loop has to stand.
+const SERVER_CASES: &[ServerCase] = &[
+    ("running_out_of_descriptors_neither_stops_nor_busies_it", descriptors::running_out),
+    ("a_thousand_frames_that_trickle_delay_nobody_and_cost_little", crowd::frames_that_trickle),
+    (IDLE, crowd::idle_connections),
+];
+
+const CASES: &[Case] = &[
+    ("storm::rust_blocking_loses_nothing_to_ten_thousand_signals_a_second", storm::rust_blocking),
+    ("storm::rust_tokio_loses_nothing_to_ten_thousand_signals_a_second", storm::rust_tokio),
+    ("storm::python_blocking_loses_nothing_to_ten_thousand_signals_a_second", storm::python_blocking),
+    ("storm::python_asyncio_loses_nothing_to_ten_thousand_signals_a_second", storm::python_asyncio),
+    ("race::python_and_rust_leave_one_winner_at_a_stale_path", race::python_and_rust),
+];
+
+/// Most cases mostly wait, so that more threads than processors keep these busy.
+const THREADS: usize = 6;
+
+fn main() -> ExitCode {
+    // The crowds are at our end of the connections too, and the servers inherit it.
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let folder = Arc::new(Folder::new());
+    let mut trials = Vec::new();
+    // `panpipe serve` stands for Rust on tokio, and it has no use for a process for each message.
+    for &peer in PANPIPE_SERVERS.iter().filter(|peer| !["rust", "command_program"].contains(&peer.name)) {
+        let judged = |case: &&ServerCase| peer.name != "node" || case.0 != IDLE;
+        for &(name, run) in SERVER_CASES.iter().filter(judged) {
+            let folder = Arc::clone(&folder);
+            trials.push(Trial::test(format!("{}::{name}", peer.name), move || Ok(run(peer, &folder).map_err(text)?)));
+        }
+    }
+    for &(name, run) in CASES {
+        let folder = Arc::clone(&folder);
+        trials.push(Trial::test(name, move || Ok(run(&folder).map_err(text)?)));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn text(error: Box<dyn std::error::Error>) -> String {
+    error.to_string()
+}
