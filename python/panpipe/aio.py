@@ -127,11 +127,20 @@ class Connection(_Closes):
         return self._core.detach()
 
     async def close(self) -> None:
-        """Writes what was sent, for at most ten seconds, then closes, and waits for a child at the other end to end."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(10):
-                while self._core.unwritten:
-                    await self._core.writable()
+        """Writes what was sent, for at most the address's ``timeout``, closes, and waits for a child at the other end.
+
+        Raises ``ConnectionLost`` or ``DeadlineExceeded`` when not everything could be written; it is closed then too.
+        """
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._core.timeout):
+                    while self._core.unwritten:
+                        await self._core.writable()
+        except asyncio.CancelledError:
+            # Who gave up is told nothing else.
+            with suppress(Error):
+                self._core.close()
+            raise
         try:
             self._core.close()
         finally:

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, Progress, Result};
+use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, Progress, Ran, Result};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -495,7 +495,7 @@ impl Core {
         Ok(numbers(descriptors))
     }
 
-    /// Closes; waiting calls and receivers are told.
+    /// Closes; waiting calls and receivers are told. The error says what could not be written.
     fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let failed = {
@@ -511,7 +511,15 @@ impl Core {
             if let Some(fd) = writing.filter(|_| ours) {
                 event_loop.call_method1(py, intern!(py, "remove_writer"), (fd,))?;
             }
-            let failed = this.endpoint.output_failure().cloned();
+            let failed = match this.endpoint.output_failure() {
+                // Closing twice is closing once.
+                _ if this.endpoint.is_closed() => None,
+                None if ours && this.endpoint.wants_write() => {
+                    let error = this.endpoint.error(ErrorKind::DeadlineExceeded, "closing");
+                    Some(error.because("not everything was written within the timeout").ran(Ran::Maybe))
+                }
+                failure => failure.cloned(),
+            };
             this.endpoint.close();
             this.dispatch(py)?;
             let this = &mut *this;

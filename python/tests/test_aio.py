@@ -125,6 +125,35 @@ def test_closing_ends_a_waiting_recv(run: Run) -> None:
     run(close())
 
 
+def test_closing_writes_what_was_sent_and_tells_what_it_could_not(run: Run) -> None:
+    async def close() -> None:
+        one, _other = panpipe.aio.pair("timeout=100ms")
+        await one.send(b"x" * 900_000)
+        with pytest.raises(panpipe.DeadlineExceeded) as raised:
+            await one.close()
+        assert raised.value.ran == "maybe"
+        await one.close()
+        with pytest.raises(panpipe.Closed):
+            await one.recv()
+
+    run(close())
+
+
+def test_a_cancelled_close_closes(run: Run) -> None:
+    async def close() -> None:
+        one, _other = panpipe.aio.pair("timeout=60s")
+        await one.send(b"x" * 900_000)
+        closing = asyncio.ensure_future(one.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        with pytest.raises(panpipe.Closed):
+            await one.recv()
+
+    run(close())
+
+
 def test_a_slow_handler_delays_only_its_own_client(run: Run) -> None:
     async def handler(message: bytes) -> bytes:
         if message == b"slow":

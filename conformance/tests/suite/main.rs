@@ -31,7 +31,7 @@ impl Case {
 }
 
 /// Peers mostly wait for each other, so that more threads than processors keep these busy.
-const THREADS: usize = 4;
+const THREADS: usize = 8;
 
 fn main() -> ExitCode {
     // The harness tells what an assertion said, but not where; a trace would show nothing but the harness.
