@@ -78,7 +78,7 @@ impl Options {
 fn bench(options: &Options) -> Outcome<()> {
     let mut report = Report::begin(options.rounds);
     for face in FACES {
-        for transport in ["unix", "tcp"] {
+        for transport in face.transports {
             if let Err(error) = measure(face, transport, options, &mut report) {
                 report.not_run(format!("{} {transport}: {error}", face.name));
             }
