@@ -147,6 +147,34 @@ pub(crate) const FACES: &[Face] = &[
         warm_up: 100,
     },
     Face {
+        name: "python-methods",
+        bare: Program {
+            kind: ProgramKind::Python("bare_methods.py"),
+            about: "socket for packets, os.read and os.write for pipes, subprocess for a child",
+        },
+        panpipe: Program {
+            kind: ProgramKind::Python("panpipe_blocking.py"),
+            about: "panpipe.connect, spawn and listen; the server is a recv/send loop, or a child with that loop",
+        },
+        transports: &["unix-seqpacket", "unix-dgram", "fifo", "child"],
+        workloads: &[small(1.2), large(1.2), stream(0.9)],
+        warm_up: 100,
+    },
+    Face {
+        name: "python-udp",
+        bare: Program {
+            kind: ProgramKind::Python("bare_methods.py"),
+            about: "send and recv on a connected UDP socket, recvfrom and sendto in the server",
+        },
+        panpipe: Program {
+            kind: ProgramKind::Python("panpipe_blocking.py"),
+            about: "panpipe.connect and panpipe.listen; the server is a recv/send loop",
+        },
+        transports: &["udp"],
+        workloads: &[small(1.2), whole_datagram(1.2)],
+        warm_up: 100,
+    },
+    Face {
         name: "python-asyncio",
         bare: Program {
             kind: ProgramKind::Python("bare_asyncio.py"),

@@ -119,10 +119,8 @@ pub(super) fn measure(task: Task, address: &str) -> Outcome<Measured> {
             let mut child = start_child(target)?;
             let measured = match (child.stdin.take(), child.stdout.take()) {
                 (Some(input), Some(output)) => {
-                    let pipes = Pipes {
-                        input: File::from(OwnedFd::from(output)),
-                        output: File::from(OwnedFd::from(input)),
-                    };
+                    let pipes =
+                        Pipes { input: File::from(OwnedFd::from(output)), output: File::from(OwnedFd::from(input)) };
                     blocking::measure(task, &mut Framed::new(pipes))
                 }
                 _ => Err("a child without pipes".into()),
