@@ -12,6 +12,9 @@ from time import perf_counter_ns
 END = b"the end!"
 WINDOW = 64
 
+# Ends a conversation over a method that has no end of its own.
+BYE = b"good bye"
+
 # The clock is looked at once in this many operations.
 EVERY = 64
 

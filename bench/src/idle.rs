@@ -21,6 +21,7 @@ const fn face(name: &'static str, bare: ProgramKind, panpipe: ProgramKind) -> Fa
         name,
         bare: Program { kind: bare, about: "panpipe, which serves one connection" },
         panpipe: Program { kind: panpipe, about: "the same beside 10,000 connections that are idle" },
+        transports: &["unix"],
         workloads: WORKLOADS,
         warm_up: 0,
     }
@@ -35,7 +36,7 @@ static FACES: [Face; 3] = [
 /// Measures the rows whose names contain `only`.
 pub(crate) fn measure(rounds: usize, only: &str, report: &mut Report) {
     for face in &FACES {
-        let row = Row::new(face, "unix", Placement::Unpinned, &WORKLOADS[0]);
+        let row = Row::new(face, face.transports[0], Placement::Unpinned, &WORKLOADS[0]);
         if row.name().contains(only)
             && let Err(error) = measure_row(row, rounds).map(|row| report.add(row))
         {

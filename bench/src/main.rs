@@ -18,6 +18,7 @@ mod report;
 use report::Report;
 
 mod row;
+mod spawn;
 use row::Row;
 
 /// What can be done here, or a text that says why not.
@@ -80,13 +81,14 @@ impl Options {
 fn bench(options: &Options) -> Outcome<()> {
     let mut report = Report::begin(options.rounds);
     for face in FACES {
-        for transport in ["unix", "tcp"] {
+        for transport in face.transports {
             if let Err(error) = measure(face, transport, options, &mut report) {
                 report.not_run(format!("{} {transport}: {error}", face.name));
             }
         }
     }
     idle::measure(options.rounds, &options.only, &mut report);
+    spawn::measure(options.rounds, &options.only, &mut report);
     report.end();
     match options.is_full() {
         true => println!("written to {}", report.write()?),

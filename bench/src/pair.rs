@@ -70,8 +70,8 @@ pub(crate) struct Sample {
 /// The processes of one contender.
 pub(crate) struct Pair {
     client: Process,
-    echo: Process,
-    sink: Process,
+    /// A server for each role; none where the client starts its own as children.
+    servers: Vec<Process>,
     // Goes last, when nobody listens there any more.
     _directory: Directory,
 }
@@ -80,23 +80,37 @@ impl Pair {
     /// Starts servers that listen on `transport`, and a client.
     pub(crate) fn start(program: &Program, transport: &str) -> Outcome<Self> {
         let directory = Directory::make()?;
-        let address = |role: &str| match transport {
-            "unix" => format!("unix:{}", directory.path(role)),
-            _ => "tcp://127.0.0.1:0".to_owned(),
+        if transport == "child" {
+            let client = Process::start(program, &["client", "child:echo", "child:sink"])?;
+            return Ok(Pair { client, servers: Vec::new(), _directory: directory });
+        }
+        let address = |role: &str| {
+            let path = directory.path(role);
+            match transport {
+                "tcp" => "tcp://127.0.0.1:0".to_owned(),
+                "udp" => "udp://127.0.0.1:0?max=65507".to_owned(),
+                "fifo" => format!("fifo:{path}?reply={path}-back&exclusive=true"),
+                _ => format!("{transport}:{path}"),
+            }
         };
-        let mut echo = Process::start(program, &["server", "echo", &address("echo")])?;
-        let mut sink = Process::start(program, &["server", "sink", &address("sink")])?;
-        let (at_echo, at_sink) = (echo.read_line()?, sink.read_line()?);
-        let client = Process::start(program, &["client", &at_echo, &at_sink])?;
-        Ok(Pair { client, echo, sink, _directory: directory })
+        let mut servers = Vec::new();
+        let mut addresses = Vec::new();
+        for role in ["echo", "sink"] {
+            let mut server = Process::start(program, &["server", role, &address(role)])?;
+            addresses.push(server.read_line()?);
+            servers.push(server);
+        }
+        let client = Process::start(program, &["client", &addresses[0], &addresses[1]])?;
+        Ok(Pair { client, servers, _directory: directory })
     }
 
     /// One measurement, after `warm_up` milliseconds that are not counted.
     pub(crate) fn measure(&mut self, workload: &Workload, placement: Placement, warm_up: u32) -> Outcome<Sample> {
         let (of_client, of_server) = placement.cpus()?;
         self.client.run_on(&of_client)?;
-        self.echo.run_on(&of_server)?;
-        self.sink.run_on(&of_server)?;
+        for server in &self.servers {
+            server.run_on(&of_server)?;
+        }
         let before = self.cpu_time()?;
         writeln!(self.client.input, "{} {warm_up} {MEASURED}", workload.task)?;
         let answer: Value = serde_json::from_str(&self.client.read_line()?)?;
@@ -108,7 +122,8 @@ impl Pair {
     }
 
     fn cpu_time(&self) -> Outcome<u64> {
-        Ok(self.client.cpu_time()? + self.echo.cpu_time()? + self.sink.cpu_time()?)
+        let of_servers = self.servers.iter().map(Process::cpu_time).sum::<Outcome<u64>>()?;
+        Ok(self.client.cpu_time()? + of_servers)
     }
 }
 

@@ -54,11 +54,11 @@ impl Row {
     }
 
     pub(crate) fn ratio(&self) -> f64 {
-        median(&self.panpipe, |sample| sample.value) / median(&self.bare, |sample| sample.value)
+        middle(&self.panpipe) / middle(&self.bare)
     }
 
     pub(crate) fn is_met(&self) -> bool {
-        self.workload.bar.is_met_by(self.ratio())
+        self.workload.bar.is_met_by(middle(&self.bare), middle(&self.panpipe))
     }
 
     /// Whether a contender's own rounds are so far apart that the ratio says little. Of many, the extremes are let off.
@@ -94,6 +94,7 @@ impl Row {
             _ if !self.has_bar() => String::new(),
             Bar::AtMost(bar) => format!("≤ {bar:.2}"),
             Bar::AtLeast(bar) => format!("≥ {bar:.2}"),
+            Bar::MoreByAtMost(bar) => format!("≤ +{bar:.0} {}", self.workload.unit),
         };
         let cpu = |samples| median(samples, |sample| sample.cpu);
         [
@@ -119,6 +120,7 @@ impl Row {
     fn value(&self, value: f64) -> String {
         match self.workload.unit {
             "µs" => format!("{value:.1}"),
+            "ms" => format!("{value:.2}"),
             "k/s" => format!("{:.0}", value / 1e3),
             _ => format!("{value:.0}"),
         }
@@ -132,6 +134,10 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 fn mean(samples: &[Sample]) -> Sample {
     let mean = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / samples.len() as f64;
     Sample { value: mean(|sample| sample.value), cpu: mean(|sample| sample.cpu) }
+}
+
+fn middle(samples: &[Sample]) -> f64 {
+    median(samples, |sample| sample.value)
 }
 
 fn median(samples: &[Sample], of: fn(&Sample) -> f64) -> f64 {

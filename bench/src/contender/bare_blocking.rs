@@ -43,7 +43,7 @@ pub(super) fn measure(task: Task, place: Place) -> Outcome<Measured> {
     }
 }
 
-fn answer(role: Role, stream: impl Read + Write) -> Outcome<()> {
+pub(super) fn answer(role: Role, stream: impl Read + Write) -> Outcome<()> {
     let mut peer = Framed::new(stream);
     let mut sink = Sink::default();
     while let Some(place) = peer.recv()? {
@@ -61,14 +61,14 @@ fn answer(role: Role, stream: impl Read + Write) -> Outcome<()> {
     Ok(())
 }
 
-struct Framed<S> {
+pub(super) struct Framed<S> {
     stream: S,
     inbox: Inbox,
     frame: Vec<u8>,
 }
 
 impl<S: Read + Write> Framed<S> {
-    fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Framed { stream, inbox: Inbox::new(), frame: Vec::new() }
     }
 

@@ -8,6 +8,7 @@
 //!   connects anew, measures, and prints `{"operations": all, "value": measured}`.
 
 mod bare_blocking;
+mod bare_methods;
 mod bare_tokio;
 mod blocking;
 mod inbox;
@@ -25,6 +26,9 @@ use measure::{Measured, Span};
 
 /// Asks a sink for the count of messages since it was last asked, as eight bytes, big-endian.
 const END: &[u8] = b"the end!";
+
+/// Ends a conversation over a method that has no end of its own.
+const BYE: &[u8] = b"good bye";
 
 /// Calls in flight at once.
 const WINDOW: usize = 64;
@@ -69,6 +73,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<()> {
             };
             match name {
                 "bare-blocking" => bare_blocking::serve(role, Place::parse(address)?),
+                "bare-methods" => bare_methods::serve(role, address),
                 "panpipe-blocking" => panpipe_blocking::serve(role, address),
                 "bare-tokio" => runtime()?.block_on(bare_tokio::serve(role, Place::parse(address)?)),
                 "panpipe-tokio" => runtime()?.block_on(panpipe_tokio::serve(role, address)),
@@ -84,6 +89,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<()> {
                 };
                 let measured = match name {
                     "bare-blocking" => bare_blocking::measure(task, Place::parse(address)?),
+                    "bare-methods" => bare_methods::measure(task, address),
                     "panpipe-blocking" => panpipe_blocking::measure(task, address),
                     "bare-tokio" => on_tokio(bare_tokio::measure(task, Place::parse(address)?)),
                     "panpipe-tokio" => on_tokio(panpipe_tokio::measure(task, address)),

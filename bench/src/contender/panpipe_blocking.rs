@@ -4,15 +4,18 @@ use panpipe::Bytes;
 use panpipe::blocking::{Connection, connect, listen};
 
 use super::measure::{Measured, Sink};
-use super::{Role, Task, announce, blocking};
+use super::{BYE, Role, Task, announce, blocking};
 use crate::Outcome;
 
 pub(super) fn serve(role: Role, address: &str) -> Outcome<()> {
     let listener = listen(address)?;
-    announce(listener.address())?;
+    // A child has nobody to tell.
+    if address != "-" {
+        announce(listener.address())?;
+    }
     while let Some(peer) = listener.accept()? {
         let mut sink = Sink::default();
-        while let Some(message) = peer.recv()? {
+        while let Some(message) = peer.recv()?.filter(|message| message != BYE) {
             match role {
                 Role::Echo => peer.send(message)?,
                 Role::Sink => {
@@ -27,7 +30,17 @@ pub(super) fn serve(role: Role, address: &str) -> Outcome<()> {
 }
 
 pub(super) fn measure(task: Task, address: &str) -> Outcome<Measured> {
-    blocking::measure(task, &mut connect(address)?)
+    let mut peer = match address.strip_prefix("child:") {
+        Some(role) => {
+            let program = std::env::current_exe()?;
+            let program = program.to_str().ok_or("this program has no UTF-8 name")?;
+            panpipe::blocking::spawn([program, "contender", "panpipe-blocking", "server", role, "-"], "")?
+        }
+        None => connect(address)?,
+    };
+    let measured = blocking::measure(task, &mut peer)?;
+    peer.send(BYE)?;
+    Ok(measured)
 }
 
 impl blocking::Peer for Connection {
