@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{BufMut, BytesMut};
 use panpipe_wire::{Error, Result};
@@ -56,6 +57,8 @@ pub struct Link {
     /// Whether others may hold the same open file, whose mode is then not ours to change.
     is_inherited: bool,
     reads_may_wait: bool,
+    /// Whether the reader is a pipe, of which a read brings all there is.
+    is_pipe: bool,
     /// Whether a browser can be made to connect here.
     browsers_reach_it: bool,
     /// Whether a first writer may still come, so that reading nothing is not the end yet.
@@ -97,6 +100,7 @@ impl Link {
             kind: Kind::Stream,
             is_inherited: false,
             reads_may_wait: false,
+            is_pipe: false,
             browsers_reach_it: false,
             awaits_a_writer: false,
             whole_writes: None,
@@ -203,6 +207,7 @@ impl Link {
     }
 
     fn files(reader: Arc<OwnedFd>, writer: Option<Arc<OwnedFd>>) -> Self {
+        let is_pipe = fstat(&reader).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
         Link {
             reader,
             has_input: true,
@@ -211,6 +216,7 @@ impl Link {
             kind: Kind::Files,
             is_inherited: false,
             reads_may_wait: false,
+            is_pipe,
             browsers_reach_it: false,
             awaits_a_writer: false,
             whole_writes: None,
@@ -396,7 +402,12 @@ impl Link {
 
     /// Whether a read that leaves room has read all there was.
     pub(crate) fn drains_at_once(&self) -> bool {
-        matches!(self.kind, Kind::Stream)
+        match &self.kind {
+            Kind::Stream => true,
+            Kind::Files => self.is_pipe,
+            Kind::Sender(sender) => sender.has_read_all(),
+            Kind::Packets(_) | Kind::Datagrams(_) | Kind::Child(_) | Kind::Chaos(_) => false,
+        }
     }
 
     pub(crate) fn is_socket(&self) -> bool {
@@ -632,8 +643,29 @@ fn each_packet(parts: &[IoSlice<'_>], mut send: impl FnMut(&[u8]) -> Result<(), 
 }
 
 /// Writes to what may be a pipe without a signal where nobody reads it: where SIGPIPE is at its default, as in a C program
-/// that has loaded us, it would end the process, and unlike a socket a pipe takes no flag against it.
+/// that has loaded us, it would end the process.
 pub(crate) fn write_to_pipe(fd: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    /// Since Linux 6.18.
+    const RWF_NOSIGNAL: libc::c_int = 0x100;
+    static IS_KNOWN: AtomicBool = AtomicBool::new(true);
+    if IS_KNOWN.load(Ordering::Relaxed) {
+        // SAFETY: an IoSlice is laid out as an iovec, and each lives through the call; there are but three of them.
+        let written = unsafe {
+            libc::pwritev2(fd.as_raw_fd(), parts.as_ptr().cast(), parts.len() as libc::c_int, -1, RWF_NOSIGNAL)
+        };
+        if let Ok(written) = usize::try_from(written) {
+            return Ok(written);
+        }
+        match Errno::from_io_error(&std::io::Error::last_os_error()) {
+            Some(Errno::OPNOTSUPP | Errno::NOSYS) | None => IS_KNOWN.store(false, Ordering::Relaxed),
+            Some(errno) => return Err(errno),
+        }
+    }
+    write_with_signal_blocked(fd, parts)
+}
+
+/// What systems without a flag for it need.
+fn write_with_signal_blocked(fd: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
     // SAFETY: each set and action is written by the system before it is read; masks are this thread's own.
     unsafe {
         let mut action = MaybeUninit::<libc::sigaction>::uninit();
@@ -682,11 +714,28 @@ pub(crate) fn read_into(fd: &OwnedFd, inbox: &mut BytesMut) -> Result<usize, Err
 /// O_NONBLOCK belongs to the open file, which a shell or a parent shares; setting it there breaks *their* reads.
 /// Opening it anew through /proc gives an open file of our own. Where that is not allowed, the shared one is set.
 fn without_waiting(fd: OwnedFd, access: OFlags) -> Result<OwnedFd, Errno> {
-    use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     if let Ok(own) = open(path, access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()) {
         return Ok(own);
     }
     fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
     Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_an_error_and_no_signal_with_the_flag_and_without() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        drop(reader);
+        // SAFETY: only the disposition changes. Nothing else in this program depends on it but what this test is about.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        for write in [write_to_pipe, write_with_signal_blocked] {
+            assert_eq!(write(&writer, &[IoSlice::new(b"never read")]), Err(Errno::PIPE));
+        }
+        // SAFETY: as above.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    }
 }

@@ -32,6 +32,9 @@ const MESSAGE_COST: usize = 64;
 /// two others by a hundred at most (fs/eventpoll.c, path_limits), and each wakes up for the input of all.
 const MOST_WATCHERS: usize = 64;
 
+/// Bytes that go past the mailbox of the link that reads, in one turn.
+const MOST_AT_ONCE: usize = 64 << 10;
+
 /// Datagrams that one turn reads before others get theirs.
 const TURN: usize = 1024;
 
@@ -70,6 +73,8 @@ struct State {
     /// What is in all mailboxes together, and in how many there is too much.
     size: usize,
     full: usize,
+    /// Whether the last turn of reading has emptied the sockets.
+    is_drained: bool,
     /// The sockets are left alone until there is room.
     is_paused: bool,
     is_closed: bool,
@@ -153,7 +158,7 @@ impl Senders {
         let mut left = TURN;
         // Who is served by this alone must get what is theirs, also while new ones wait.
         while (state.waiting.is_empty() || self.is_served.load(Ordering::Acquire))
-            && self.pump(&mut state, &mut left)?
+            && self.pump(&mut state, &mut left, None)?
         {}
         let first = state.waiting.pop_front();
         // What is left in a socket when the turn is over may be announced by nothing else.
@@ -176,7 +181,7 @@ impl Senders {
             mailbox.both = both;
             mailbox.ring();
         }
-        Ok(Some(Sender { senders: Arc::clone(self), number, name, reader }))
+        Ok(Some(Sender { senders: Arc::clone(self), number, name, reader, has_read_all: false }))
     }
 
     /// Rings while somebody waits to be accepted, or there is `more`.
@@ -226,28 +231,35 @@ impl Senders {
     }
 
     /// Reads what has come, at most `left` datagrams; whether there was any, and is more to read.
-    fn pump(&self, state: &mut State, left: &mut usize) -> Result<bool, Errno> {
+    fn pump(&self, state: &mut State, left: &mut usize, mut direct: Option<&mut Direct<'_>>) -> Result<bool, Errno> {
         let mut came = false;
+        let mut emptied = 0;
+        state.is_drained = false;
         for (place, socket) in self.sockets.iter().enumerate() {
             // One socket must not keep the others waiting.
             for _ in 0..64 {
                 if *left == 0 || state.is_paused {
                     return Ok(false);
                 }
-                match recv_from(socket, self.most, |from, packet| self.deliver(state, (place, from), &packet)) {
+                let direct = direct.as_deref_mut();
+                match recv_from(socket, self.most, |from, packet| self.deliver(state, (place, from), &packet, direct)) {
                     Ok(()) => {}
                     Err(Errno::INTR) => continue,
-                    Err(Errno::AGAIN) => break,
+                    Err(Errno::AGAIN) => {
+                        emptied += 1;
+                        break;
+                    }
                     Err(errno) => return Err(errno),
                 }
                 came = true;
                 *left -= 1;
             }
         }
+        state.is_drained = emptied == self.sockets.len();
         Ok(came)
     }
 
-    fn deliver(&self, state: &mut State, (place, from): Name, packet: &Packet<'_>) {
+    fn deliver(&self, state: &mut State, (place, from): Name, packet: &Packet<'_>, direct: Option<&mut Direct<'_>>) {
         let from = from.filter(|from| {
             let unix = || SocketAddrUnix::try_from(from.clone()).is_ok_and(|unix| unix.is_unnamed());
             from.address_family() != AddressFamily::UNIX || !unix()
@@ -266,6 +278,13 @@ impl Senders {
         let heard = state.heard;
         let Some(mailbox) = state.mailboxes.get_mut(&number) else { return };
         mailbox.heard = heard;
+        // What its own link reads need not lie in a mailbox before.
+        if mailbox.count == 0
+            && let Some(direct) = direct.filter(|direct| direct.number == number && direct.taken < MOST_AT_ONCE)
+        {
+            direct.taken += packet.append_to(direct.inbox);
+            return;
+        }
         let was = mailbox.size();
         let more = packet.size() + MESSAGE_COST;
         if self.may_drop && (was + more > MOST_OF_ONE || state.size + more > MOST_OF_ALL) {
@@ -365,12 +384,21 @@ fn is_full(state: &State) -> bool {
     state.full > 0 || state.size > MOST_OF_ALL || state.mailboxes.len() > MOST_MAILBOXES
 }
 
+/// Where the datagrams of the link that reads go, past its mailbox.
+struct Direct<'a> {
+    number: u64,
+    inbox: &'a mut BytesMut,
+    taken: usize,
+}
+
 /// One sender, as its link has it.
 pub(crate) struct Sender {
     senders: Arc<Senders>,
     number: u64,
     name: Name,
     reader: Arc<OwnedFd>,
+    /// Whether the last read left nothing behind, here and in the sockets.
+    has_read_all: bool,
 }
 
 impl Sender {
@@ -403,18 +431,25 @@ impl Sender {
         lock(&self.senders.state).mailboxes.get(&self.number).map_or(0, |mailbox| mailbox.dropped)
     }
 
+    /// Whether the last read left nothing behind: whatever comes later makes [`reader`](Self::reader) readable again.
+    pub(crate) fn has_read_all(&self) -> bool {
+        self.has_read_all
+    }
+
     /// Appends what has come from it, as far as there is room; zero when it was let go.
-    pub(crate) fn read(&self, inbox: &mut BytesMut) -> Result<usize, Errno> {
+    pub(crate) fn read(&mut self, inbox: &mut BytesMut) -> Result<usize, Errno> {
         let state = &mut *lock(&self.senders.state);
         let mut left = TURN;
+        self.has_read_all = false;
         loop {
             let Some(mailbox) = state.mailboxes.get_mut(&self.number) else { return Ok(0) };
             if mailbox.count > 0 {
                 let was = mailbox.size();
                 let taken = take(mailbox, inbox, self.senders.most);
                 let is = mailbox.size();
-                if mailbox.count == 0 && !mailbox.has_ended {
-                    mailbox.silence();
+                match mailbox.count == 0 && !mailbox.has_ended {
+                    true => mailbox.silence(),
+                    false => mailbox.ring(),
                 }
                 state.size -= was - is;
                 state.full -= usize::from(was > MOST_OF_ONE && is <= MOST_OF_ONE);
@@ -425,7 +460,15 @@ impl Sender {
                 return Ok(0);
             }
             let is_served = self.senders.is_served.load(Ordering::Acquire);
-            if is_served || !self.senders.pump(state, &mut left)? {
+            let mut direct = Direct { number: self.number, inbox, taken: 0 };
+            let came = !is_served && self.senders.pump(state, &mut left, Some(&mut direct))?;
+            if direct.taken > 0 {
+                // Who watches the sockets is woken by what comes after this.
+                let is_empty = state.mailboxes.get(&self.number).is_some_and(|mailbox| mailbox.count == 0);
+                self.has_read_all = is_empty && state.is_drained && state.watchers.contains(&self.number);
+                return Ok(direct.taken);
+            }
+            if !came {
                 let Some(mailbox) = state.mailboxes.get_mut(&self.number) else { return Ok(0) };
                 if left == 0 {
                     // Its own may still lie in the socket, and nothing else would announce it.
