@@ -72,6 +72,20 @@ fn a_seqpacket_socket_of_systemd_is_served() {
 }
 
 #[test]
+fn datagram_sockets_of_systemd_are_served() {
+    let folder = Folder::new("activated-datagram");
+    let path = folder.path("a.sock");
+    let _unix = Activated::start(&["--datagram"], &path, "fd:web");
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let _udp = Activated::start(&["--datagram"], &format!("127.0.0.1:{port}"), "fd:3");
+    for address in [format!("unix-dgram:{path}"), format!("udp://127.0.0.1:{port}")] {
+        for message in ["Hello, server!", "two\nlines"] {
+            call(&["-n", &address, message]).is(&message.to_uppercase());
+        }
+    }
+}
+
+#[test]
 fn a_name_that_systemd_did_not_give_is_not_found() {
     let nobody = call(&["fd:web", "hi"]);
     let reason = "no descriptors were handed to this process: LISTEN_PID is not its number";

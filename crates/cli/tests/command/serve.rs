@@ -94,3 +94,22 @@ fn a_browser_that_was_sent_there_is_turned_away() {
     assert!(server.line().contains(": bad-peer: an HTTP request"));
     assert_eq!(browser.read(&mut [0; 8]).unwrap(), 0);
 }
+
+#[test]
+fn files_may_stand_for_stdin_and_stdout_from_where_they_are() {
+    let folder = crate::Folder::new("files");
+    let (requests, replies) = (folder.path("requests"), folder.path("replies"));
+    std::fs::write(&requests, "skipped\nHello, server!\nagain\n").unwrap();
+    std::fs::write(&replies, "kept\n").unwrap();
+    let script = r#"{ read skipped; "$1" serve '-?framing=lines' --upper; } < "$2" >> "$3" 2> /dev/null"#;
+    let program = env!("CARGO_BIN_EXE_panpipe");
+    let shell =
+        |script| std::process::Command::new("sh").args(["-c", script, "sh", program, &requests, &replies]).status();
+    assert!(shell(script).unwrap().success());
+    assert_eq!(std::fs::read_to_string(&replies).unwrap(), "kept\nHELLO, SERVER!\nAGAIN\n");
+    let many = "x".repeat(1000).lines().cycle().take(5000).collect::<Vec<_>>().join("\n") + "\n";
+    std::fs::write(&requests, &many).unwrap();
+    assert!(shell(r#""$1" serve '-?framing=lines' --upper < "$2" > "$3" 2> /dev/null"#).unwrap().success());
+    assert!(std::fs::read_to_string(&replies).unwrap() == many.to_uppercase());
+    assert!(shell(r#""$1" serve - --upper < /dev/null > /dev/null 2> /dev/null"#).unwrap().success());
+}

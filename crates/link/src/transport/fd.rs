@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use panpipe_wire::{Address, Error, ErrorKind, Method, Result};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 
 use super::connecting::Connecting;
+use super::datagram::Datagrams;
 use super::link::{self, Link};
 use super::listener::{Listener, Source};
-use super::{Transport, unix};
+use super::senders::Senders;
+use super::{Transport, udp, unix};
 
 pub(super) const TRANSPORT: Transport = Transport {
     method: &Method {
@@ -108,6 +110,12 @@ fn connect(address: &Address) -> Result<Connecting> {
 fn listen(address: &Address) -> Result<Listener> {
     let fds = duplicates(address)?;
     let error = |errno| link::error(errno, format!("listening on {}", address.text())).at(address.text());
+    if fds.iter().all(|fd| is_datagram(fd) && getpeername(fd).is_err()) {
+        refuse_framing(address)?;
+        let (most, may_drop) = fds.first().map_or((0, true), |fd| of_datagrams(fd, address));
+        let senders = Senders::new(fds, most, may_drop).map_err(error)?;
+        return Ok(Listener::new(address.clone(), Source::Senders { senders, file: Mutex::default() }));
+    }
     if !fds.iter().all(|fd| sockopt::socket_acceptconn(fd).unwrap_or(false)) {
         return Ok(Listener::new(address.clone(), Source::One(Mutex::new(Some(open(address, fds)?)))));
     }
@@ -117,6 +125,26 @@ fn listen(address: &Address) -> Result<Listener> {
     let sockets = fds.into_iter().map(Arc::new).collect();
     let source = Source::Sockets { sockets, link: accepted, file: Mutex::default(), allow: None, is_inherited: true };
     Ok(Listener::new(address.clone(), source))
+}
+
+fn is_datagram(fd: &OwnedFd) -> bool {
+    sockopt::socket_type(fd) == Ok(SocketType::DGRAM)
+}
+
+/// The bytes of the largest datagram of a socket, and whether datagrams may get lost there.
+fn of_datagrams(socket: &OwnedFd, address: &Address) -> (usize, bool) {
+    match sockopt::socket_domain(socket) {
+        Ok(AddressFamily::UNIX) => (link::largest_packet(socket).min(address.max), false),
+        _ => (udp::most(address), true),
+    }
+}
+
+fn refuse_framing(address: &Address) -> Result<()> {
+    if address.option("framing").is_none() {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::Unsupported, format!("opening {}", address.text())).at(address.text());
+    Err(error.because("the descriptor keeps the boundaries of messages itself and takes no framing"))
 }
 
 /// The link that an accepted socket is, of whatever kind its listener was.
@@ -149,11 +177,20 @@ fn open(address: &Address, fds: Vec<OwnedFd>) -> Result<Link> {
             return unsupported("the descriptor is a socket that listens: it accepts, and connects to nobody");
         }
     }
-    let link = Link::inherited(input, output).map_err(error)?;
-    match link.largest_packet() {
-        Some(_) if address.option("framing").is_some() => {
-            unsupported("the descriptor keeps the boundaries of messages itself and takes no framing")
+    if is_datagram(&input) {
+        refuse_framing(address)?;
+        if getpeername(&input).is_err() {
+            return unsupported("the descriptor is a socket of datagrams that goes to nobody: it listens");
         }
-        _ => Ok(link),
+        let datagrams = match of_datagrams(&input, address) {
+            (most, true) => Datagrams::lossy(&input, most),
+            (most, false) => Datagrams::reliable(most),
+        };
+        return Ok(Link::datagrams(input, datagrams).inherited_from_others());
     }
+    let link = Link::inherited(input, output).map_err(error)?;
+    if link.largest_packet().is_some() {
+        refuse_framing(address)?;
+    }
+    Ok(link)
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{BufMut, BytesMut};
 use panpipe_wire::{Error, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{
@@ -47,6 +48,8 @@ pub(crate) fn error(errno: Errno, doing: impl Into<String>) -> Error {
 /// One open transport, as a descriptor to read from and one to write to, which may be the same.
 pub struct Link {
     reader: Arc<OwnedFd>,
+    /// What is read, where no loop can wait for it and the reader is always readable instead: a regular file.
+    source: Option<Arc<OwnedFd>>,
     /// Whether anything can be read: not from the writing end of a pipe.
     has_input: bool,
     /// Why it moves bytes only one way, where that is so.
@@ -94,6 +97,7 @@ impl Link {
         let socket = Arc::new(socket);
         Link {
             reader: Arc::clone(&socket),
+            source: None,
             has_input: true,
             one_way: None,
             writer: Some(socket),
@@ -152,6 +156,12 @@ impl Link {
         Self::socket(socket)
     }
 
+    /// Says that others may hold the same open file.
+    pub(crate) fn inherited_from_others(mut self) -> Self {
+        self.is_inherited = true;
+        self
+    }
+
     /// Marks an accepted link that a web page could have opened.
     pub(crate) fn reached_by_browsers(mut self) -> Self {
         self.browsers_reach_it = true;
@@ -169,6 +179,7 @@ impl Link {
             let mut link = match sockopt::socket_type(&reader)? {
                 SocketType::STREAM => Self::socket(reader),
                 SocketType::SEQPACKET => Self::packets(reader),
+                // Datagrams need to know how large they may be.
                 _ => return Err(Errno::PROTOTYPE),
             };
             link.writer = Some(Arc::new(writer));
@@ -183,6 +194,9 @@ impl Link {
         let mut link = Self::files(Arc::new(reader), writer);
         link.has_input = has_input;
         link.is_inherited = true;
+        if has_input && !can_be_waited_for(&link.reader)? {
+            link.source = Some(std::mem::replace(&mut link.reader, Arc::new(always_readable()?)));
+        }
         Ok(link)
     }
 
@@ -210,6 +224,7 @@ impl Link {
         let is_pipe = fstat(&reader).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
         Link {
             reader,
+            source: None,
             has_input: true,
             one_way: None,
             writer,
@@ -285,7 +300,7 @@ impl Link {
                 Kind::Child(child) => child.read(inbox),
                 Kind::Chaos(chaos) => chaos.read(inbox),
                 Kind::Sender(sender) => sender.read(inbox),
-                Kind::Files => read_into(&self.reader, inbox),
+                Kind::Files => read_into(self.source.as_ref().unwrap_or(&self.reader), inbox),
                 // The flag, since the descriptor's own mode is shared with whoever else holds it.
                 _ => self.reading().read(&self.reader, inbox, RecvFlags::DONTWAIT),
             };
@@ -709,11 +724,28 @@ pub(crate) fn read_into(fd: &OwnedFd, inbox: &mut BytesMut) -> Result<usize, Err
     Ok(count)
 }
 
+/// Whether a loop can wait for a descriptor: not for a regular file, nor for /dev/null (epoll_ctl(2), EPERM).
+fn can_be_waited_for(fd: &OwnedFd) -> Result<bool, Errno> {
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    match epoll::add(&epoll, fd, EventData::new_u64(0), EventFlags::IN) {
+        Err(Errno::PERM) => Ok(false),
+        added => added.map(|()| true),
+    }
+}
+
+fn always_readable() -> Result<OwnedFd, Errno> {
+    eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+}
+
 /// The same pipe or terminal as a descriptor that does not wait.
 ///
 /// O_NONBLOCK belongs to the open file, which a shell or a parent shares; setting it there breaks *their* reads.
 /// Opening it anew through /proc gives an open file of our own. Where that is not allowed, the shared one is set.
 fn without_waiting(fd: OwnedFd, access: OFlags) -> Result<OwnedFd, Errno> {
+    // A file never waits, and the place in it belongs to the open file that is shared: `{ a; b; } < FILE`.
+    if FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::RegularFile {
+        return Ok(fd);
+    }
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     if let Ok(own) = open(path, access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()) {
         return Ok(own);

@@ -1,10 +1,9 @@
 //! `stdio:` or `-`: this process's stdin and stdout, as its parent or a shell connected them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
 use panpipe_wire::{Address, Method, Result};
-use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdin, dup2_stdout, stderr, stdin, stdout};
@@ -40,24 +39,12 @@ pub(super) const TRANSPORT: Transport = Transport {
 };
 
 fn open(address: &Address) -> Result<Link> {
-    take().map_err(|errno| {
-        let error = link::error(errno, format!("opening {}", address.text())).at(address.text());
-        match errno {
-            Errno::INVAL => error.because("stdin or stdout is a regular file; put a pipe between: cat FILE | …"),
-            _ => error,
-        }
-    })
+    take().map_err(|errno| link::error(errno, format!("opening {}", address.text())).at(address.text()))
 }
 
 /// Takes the protocol's descriptors away from 0 and 1, so that a stray `print` goes to stderr and a stray
 /// `input` reads nothing.
 fn take() -> Result<Link, Errno> {
-    for fd in [stdin().as_fd(), stdout().as_fd()] {
-        // No loop can wait for a regular file (epoll_ctl(2), EPERM).
-        if FileType::from_raw_mode(fstat(fd)?.st_mode) == FileType::RegularFile {
-            return Err(Errno::INVAL);
-        }
-    }
     let beyond_stdio = 3;
     let reader: OwnedFd = fcntl_dupfd_cloexec(stdin(), beyond_stdio)?;
     let writer: OwnedFd = fcntl_dupfd_cloexec(stdout(), beyond_stdio)?;

@@ -59,7 +59,8 @@ const USUAL: usize = 1200;
 /// A datagram's length field, less both headers (RFC 768, RFC 791).
 const LARGEST: usize = 65_507;
 
-fn most(address: &Address) -> usize {
+/// Bytes of the largest message.
+pub(super) fn most(address: &Address) -> usize {
     match address.option("max") {
         Some(_) => address.max.min(LARGEST),
         None => USUAL,
