@@ -180,7 +180,7 @@ def test_an_inherited_descriptor() -> None:
     "face",
     [
         "panpipe.serve(sys.argv[1], bytes.upper)",
-        "async def main(): await (await panpipe.aio.serve(sys.argv[1], bytes.upper)).wait()\nasyncio.run(main())",
+        "async def main(): await panpipe.aio.serve(sys.argv[1], bytes.upper)\nasyncio.run(main())",
     ],
     ids=["blocking", "asyncio"],
 )
