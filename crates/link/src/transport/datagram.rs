@@ -9,6 +9,7 @@ use rustix::net::{
 };
 
 use super::link::with_room;
+use super::scatter::recv_packet;
 
 /// Where the datagrams of a socket go, and how large they may be.
 pub(crate) struct Datagrams {
@@ -95,11 +96,9 @@ pub(crate) fn recv_datagram(
     flags: RecvFlags,
     most: usize,
 ) -> Result<usize, Errno> {
-    with_room(|room| {
-        // With the flag the system tells the datagram's own length, though it were cut.
-        let (_, count) = recv(socket, &mut room[..], flags | RecvFlags::TRUNC)?;
-        Ok(append(inbox, room, count, most))
-    })
+    let before = inbox.len();
+    recv_packet(socket, inbox, flags, |count| count <= most)?;
+    Ok(inbox.len() - before)
 }
 
 /// The same of a socket that many send to, and who sent it.

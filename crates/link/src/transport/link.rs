@@ -22,6 +22,7 @@ use super::chaos::Chaos;
 use super::datagram::{self, Datagrams, recv_datagram};
 use super::peer_process;
 use super::remote::Remote;
+use super::scatter;
 use super::senders::Sender;
 use super::spawn::{Child, LastWords};
 use crate::{fork, os_error};
@@ -605,16 +606,17 @@ pub(crate) fn recv_into(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags
 
 /// Appends the next packet behind its length; zero at the end.
 fn recv_packet(socket: &OwnedFd, inbox: &mut BytesMut, flags: RecvFlags) -> Result<usize, Errno> {
-    with_room(|room| {
-        // With the flag the system tells the packet's own length, though it were cut.
-        let (_, count) = recv(socket, &mut room[..], flags | RecvFlags::TRUNC)?;
-        let Some(packet) = room.get(..count) else { return Err(Errno::MSGSIZE) };
-        if count > 0 {
-            inbox.put_u32(count as u32);
-            inbox.put_slice(packet);
+    let before = inbox.len();
+    match scatter::recv_packet(socket, inbox, flags, |count| count <= LARGEST_PACKET)? {
+        // Not even its length: it is the end.
+        0 => inbox.truncate(before),
+        count if count > LARGEST_PACKET => {
+            inbox.truncate(before);
+            return Err(Errno::MSGSIZE);
         }
-        Ok(count)
-    })
+        _ => {}
+    }
+    Ok(inbox.len() - before)
 }
 
 /// Lends `with` room for the largest packet.

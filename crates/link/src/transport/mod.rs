@@ -12,6 +12,7 @@ mod mem;
 mod pair;
 mod peer_process;
 mod remote;
+mod scatter;
 mod senders;
 mod seqpacket;
 mod socket_file;

@@ -53,8 +53,7 @@ impl WaitingRead {
         }
         let room = self.inbox.capacity() - self.inbox.len();
         self.outcome = self.reading.read(&self.socket, &mut self.inbox, RecvFlags::empty());
-        let is_stream = matches!(self.reading, Reading::Stream);
-        self.was_short = !is_stream || self.outcome.is_ok_and(|count| count < room);
+        self.was_short = self.outcome.is_ok_and(|count| count < room);
         // A signal is the caller's to look at; it then comes back.
         if self.outcome == Err(Errno::INTR) {
             self.outcome = Err(Errno::AGAIN);
