@@ -20,6 +20,19 @@ async function shell(script) {
   return stdout;
 }
 
+/** Whether nobody writes there. */
+function isFree(path) {
+  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+  try {
+    return fs.readSync(fd, Buffer.alloc(1)) === 0;
+  } catch (error) {
+    if (error.code === "EAGAIN") return false;
+    throw error;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 test("echo into the path is a message, and writers come and go", async () => {
   const at = path("f");
   const listener = await listen(`fifo:${at}?${lines}`);
@@ -61,6 +74,8 @@ test("echo and cat are answered again and again", async () => {
   assert.equal(await peer.call("four"), "FOUR");
   assert.equal(await peer.call("five"), "FIVE");
   await peer.close();
+  // A shell does not wait until the listener has noticed.
+  await until(() => isFree(back), "the listener ends the connection");
   assert.equal(await shell(`echo six > ${at} & cat ${back}`), "SIX\n");
   await server.close();
   assert.ok(!fs.existsSync(at) && !fs.existsSync(back));
