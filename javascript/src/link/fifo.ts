@@ -9,6 +9,7 @@ import { Fault } from "../wire/error.js";
 import { codeOf } from "./classify.js";
 import { FifoFile, checkFifo } from "./fifo-file.js";
 import type { Limits, Link, LinkListener, ListenerEvents, OneWay, Transport } from "./link.js";
+import { claimToRead } from "./native.js";
 import { onlyLink } from "./only-link.js";
 import { StreamLink } from "./stream.js";
 import { WholeWrites, whole } from "./whole-writes.js";
@@ -121,9 +122,15 @@ function openToWrite(path: string): number | null {
 /** Opens the FIFO for replies once nobody writes them to somebody who came before. */
 function openReplies(path: string): number | string {
   const fd = open(path, O_RDONLY);
-  if (isFree(fd)) return fd;
-  fs.closeSync(fd);
-  return "the listener did not end its last connection";
+  try {
+    const mine = claimToRead(fd);
+    if (mine && isFree(fd)) return fd;
+    fs.closeSync(fd);
+    return mine ? "the listener did not end its last connection" : "another client did not leave the FIFO for replies";
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
+  }
 }
 
 /** Whether nobody writes. A writer that leaves while this end is open would look as if the listener had closed. */
