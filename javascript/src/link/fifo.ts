@@ -21,6 +21,7 @@ const pollEvery = 5;
 
 const onlyReads: OneWay = { way: "reads", why: "this end of the FIFO only reads; reply=PATH2 makes it two-way" };
 const onlyWrites: OneWay = { way: "writes", why: "this end of the FIFO only writes; reply=PATH2 makes it two-way" };
+const anotherReads = "another process reads this FIFO";
 const nobody = "no reader has opened the FIFO";
 
 /** The transport `fifo`. */
@@ -59,10 +60,10 @@ export const fifo: Transport = {
     refuseExclusive(address);
     const file = FifoFile.make(path, address.mode);
     try {
-      if (hasReader(path)) throw new Fault("address-in-use", "another process reads this FIFO");
+      if (hasReader(path)) throw new Fault("address-in-use", anotherReads);
       if (address.reply !== "") return new Reception(address, path, file, events);
       // With a writer of our own the others may come and go, and none is taken for the last.
-      const source = input(open(path, address.once ? O_RDONLY : O_RDWR));
+      const source = input(openAlone(path, address.once ? O_RDONLY : O_RDWR));
       source.once("close", () => file.remove());
       return onlyLink(address, events, link(source, new Writable(), onlyReads));
     } catch (error) {
@@ -91,6 +92,18 @@ function open(path: string, access: number): number {
   try {
     checkFifo(path, fs.fstatSync(fd));
     return fd;
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
+  }
+}
+
+/** Opens to read, as the only listener. */
+function openAlone(path: string, access: number): number {
+  const fd = open(path, access);
+  try {
+    if (claimToRead(fd)) return fd;
+    throw new Fault("address-in-use", anotherReads);
   } catch (error) {
     fs.closeSync(fd);
     throw error;
@@ -206,9 +219,14 @@ class Reception implements LinkListener {
     readonly events: ListenerEvents,
   ) {
     this.target = writtenTarget(address);
-    this.#replies = FifoFile.make(address.reply, address.mode);
-    this.#spare = open(path, O_RDONLY);
-    this.#wait();
+    this.#spare = openAlone(path, O_RDONLY);
+    try {
+      this.#replies = FifoFile.make(address.reply, address.mode);
+      this.#wait();
+    } catch (error) {
+      fs.closeSync(this.#spare);
+      throw error;
+    }
   }
 
   ref(): void {
