@@ -79,3 +79,9 @@ export function listen(address: string, onLink: (link: NativeLink) => void): Nat
 
 /** Who is at the other end of a connected Unix socket of Node's own, `socket._handle.fd`; `null` of any other descriptor. */
 export function peerOf(descriptor: number): { uid: number; gid: number; pid?: number } | null;
+
+/**
+ * Takes the right to be the only reader of a FIFO, as panpipe's other languages do; `false` while another process has it.
+ * Closing the descriptor gives it back, and so must who did not get it.
+ */
+export function claimToRead(descriptor: number): boolean;

@@ -1,4 +1,4 @@
 // Named one by one, so that `import` finds them too.
-const { listen, open, peerOf } = require("./panpipe.node");
+const { claimToRead, listen, open, peerOf } = require("./panpipe.node");
 
-module.exports = { listen, open, peerOf };
+module.exports = { claimToRead, listen, open, peerOf };

@@ -20,6 +20,19 @@ async function shell(script) {
   return stdout;
 }
 
+/** Whether nobody writes there. */
+function isFree(path) {
+  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+  try {
+    return fs.readSync(fd, Buffer.alloc(1)) === 0;
+  } catch (error) {
+    if (error.code === "EAGAIN") return false;
+    throw error;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 test("echo into the path is a message, and writers come and go", async () => {
   const at = path("f");
   const listener = await listen(`fifo:${at}?${lines}`);
@@ -61,9 +74,61 @@ test("echo and cat are answered again and again", async () => {
   assert.equal(await peer.call("four"), "FOUR");
   assert.equal(await peer.call("five"), "FIVE");
   await peer.close();
+  // A shell does not wait until the listener has noticed.
+  await until(() => isFree(back), "the listener ends the connection");
   assert.equal(await shell(`echo six > ${at} & cat ${back}`), "SIX\n");
   await server.close();
   assert.ok(!fs.existsSync(at) && !fs.existsSync(back));
+});
+
+test("a connection begins when bytes have come and the replies are read, and not before", async () => {
+  const [at, back] = [path("f"), path("f")];
+  const listener = await listen(`fifo:${at}?reply=${back}&${lines}`);
+  let peer = null;
+  const accepting = listener.accept().then((accepted) => (peer = accepted));
+  await shell(`: > ${at}`);
+  await shell(`echo hello > ${at}`);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(peer, null);
+  // Nothing is ever sent to it, and still it sees the end.
+  const reading = shell(`cat ${back}`);
+  await accepting;
+  assert.deepEqual([await peer.recv(), await peer.recv()], ["hello", null]);
+  await peer.close();
+  assert.equal(await reading, "");
+  await listener.close();
+});
+
+test("who connects waits until nobody writes the replies, and drops those that came too late", async () => {
+  const [at, back] = [path("f"), path("f")];
+  const listener = await listen(`fifo:${at}?reply=${back}&${lines}`);
+  const held = fs.openSync(back, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+  fs.writeSync(held, "late\n");
+  const address = `${listener.address}&timeout=50ms`;
+  await assert.rejects(connect(address), { code: "deadline-exceeded", message: /did not end its last connection/ });
+  await assert.rejects(connect(address, { signal: AbortSignal.abort() }), { code: "cancelled" });
+  const connecting = connect(listener.address);
+  fs.closeSync(held);
+  const peer = await connecting;
+  await peer.send("hello");
+  const accepted = await listener.accept();
+  await accepted.send("reply");
+  assert.equal(await peer.recv(), "reply");
+  await peer.close();
+  await listener.close();
+});
+
+test("once=true with replies is one connection", async () => {
+  const [at, back] = [path("f"), path("f")];
+  const listener = await listen(`fifo:${at}?reply=${back}&once=true&${lines}`);
+  const reading = shell(`echo one > ${at} & cat ${back}`);
+  const peer = await listener.accept();
+  assert.equal(await listener.accept(), null);
+  await peer.send(await peer.recv());
+  assert.equal(await peer.recv(), null);
+  await peer.close();
+  assert.equal(await reading, "one\n");
+  await listener.close();
 });
 
 test("a writer that comes before its reader waits for it, and says so when it waits in vain", async () => {

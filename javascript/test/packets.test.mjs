@@ -90,6 +90,21 @@ test("they are known, and say which addon is missing", async () => {
   assert.equal(stdout, expected.join(""));
 });
 
+test("without the addon allow= is unsupported, and a Unix socket's peer is not known", async () => {
+  const at = path();
+  const { stdout } = await runWith(
+    null,
+    `
+    await listen("unix:${at}?allow=uid:1").catch((error) => console.log(error.code, error.message));
+    const listener = await listen("unix:${at}");
+    console.log((await connect("unix:${at}")).remote, (await listener.accept()).remote);
+    await listener.close();
+  `,
+  );
+  const why = "allow= needs the optional addon @panpipe/native: npm install @panpipe/native";
+  assert.equal(stdout, `unsupported listening on unix:${at}?allow=uid:1: unsupported: ${why}\n{ transport: 'unix' } { transport: 'unix' }\n`);
+});
+
 test("an addon that does not load says why", async () => {
   const { stdout } = await runWith(`throw new Error("another libc")`, `await connect("unix-dgram:a").catch((error) => console.log(error.code, error.message));`);
   assert.equal(stdout, "unsupported connecting to unix-dgram:a: unsupported: unix-dgram needs the optional addon @panpipe/native: it is there and does not load: another libc\n");

@@ -40,6 +40,9 @@ const PACKETS: &str = "packets";
 /// And where those are of one network, whose largest the address must allow.
 const DATAGRAMS: &str = "datagrams";
 
+/// The bytes that a framing adds to a short message at most: `Content-Length: 4096\r\n\r\n`.
+const MOST_FRAMING: usize = 24;
+
 /// The cases of every transport and framing that the registries know.
 pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
     let mut rows = Vec::new();
@@ -149,9 +152,11 @@ impl Pairing {
 
     /// The messages that the framing of a row carries.
     fn asked(&self, row: usize) -> Vec<usize> {
-        let fits = |&place: &usize| {
-            let message = &self.messages[place];
-            (message.fits)(&self.rows[row].framing, message.bytes.len())
+        let Row { place, framing, .. } = &self.rows[row];
+        let largest = place::largest(place).saturating_sub(MOST_FRAMING);
+        let fits = |&number: &usize| {
+            let Message { bytes, fits } = &self.messages[number];
+            bytes.len() <= largest && fits(framing, bytes.len())
         };
         (0..self.messages.len()).filter(fits).collect()
     }
@@ -181,6 +186,7 @@ fn messages() -> Vec<Message> {
         message(b"a\nb\rc\x80\xff\r\n", |framing, _| framing == "nul"),
         message(b"", |framing, _| !["raw", PACKETS].contains(&framing)),
         message(&long(255), |framing, length| most(framing) == length),
+        message(&long(4_072), |framing, length| most(framing) > length),
         message(&long(65_535), |framing, length| most(framing) == length),
         message(&long(100_000), |framing, length| most(framing) > length),
         message(&long(60_000), |framing, _| framing == DATAGRAMS),

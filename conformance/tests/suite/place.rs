@@ -33,7 +33,7 @@ pub(crate) fn places(scheme: &'static str) -> &'static [&'static str] {
         "unix-dgram" => &["unix_dgram"],
         "udp" => &["udp"],
         "tcp" => &["tcp"],
-        "fifo" => &["fifo"],
+        "fifo" => &["fifo", "fifo_exclusive"],
         "stdio" => &["stdio"],
         "fd" => &["fd"],
         "mem" => &["mem"],
@@ -49,14 +49,19 @@ pub(crate) fn address(place: &str, options: &str, folder: &Folder) -> Result<Str
         "tcp" => format!("tcp://localhost:0?{options}"),
         "unix" => format!("unix:{}?{options}", folder.path()),
         "unix_seqpacket" => format!("unix-seqpacket:{}?{options}", folder.path()),
-        // Alone on their FIFOs, they may send messages of any size.
-        "fifo" => format!("fifo:{}?reply={}&exclusive=true&{options}", folder.path(), folder.path()),
+        "fifo" => format!("fifo:{}?reply={}&{options}", folder.path(), folder.path()),
+        "fifo_exclusive" => format!("fifo:{}?reply={}&exclusive=true&{options}", folder.path(), folder.path()),
         "unix_dgram" => format!("unix-dgram:{}?{options}", folder.path()),
         "udp" => format!("udp://localhost:0?max=64KiB&{options}"),
         // Node 20 fills abstract names up with zero bytes to 107, so that it meets others only at names of that length.
         "unix_abstract" => format!("unix:@{:-<107}?{options}", format!("panpipe-{}-{}", std::process::id(), next())),
         _ => return Err(format!("the suite knows no address for {place}; add one, or a line to skip.toml")),
     })
+}
+
+/// The largest message at `place`, in bytes with its framing: a writer that is not alone on a FIFO writes no more at once.
+pub(crate) fn largest(place: &str) -> usize {
+    if place == "fifo" { 4096 } else { usize::MAX }
 }
 
 fn next() -> usize {

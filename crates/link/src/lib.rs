@@ -28,8 +28,8 @@ pub use server::{Server, ServerEvent, Token};
 
 mod transport;
 pub use transport::{
-    Accepted, Child, Connecting, Link, Listener, Progress, Remote, address_with_command, connect, lacks_command,
-    listen, may_block, methods, pair, pair_address, parse, spawn_address,
+    Accepted, Child, Connecting, Link, Listener, Progress, Remote, address_with_command, claim_to_read, connect,
+    lacks_command, listen, may_block, methods, pair, pair_address, parse, spawn_address,
 };
 
 mod whole_writes;

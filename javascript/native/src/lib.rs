@@ -64,6 +64,17 @@ pub fn peer_of(descriptor: i32) -> Option<Peer> {
     Some(Peer { uid: remote.uid?, gid: remote.gid?, pid: remote.pid })
 }
 
+/// Takes the right to be the only reader of a FIFO.
+#[napi]
+pub fn claim_to_read(descriptor: i32) -> napi::Result<bool> {
+    if descriptor < 0 {
+        return Err(napi::Error::from_reason("there is no such descriptor"));
+    }
+    // SAFETY: it is borrowed for this call, in which nothing else runs, and one that is not open is only refused.
+    let fifo = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    panpipe_link::claim_to_read(fifo).map_err(|error| napi::Error::from_reason(error.to_string()))
+}
+
 /// Reads an address that can be opened here.
 fn parse(text: &str, doing: &str) -> Result<Address, Error> {
     let address = panpipe_link::parse(text)?;

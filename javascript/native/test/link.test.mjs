@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
-import { closeSync, existsSync, openSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { closeSync, constants, existsSync, openSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import test from "node:test";
 
@@ -354,6 +355,18 @@ test("callbacks run in the context that they were given in", async (t) => {
   const seen = store.run("mine", () => new Promise((resolve) => theirs.start(() => resolve(store.getStore()), resolve, resolve)));
   ours.write(Buffer.from("a"));
   assert.equal(await seen, "mine");
+});
+
+test("one reader of a FIFO keeps others away until it closes", async () => {
+  const fifo = path();
+  spawnSync("mkfifo", [fifo]);
+  const [first, second] = [0, 0].map(() => openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK));
+  assert.equal(native.claimToRead(first), true);
+  assert.equal(native.claimToRead(second), false);
+  closeSync(first);
+  assert.equal(native.claimToRead(second), true);
+  closeSync(second);
+  for (const fd of [-1, 99_999]) assert.throws(() => native.claimToRead(fd));
 });
 
 test("peerOf tells who is at the other end of Node's own sockets", async (t) => {

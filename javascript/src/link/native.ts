@@ -1,6 +1,7 @@
-/** Links of packets from the optional addon `@panpipe/native`: what Node itself cannot open. */
+/** The optional addon `@panpipe/native`: links of packets, which Node itself cannot open, and what the system tells Node nothing of. */
 
 import { createRequire } from "node:module";
+import type net from "node:net";
 
 import type { Address } from "../wire/address.js";
 import { Fault, codes, type Code } from "../wire/error.js";
@@ -13,6 +14,15 @@ import { within } from "./socket.js";
 interface Native {
   open(address: string, options: { timeout: number }): Promise<NativeLink>;
   listen(address: string, onLink: (link: NativeLink) => void): NativeListener;
+  peerOf(descriptor: number): Credentials | null;
+  claimToRead(descriptor: number): boolean;
+}
+
+/** The process at the other end of a Unix socket, as it was when it connected or listened. */
+export interface Credentials {
+  uid: number;
+  gid: number;
+  pid?: number;
 }
 
 /** An open link of packets. It keeps nothing: what it cannot send it leaves to us. */
@@ -44,11 +54,12 @@ interface NativeListener {
 export type PacketKind = Omit<Packets, "largest">;
 
 const name = "@panpipe/native";
-let loaded: Native | null = null;
+/** The addon, or why there is none; null before anybody has asked. */
+let found: Native | Error | null = null;
 
 /** Connects by the addon; `unsupported` where that is not installed. */
 export async function connectNative(address: Address, limits: Limits, kind: PacketKind): Promise<Link> {
-  const opening = load(address).open(address.text, { timeout: Math.min(Math.max(limits.timeout, 0), 2 ** 31 - 1) });
+  const opening = load(address.scheme).open(address.text, { timeout: Math.min(Math.max(limits.timeout, 0), 2 ** 31 - 1) });
   try {
     return new PacketLink(await within(limits, opening), kind);
   } catch (error) {
@@ -62,7 +73,7 @@ export async function connectNative(address: Address, limits: Limits, kind: Pack
 export async function listenNative(address: Address, events: ListenerEvents, kind: PacketKind): Promise<LinkListener> {
   let listener: NativeListener;
   try {
-    listener = load(address).listen(address.text, (link) => events.onLink(new PacketLink(link, kind)));
+    listener = load(address.scheme).listen(address.text, (link) => events.onLink(new PacketLink(link, kind)));
   } catch (error) {
     throw faultOf(error);
   }
@@ -77,13 +88,42 @@ export async function listenNative(address: Address, events: ListenerEvents, kin
   };
 }
 
-function load({ scheme }: Address): Native {
+/** Who is at the other end of a Unix socket; null where there is no addon to ask. */
+export function peerOf(socket: net.Socket): Credentials | null {
+  const { fd } = (socket as unknown as { _handle?: { fd?: number } | null })._handle ?? {};
+  const native = find();
+  return fd === undefined || native instanceof Error ? null : native.peerOf(fd);
+}
+
+/** Takes the right to be the only reader of a FIFO; false while another process has it. Without the addon nobody is kept away. */
+export function claimToRead(fd: number): boolean {
+  const native = find();
+  return native instanceof Error || native.claimToRead(fd);
+}
+
+/** Whether there is an addon to ask. */
+export function hasNative(): boolean {
+  return !(find() instanceof Error);
+}
+
+/** Throws `unsupported` where there is no addon; `what` needs it. */
+export function requireNative(what: string): void {
+  load(what);
+}
+
+function load(what: string): Native {
+  const native = find();
+  if (!(native instanceof Error)) return native;
+  const missing = (native as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND" && native.message.includes(`'${name}'`);
+  const why = missing ? `npm install ${name}` : `it is there and does not load: ${native.message}`;
+  throw new Fault("unsupported", `${what} needs the optional addon ${name}: ${why}`);
+}
+
+function find(): Native | Error {
   try {
-    return (loaded ??= createRequire(import.meta.url)(name) as Native);
+    return (found ??= createRequire(import.meta.url)(name) as Native);
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND" && String((error as Error).message).includes(`'${name}'`);
-    const why = missing ? `npm install ${name}` : `it is there and does not load: ${(error as Error).message}`;
-    throw new Fault("unsupported", `${scheme} needs the optional addon ${name}: ${why}`);
+    return (found = error as Error);
   }
 }
 

@@ -25,7 +25,7 @@ export const seqpacket = transport(
     form: "unix-seqpacket:PATH, unix-seqpacket:@NAME",
     goodFor: "messages that keep their boundaries without a framing, and fast large ones",
     notFor: "empty messages, messages beyond 200 KiB; programs that know only streams, such as Node.js alone",
-    options: ["backlog", "mode"],
+    options: ["backlog", "mode", "allow"],
   },
   // An empty packet reads as the end.
   { empty: false, lossy: false, many: false },

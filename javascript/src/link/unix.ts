@@ -1,11 +1,13 @@
 /** `unix:PATH`, `unix:@NAME`: Unix stream sockets, in the file system or in Linux's abstract names. */
 
 import { randomBytes } from "node:crypto";
+import type net from "node:net";
 
 import { writtenTarget, type Address } from "../wire/address.js";
 import { Fault } from "../wire/error.js";
 import { codeOf } from "./classify.js";
 import type { Limits, Link, LinkListener, ListenerEvents, Transport } from "./link.js";
+import { hasNative, peerOf, requireNative } from "./native.js";
 import { checkPath, longestPath, withShortPath } from "./short-path.js";
 import { SocketFile } from "./socket-file.js";
 import { SocketServers, connectSocket } from "./socket.js";
@@ -23,7 +25,7 @@ export const unix: Transport = {
     reaches: "this machine",
     goodFor: "programs of one machine: fast, and the file's mode says who may connect",
     notFor: "other machines; programs that know only ports",
-    options: ["backlog", "connections", "mode"],
+    options: ["backlog", "connections", "mode", "allow"],
     check: (target, _, given) => checkUnixName(target, given),
   },
 
@@ -58,7 +60,14 @@ export const unix: Transport = {
 };
 
 async function listenAt(path: string, address: Address, events: ListenerEvents): Promise<Omit<LinkListener, "target">> {
-  const servers = new SocketServers(`accepting on ${address.text}`, address.connections, (socket) => events.onLink(link(socket)));
+  if (address.allow !== null) requireNative("allow=");
+  // An abstract name has no file whose mode would keep anybody away.
+  const allow = address.allow ?? (path.startsWith("\0") && hasNative() ? { uids: [process.geteuid!(), 0], gids: [] } : null);
+  const servers = new SocketServers(`accepting on ${address.text}`, address.connections, (socket) => {
+    const peer = peerOf(socket);
+    if (allow === null || (peer !== null && (allow.uids.includes(peer.uid) || allow.gids.includes(peer.gid)))) events.onLink(link(socket, peer));
+    else socket.destroy();
+  });
   const { backlog, mode } = address;
   const file = path.startsWith("\0") ? null : await SocketFile.create(path, mode, (at) => servers.add({ path: at, backlog }));
   if (file === null) await servers.add({ path, backlog });
@@ -73,8 +82,8 @@ async function listenAt(path: string, address: Address, events: ListenerEvents):
   };
 }
 
-function link(socket: import("node:net").Socket): Link {
-  return new StreamLink(socket, socket, { remote: { transport: "unix" } });
+function link(socket: net.Socket, peer = peerOf(socket)): Link {
+  return new StreamLink(socket, socket, { remote: { transport: "unix", ...peer } });
 }
 
 function checkName(name: string): void {

@@ -24,6 +24,8 @@ export interface Options {
   insecure: boolean;
   /** File mode of a socket file. */
   mode: number;
+  /** Who may connect; null for whom the mode lets in, and at an abstract name this user and root. */
+  allow: Allow | null;
   /** The FIFO for the way back; empty for none. */
   reply: string;
   /** Whether the listener of a FIFO ends when its first writers have gone. */
@@ -40,6 +42,12 @@ export interface Options {
   socket: boolean;
   /** What a link inside this process is put through; null for nothing. */
   chaos: Chaos | null;
+}
+
+/** Users and groups, any of whom may connect. */
+export interface Allow {
+  uids: number[];
+  gids: number[];
 }
 
 /** What a link is put through, for tests. */
@@ -71,6 +79,7 @@ export const defaults: Readonly<Options> = {
   connections: 1024,
   insecure: false,
   mode: 0o600,
+  allow: null,
   reply: "",
   once: false,
   exclusive: false,
@@ -117,6 +126,7 @@ const table: readonly Option[] = [
     read: (value, into) => void (into.insecure = truth("insecure", value)),
   },
   { info: { name: "mode", value: "octal file mode up to 0777", default: "0600" }, read: readMode },
+  { info: { name: "allow", value: "users and groups, as uid:1000,gid:100", default: "whom the file's mode lets in; for an abstract name this user and root" }, read: readAllow },
   { info: { name: "reply", value: "the path of another FIFO", default: "none: the listener only reads, and who connects only writes" }, read: readReply },
   { info: { name: "once", value: "true or false", default: "false" }, read: (value, into) => void (into.once = truth("once", value)) },
   { info: { name: "exclusive", value: "true or false", default: "false" }, read: (value, into) => void (into.exclusive = truth("exclusive", value)) },
@@ -176,6 +186,16 @@ function count(name: string, value: string, most: number): number {
 function readMode(value: string, into: Options): void {
   if (!/^0*[0-7]{1,3}$/.test(value)) throw new Fault("invalid-address", `mode=${value} must be an octal file mode, as in 0600`);
   into.mode = parseInt(value, 8);
+}
+
+function readAllow(value: string, into: Options): void {
+  const allow: Allow = { uids: [], gids: [] };
+  for (const part of value.split(",")) {
+    const [, kind, number] = /^(uid|gid):(\d+)$/.exec(part) ?? [];
+    if (number === undefined || Number(number) >= 2 ** 32) throw new Fault("invalid-address", `allow=${value} must be users and groups, as in uid:1000,gid:100`);
+    (kind === "uid" ? allow.uids : allow.gids).push(Number(number));
+  }
+  into.allow = allow;
 }
 
 function readStderr(value: string, into: Options): void {

@@ -3,6 +3,7 @@
 mod lock;
 mod reception;
 
+pub use lock::claim_to_read;
 pub(crate) use reception::Reception;
 
 use std::os::fd::OwnedFd;

@@ -25,6 +25,7 @@ mod unix_dgram;
 mod waiting_read;
 
 pub use connecting::{Connecting, Progress};
+pub use fifo::claim_to_read;
 pub use link::Link;
 pub use listener::{Accepted, Listener};
 pub use pair::{pair, pair_address};

@@ -1,6 +1,6 @@
 //! Who may read a FIFO, and who may write to it: locks on the FIFO itself, which end with their holder.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
@@ -23,16 +23,14 @@ impl Turn {
     /// Who can only read cannot take a lock that excludes, so each takes a shared one and then looks for others.
     pub(super) fn to_read(fifo: &Arc<OwnedFd>) -> Result<Option<Self>, Errno> {
         let turn = Self::to_read_on(fifo)?;
-        let mut found = range(libc::F_WRLCK);
-        ask(fifo, libc::F_OFD_GETLK, &mut found)?;
-        Ok((i32::from(found.l_type) == libc::F_UNLCK).then_some(turn))
+        Ok(is_only_reader(fifo.as_fd())?.then_some(turn))
     }
 
     /// The same right for another open file, while this process has it already.
     pub(super) fn to_read_on(fifo: &Arc<OwnedFd>) -> Result<Self, Errno> {
-        ask(fifo, libc::F_OFD_SETLK, &mut range(libc::F_RDLCK))?;
+        ask(fifo.as_fd(), libc::F_OFD_SETLK, &mut range(libc::F_RDLCK))?;
         let give_back = |fifo: &OwnedFd| {
-            let _ = ask(fifo, libc::F_OFD_SETLK, &mut range(libc::F_UNLCK));
+            let _ = ask(fifo.as_fd(), libc::F_OFD_SETLK, &mut range(libc::F_UNLCK));
         };
         Ok(Turn { fifo: Arc::clone(fifo), give_back, forks: fork::watch() })
     }
@@ -63,6 +61,24 @@ impl Drop for Turn {
     }
 }
 
+/// Takes the right to be the only reader of a FIFO that another library reads: `false` while another process has it.
+///
+/// Closing the descriptor gives it back, and so must who did not get it, to leave it to the others.
+///
+/// # Errors
+/// The system's, as for a descriptor that is not open to be read.
+pub fn claim_to_read(fifo: impl AsFd) -> std::io::Result<bool> {
+    ask(fifo.as_fd(), libc::F_OFD_SETLK, &mut range(libc::F_RDLCK))?;
+    Ok(is_only_reader(fifo.as_fd())?)
+}
+
+/// Whether nobody else has the lock of a reader.
+fn is_only_reader(fifo: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut found = range(libc::F_WRLCK);
+    ask(fifo, libc::F_OFD_GETLK, &mut found)?;
+    Ok(i32::from(found.l_type) == libc::F_UNLCK)
+}
+
 /// A lock of this kind on the first byte.
 fn range(kind: i32) -> libc::flock {
     // SAFETY: all of its fields are numbers.
@@ -73,7 +89,7 @@ fn range(kind: i32) -> libc::flock {
     range
 }
 
-fn ask(fifo: &OwnedFd, command: i32, range: &mut libc::flock) -> Result<(), Errno> {
+fn ask(fifo: BorrowedFd<'_>, command: i32, range: &mut libc::flock) -> Result<(), Errno> {
     // SAFETY: the descriptor is open, and the range is written to only within itself.
     match unsafe { libc::fcntl(fifo.as_raw_fd(), command, std::ptr::from_mut(range)) } {
         -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
