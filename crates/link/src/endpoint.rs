@@ -162,6 +162,12 @@ impl Endpoint {
         !self.closed && self.session.unwritten() > 0
     }
 
+    /// Whether a close has to wait until more is written: not for calls that wait for their turn, which it withdraws.
+    #[inline]
+    pub fn delays_close(&self) -> bool {
+        !self.closed && !self.session.outbox().is_empty()
+    }
+
     /// When to [`flush`](Self::flush) again, where no descriptor tells of room; part of
     /// [`next_deadline`](Self::next_deadline).
     #[inline]
@@ -549,6 +555,7 @@ impl Endpoint {
             return;
         }
         if self.link.belongs_to_us() {
+            self.session.withdraw_unsent();
             self.flush();
             self.link.end_output();
             if self.link.is_socket() && self.link.loses_datagrams().is_none() {
