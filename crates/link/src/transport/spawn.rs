@@ -150,7 +150,7 @@ fn open(address: &Address, command: &[CString]) -> Result<Link, Errno> {
     };
     let is_socket = address.option("socket") == Some("true");
     let ends = if is_socket { Ends::socket()? } else { Ends::pipes()? };
-    let Ends { lines, writer, childs } = ends;
+    let Ends { lines, childs } = ends;
     let nothing = if is_socket { Some(watcher::nothing()?) } else { None };
     let descriptors = match (&childs[..], &nothing) {
         ([socket], Some(nothing)) => vec![nothing.as_fd(), stderr.as_fd(), stderr.as_fd(), socket.as_fd()],
@@ -171,13 +171,13 @@ fn open(address: &Address, command: &[CString]) -> Result<Link, Errno> {
         lifeline: None,
         is_detached: false,
     })?;
+    let writer = lines.writer();
     Ok(Link::child(Child::new(Process::new(started, lines, tail, waiting)?), writer))
 }
 
 /// The ends of what connects a child.
 struct Ends {
     lines: Lines,
-    writer: Arc<OwnedFd>,
     childs: Vec<OwnedFd>,
 }
 
@@ -190,12 +190,11 @@ impl Ends {
             let _ = fcntl_setpipe_size(ours, PIPE_SIZE);
             ioctl_fionbio(ours, true)?;
         }
-        Ok(Ends { lines: Lines::Pipe(reader), writer: Arc::new(writer), childs: vec![stdin, stdout] })
+        Ok(Ends { lines: Lines::Pipes(Arc::new(writer), reader), childs: vec![stdin, stdout] })
     }
 
     fn socket() -> Result<Self, Errno> {
         let (ours, childs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        let ours = Arc::new(ours);
-        Ok(Ends { lines: Lines::Socket(Arc::clone(&ours)), writer: ours, childs: vec![childs] })
+        Ok(Ends { lines: Lines::Socket(Arc::new(ours)), childs: vec![childs] })
     }
 }
