@@ -127,6 +127,10 @@ fn spawn(address: &Address) -> Result<Link> {
         .map_err(|reason| Error::new(ErrorKind::InvalidAddress, doing("a child")).because(reason).at(address.text()))?;
     let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     watcher::advance_leaving();
+    // Apart from the program, which would be called missing in its place.
+    watcher::be_there().map_err(|errno| {
+        link::error(errno, doing("/bin/sh, which ends children with this process,")).at(address.text())
+    })?;
     open(address, &command).map_err(|errno| {
         let error = link::error(errno, doing(&format!("{program:?}"))).at(address.text());
         match errno {

@@ -76,6 +76,14 @@ fn members() -> MutexGuard<'static, Members> {
     }
 }
 
+/// Starts the watcher where there is none.
+///
+/// # Errors
+/// Why it could not be started.
+pub(super) fn be_there() -> Result<(), Errno> {
+    members().lifeline().map(|_| ())
+}
+
 /// Starts a child that ends with this process.
 ///
 /// # Errors
