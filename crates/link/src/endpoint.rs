@@ -175,6 +175,11 @@ impl Endpoint {
         self.retry_at
     }
 
+    /// Whether each message stands for itself, so that one that is too large is no reason to close.
+    pub fn moves_datagrams(&self) -> bool {
+        self.link.loses_datagrams().is_some()
+    }
+
     /// How many datagrams are known not to have arrived: each is an error of the descriptor, after which some loops watch
     /// it no more.
     pub fn refused(&self) -> u64 {
@@ -267,7 +272,7 @@ impl Endpoint {
     pub(crate) fn end_waiting_read(&mut self, read: WaitingRead) -> Input {
         self.session.take_back_inbox(read.inbox);
         self.read_timeout = read.timeout;
-        let is_shut = self.closed && self.link.loses_datagrams().is_some();
+        let is_shut = self.closed && self.moves_datagrams();
         if is_shut || read.renewals != self.renewals {
             // A socket of datagrams that is shut reads as empty ones.
             self.session.drop_input();
@@ -397,7 +402,7 @@ impl Endpoint {
     fn fail_writing(&mut self, errno: Errno) {
         let error = self.os_error(errno, "sending to");
         // Whom a connected socket of datagrams cannot reach does not send to it either, and no end will say so.
-        if self.link.loses_datagrams().is_some() && self.link.is_socket() {
+        if self.moves_datagrams() && self.link.is_socket() {
             self.session.input_failed(error.clone().ran(Ran::Maybe));
         }
         match self.link.expects_last_words() {
@@ -558,7 +563,7 @@ impl Endpoint {
             self.session.withdraw_unsent();
             self.flush();
             self.link.end_output();
-            if self.link.is_socket() && self.link.loses_datagrams().is_none() {
+            if self.link.is_socket() && !self.moves_datagrams() {
                 self.discard_input();
             }
             self.link.end_input();

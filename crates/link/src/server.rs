@@ -43,6 +43,8 @@ pub enum ServerEvent {
     },
     /// A connection was closed because its peer went away inside a message or broke a rule.
     Lost(Error),
+    /// A datagram was dropped, as one above `max`; those that come after it do not suffer.
+    Refused(Error),
 }
 
 struct Connection {
@@ -198,7 +200,7 @@ impl Server {
         }
     }
 
-    /// The next request, or loss.
+    /// The next request, loss or refusal.
     ///
     /// A connection hands over what one read brought, up to 64 requests, before the others get their turn; its replies
     /// are written when its turn ends.
@@ -245,6 +247,9 @@ impl Server {
                     connection.is_busy = true;
                     connection.handed_over = now;
                     return Some(ServerEvent::Request { from: Token { place, serial: connection.serial }, message });
+                }
+                Some(Event::Message(Err(error))) if connection.endpoint.moves_datagrams() => {
+                    return Some(ServerEvent::Refused(error));
                 }
                 Some(Event::Message(Err(error)) | Event::Ended(Some(error))) => {
                     connection.closes_by = Some(now + LINGER);

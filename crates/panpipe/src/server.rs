@@ -220,6 +220,9 @@ async fn serve_connection(
                 }
             }
             Some(Event::Ended(None)) => break Ok(()),
+            Some(Event::Message(Err(error))) if endpoint.moves_datagrams() => {
+                tracing::warn!(%error, "message dropped");
+            }
             Some(Event::Ended(Some(error)) | Event::Message(Err(error))) => break Err(error),
             Some(Event::Reply { .. }) => {}
             None => {
