@@ -273,8 +273,8 @@ impl Server {
     /// Answers a request; `None` sends nothing. The connection's next request may then be handed over.
     ///
     /// # Errors
-    /// `too-large` or `unsupported` when the reply cannot be carried; the connection is closed then, since a later
-    /// reply would be taken for this one.
+    /// `too-large` or `unsupported` when the reply cannot be carried; the connection is closed then, as by
+    /// [`fail`](Self::fail), since a later reply would be taken for this one.
     pub fn reply(&mut self, to: Token, message: Option<&[u8]>, now: Instant) -> Result<()> {
         let Some(connection) = self.connections.get_mut(to.place).filter(|found| found.serial == to.serial) else {
             return Ok(()); // the peer has gone meanwhile
@@ -305,12 +305,16 @@ impl Server {
         }
     }
 
-    /// Closes a connection whose request cannot be answered, once the replies before it are written.
+    /// Closes a connection whose request cannot be answered, once the replies before it are written. That of datagrams
+    /// goes on: its sender would not notice, and what else has come from there would be lost.
     pub fn fail(&mut self, to: Token, now: Instant) {
         let Some(connection) = self.connections.get_mut(to.place).filter(|found| found.serial == to.serial) else {
             return;
         };
         connection.is_busy = false;
+        if connection.endpoint.moves_datagrams() {
+            return self.enqueue(to.place);
+        }
         connection.endpoint.flush();
         connection.closes_by = Some(now + LINGER);
         self.ending.insert(to.place);

@@ -96,7 +96,7 @@ fn several_senders_are_told_apart_and_answered() {
 }
 
 #[tokio::test]
-async fn a_server_drops_what_is_too_large_and_nothing_else() {
+async fn a_server_drops_what_is_too_large_or_fails_and_nothing_else() {
     for place in ["udp://localhost:0?max=9", "unix-dgram:@panpipe-test-*?max=9"] {
         let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
         let server = panpipe::serve(place, move |message: Bytes| {
@@ -104,8 +104,8 @@ async fn a_server_drops_what_is_too_large_and_nothing_else() {
             async move {
                 // Those that come behind it wait.
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                heard.send(message).unwrap();
-                None::<Bytes>
+                heard.send(message.clone()).unwrap();
+                if message == "two" { Err("two is too much") } else { Ok(()) }
             }
         });
         let server = server.await.unwrap();
@@ -122,7 +122,7 @@ async fn a_server_drops_what_is_too_large_and_nothing_else() {
 }
 
 #[test]
-fn a_server_for_threads_drops_what_is_too_large_and_nothing_else() {
+fn a_server_for_threads_drops_what_is_too_large_or_fails_and_nothing_else() {
     for place in ["udp://localhost:0?max=9", "unix-dgram:@panpipe-test-*?max=9"] {
         let (heard, hears) = std::sync::mpsc::channel();
         let listener = blocking::listen(place).unwrap();
@@ -130,8 +130,8 @@ fn a_server_for_threads_drops_what_is_too_large_and_nothing_else() {
         std::thread::spawn(move || {
             blocking::serve(listener, move |message: Bytes| {
                 std::thread::sleep(Duration::from_millis(10));
-                heard.send(message).unwrap();
-                None::<Bytes>
+                heard.send(message.clone()).unwrap();
+                if message == "two" { Err("two is too much") } else { Ok(()) }
             })
         });
         let sender = blocking::connect(address.split('?').next().unwrap()).unwrap();
