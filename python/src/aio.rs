@@ -281,7 +281,7 @@ impl Core {
 
     #[getter]
     fn unwritten(&self) -> bool {
-        self.endpoint.has_unwritten()
+        self.endpoint.delays_close()
     }
 
     /// Begins to watch the descriptors.

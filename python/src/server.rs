@@ -93,6 +93,7 @@ impl Server {
             match self.server.next_event(Instant::now()) {
                 Some(ServerEvent::Request { from, message }) => self.handle(py, from, &message)?,
                 Some(ServerEvent::Lost(error)) => log(py, "connection closed: %s", &error.to_string())?,
+                Some(ServerEvent::Refused(error)) => log(py, "message dropped: %s", &error.to_string())?,
                 None => break,
             }
         }

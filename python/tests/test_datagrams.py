@@ -4,6 +4,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,36 @@ def test_a_call_to_a_silent_server_ends_at_its_deadline(run: Run) -> None:
         with panpipe.connect(address) as peer, pytest.raises(panpipe.DeadlineExceeded) as raised:
             peer.call("anybody?")
         assert raised.value.ran == "maybe"
+
+
+def test_a_close_waits_for_no_call_whose_turn_has_not_come(run: Run) -> None:
+    def outcome(call: Callable[[], Any]) -> str:
+        with pytest.raises(panpipe.Error) as raised:
+            call()
+        return f"{raised.value.code} {raised.value.ran}"
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"udp://127.0.0.1:{silent.getsockname()[1]}?timeout=600s"
+        with ThreadPoolExecutor() as pool:
+            peer = panpipe.connect(address)
+            calls = [pool.submit(outcome, lambda: peer.call("x")) for _ in range(3)]
+            assert silent.recv(9) == b"x"
+            peer.close()
+            assert sorted(call.result(timeout=20) for call in calls) == ["closed maybe"] + ["closed no"] * 2
+
+        async def close() -> list[str]:
+            peer = await panpipe.aio.connect(address)
+            calls = [asyncio.ensure_future(peer.call("x")) for _ in range(3)]
+            await asyncio.sleep(0)
+            await peer.send("behind them")
+            async with asyncio.timeout(20):
+                await peer.close()
+                errors = await asyncio.gather(*calls, return_exceptions=True)
+            return sorted(f"{error.code} {error.ran}" for error in errors if isinstance(error, panpipe.Error))
+
+        assert run(close()) == ["closed maybe"] + ["closed no"] * 2
+        assert [silent.recv(99), silent.recv(99)] == [b"x", b"behind them"]
 
 
 def test_plain_sockets_both_ways(program: Callable[[str], Program], upper: Callable[[str], str]) -> None:

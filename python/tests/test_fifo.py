@@ -39,6 +39,30 @@ def test_echo_into_the_path_is_a_message_and_writers_come_and_go(tmp_path: Path)
     assert not path.exists()
 
 
+@pytest.mark.parametrize("options", ["", "?reply={path}-back"], ids=["one-way", "with-replies"])
+def test_a_listener_without_descriptors_leaves_no_fifo_behind(
+    program: Callable[[str], Program], tmp_path: Path, options: str
+) -> None:
+    listening = program(f"""
+import os, panpipe, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+try:
+    while True: taken.append(os.open("/dev/null", os.O_RDONLY))
+except OSError: pass
+while True:
+    try: listener = panpipe.listen("fifo:{tmp_path}/fifo{options.format(path=tmp_path / "fifo")}")
+    except panpipe.Busy as error:
+        os.close(taken.pop())
+        print(os.path.lexists("{tmp_path}/fifo"), os.path.lexists("{tmp_path}/fifo-back"))
+    else: break
+print("listening")
+""")
+    code, out, err = listening.end()
+    assert (code, err) == (0, "")
+    assert set(out.split("\n")) == {"False False", "listening", ""}
+
+
 def test_cat_gets_what_is_sent(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)

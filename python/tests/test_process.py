@@ -109,6 +109,32 @@ def test_a_fork_of_a_server_leaves_its_socket_file_alone(tmp_path: object) -> No
     assert os.listdir(str(tmp_path)) == ["a.sock"]
 
 
+@pytest.mark.parametrize("address", ["udp://localhost:0", "unix-dgram:@panpipe-test-*", "fifo:{tmp}/a?reply={tmp}/b"])
+def test_a_fork_of_a_listener_takes_nothing_that_is_its_parents(tmp_path: Path, address: str) -> None:
+    with panpipe.listen(address.format(tmp=tmp_path)) as listener:
+        begin, begun = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(begun)
+            os.read(begin, 1)
+            try:
+                listener.accept(timeout=10)
+            except panpipe.Closed as error:
+                os._exit(0 if "forked" in str(error) else 1)
+            finally:
+                os._exit(2)
+        os.close(begin)
+        with panpipe.connect(listener.address) as sender:
+            sender.send("one")
+            os.close(begun)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            sender.send("two")
+            accepted = listener.accept(timeout=10)
+            assert accepted is not None
+            with accepted:
+                assert [accepted.recv(timeout=10), accepted.recv(timeout=10)] == [b"one", b"two"]
+
+
 def test_no_thread_but_the_main_one(program: Callable[..., object]) -> None:
     counting = program(
         """

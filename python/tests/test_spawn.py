@@ -193,6 +193,50 @@ def test_no_child_is_left_however_its_parent_ends(then: str, program: Callable[[
     assert ends_within(1, pid)
 
 
+def test_a_fork_does_not_keep_a_child_from_seeing_the_end_of_its_input(tmp_path: Path) -> None:
+    # It would otherwise be told by SIGTERM, two seconds later.
+    ended = tmp_path / "ended"
+    child = panpipe.spawn(["sh", "-c", 'cat; sleep 0.1; echo well > "$0"', str(ended)], "framing=lines")
+    assert child.call("hello") == b"hello"
+    fork = os.fork()
+    if fork == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        child.close()
+        assert ended.read_text() == "well\n"
+    finally:
+        os.kill(fork, signal.SIGKILL)
+        os.waitpid(fork, 0)
+
+
+def test_a_fork_of_a_fork_has_children_of_its_own(program: Callable[[str], Program]) -> None:
+    forked = program(
+        """
+import os, panpipe
+child = panpipe.spawn(["cat"], "framing=lines")
+def fork(then):
+    pid = os.fork()
+    if pid == 0:
+        try: then(); os._exit(0)
+        finally: os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+def again():
+    global child
+    own = panpipe.spawn(["cat"], "framing=lines")
+    child = None
+    assert own.call("hello") == b"hello"
+    fork(lambda: None)
+    assert own.call("hello") == b"hello"
+    own.close()
+fork(again)
+assert child.call("hello") == b"hello"
+child.close()
+"""
+    )
+    assert forked.end() == (0, "", "")
+
+
 def test_os_wait_and_forks_are_not_disturbed(program: Callable[[str], Program]) -> None:
     # In Python 3.12 and later a thread would make the fork warn, which is an error here.
     waited = program(

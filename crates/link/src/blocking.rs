@@ -220,8 +220,8 @@ impl Blocking {
         if state.endpoint.check_usable("closing").is_err() {
             return Ok(());
         }
-        let finished = match state.endpoint.has_unwritten() {
-            true => self.finish_sending(state, deadline(timeout), wait, "closing"),
+        let finished = match state.endpoint.delays_close() {
+            true => self.finish(state, deadline(timeout), wait, "closing", Endpoint::delays_close),
             false => Ok(state),
         };
         let failed = finished.map(drop).err();
@@ -286,14 +286,25 @@ impl Blocking {
         wait: &mut impl Wait,
         doing: &str,
     ) -> Result<MutexGuard<'a, State>> {
-        if !state.endpoint.has_unwritten() && state.endpoint.output_failure().is_none() {
+        self.finish(state, deadline, wait, doing, Endpoint::has_unwritten)
+    }
+
+    fn finish<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        deadline: Option<Instant>,
+        wait: &mut impl Wait,
+        doing: &str,
+        is_waiting: fn(&Endpoint) -> bool,
+    ) -> Result<MutexGuard<'a, State>> {
+        if !is_waiting(&state.endpoint) && state.endpoint.output_failure().is_none() {
             return Ok(state);
         }
         self.wait_until(state, deadline, wait, doing, |state, _| {
             if let Some(failure) = state.endpoint.output_failure() {
                 return Some(Err(failure.clone()));
             }
-            (!state.endpoint.has_unwritten()).then_some(Ok(()))
+            (!is_waiting(&state.endpoint)).then_some(Ok(()))
         })?;
         Ok(self.lock())
     }

@@ -162,11 +162,22 @@ impl Endpoint {
         !self.closed && self.session.unwritten() > 0
     }
 
+    /// Whether a close has to wait until more is written: not for calls that wait for their turn, which it withdraws.
+    #[inline]
+    pub fn delays_close(&self) -> bool {
+        !self.closed && !self.session.outbox().is_empty()
+    }
+
     /// When to [`flush`](Self::flush) again, where no descriptor tells of room; part of
     /// [`next_deadline`](Self::next_deadline).
     #[inline]
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
+    }
+
+    /// Whether each message stands for itself, so that one that is too large is no reason to close.
+    pub fn moves_datagrams(&self) -> bool {
+        self.link.loses_datagrams().is_some()
     }
 
     /// How many datagrams are known not to have arrived: each is an error of the descriptor, after which some loops watch
@@ -261,7 +272,7 @@ impl Endpoint {
     pub(crate) fn end_waiting_read(&mut self, read: WaitingRead) -> Input {
         self.session.take_back_inbox(read.inbox);
         self.read_timeout = read.timeout;
-        let is_shut = self.closed && self.link.loses_datagrams().is_some();
+        let is_shut = self.closed && self.moves_datagrams();
         if is_shut || read.renewals != self.renewals {
             // A socket of datagrams that is shut reads as empty ones.
             self.session.drop_input();
@@ -391,7 +402,7 @@ impl Endpoint {
     fn fail_writing(&mut self, errno: Errno) {
         let error = self.os_error(errno, "sending to");
         // Whom a connected socket of datagrams cannot reach does not send to it either, and no end will say so.
-        if self.link.loses_datagrams().is_some() && self.link.is_socket() {
+        if self.moves_datagrams() && self.link.is_socket() {
             self.session.input_failed(error.clone().ran(Ran::Maybe));
         }
         match self.link.expects_last_words() {
@@ -549,9 +560,10 @@ impl Endpoint {
             return;
         }
         if self.link.belongs_to_us() {
+            self.session.withdraw_unsent();
             self.flush();
             self.link.end_output();
-            if self.link.is_socket() && self.link.loses_datagrams().is_none() {
+            if self.link.is_socket() && !self.moves_datagrams() {
                 self.discard_input();
             }
             self.link.end_input();

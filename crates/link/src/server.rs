@@ -43,6 +43,8 @@ pub enum ServerEvent {
     },
     /// A connection was closed because its peer went away inside a message or broke a rule.
     Lost(Error),
+    /// A datagram was dropped, as one above `max`; those that come after it do not suffer.
+    Refused(Error),
 }
 
 struct Connection {
@@ -198,7 +200,7 @@ impl Server {
         }
     }
 
-    /// The next request, or loss.
+    /// The next request, loss or refusal.
     ///
     /// A connection hands over what one read brought, up to 64 requests, before the others get their turn; its replies
     /// are written when its turn ends.
@@ -246,6 +248,9 @@ impl Server {
                     connection.handed_over = now;
                     return Some(ServerEvent::Request { from: Token { place, serial: connection.serial }, message });
                 }
+                Some(Event::Message(Err(error))) if connection.endpoint.moves_datagrams() => {
+                    return Some(ServerEvent::Refused(error));
+                }
                 Some(Event::Message(Err(error)) | Event::Ended(Some(error))) => {
                     connection.closes_by = Some(now + LINGER);
                     self.ending.insert(place);
@@ -268,8 +273,8 @@ impl Server {
     /// Answers a request; `None` sends nothing. The connection's next request may then be handed over.
     ///
     /// # Errors
-    /// `too-large` or `unsupported` when the reply cannot be carried; the connection is closed then, since a later
-    /// reply would be taken for this one.
+    /// `too-large` or `unsupported` when the reply cannot be carried; the connection is closed then, as by
+    /// [`fail`](Self::fail), since a later reply would be taken for this one.
     pub fn reply(&mut self, to: Token, message: Option<&[u8]>, now: Instant) -> Result<()> {
         let Some(connection) = self.connections.get_mut(to.place).filter(|found| found.serial == to.serial) else {
             return Ok(()); // the peer has gone meanwhile
@@ -300,12 +305,16 @@ impl Server {
         }
     }
 
-    /// Closes a connection whose request cannot be answered, once the replies before it are written.
+    /// Closes a connection whose request cannot be answered, once the replies before it are written. That of datagrams
+    /// goes on: its sender would not notice, and what else has come from there would be lost.
     pub fn fail(&mut self, to: Token, now: Instant) {
         let Some(connection) = self.connections.get_mut(to.place).filter(|found| found.serial == to.serial) else {
             return;
         };
         connection.is_busy = false;
+        if connection.endpoint.moves_datagrams() {
+            return self.enqueue(to.place);
+        }
         connection.endpoint.flush();
         connection.closes_by = Some(now + LINGER);
         self.ending.insert(to.place);

@@ -589,7 +589,7 @@ impl Upper {
                         ServerEvent::Request { from, message } => {
                             server.reply(from, Some(&message.to_ascii_uppercase()), Instant::now()).unwrap();
                         }
-                        ServerEvent::Lost(error) => lost.push(error),
+                        ServerEvent::Lost(error) | ServerEvent::Refused(error) => lost.push(error),
                     }
                 }
             }

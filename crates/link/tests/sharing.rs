@@ -187,7 +187,7 @@ fn turn(server: &mut Server, longest: Duration) -> Vec<Token> {
     while let Some(event) = server.next_event(Instant::now()) {
         match event {
             ServerEvent::Request { from, .. } => requests.push(from),
-            ServerEvent::Lost(error) => panic!("{error}"),
+            ServerEvent::Lost(error) | ServerEvent::Refused(error) => panic!("{error}"),
         }
     }
     requests

@@ -206,6 +206,7 @@ pub fn serve<R: Reply>(listener: Listener, mut handler: impl FnMut(Bytes) -> R) 
                     }
                 }
                 ServerEvent::Lost(error) => tracing::warn!(%error, "connection closed"),
+                ServerEvent::Refused(error) => tracing::warn!(%error, "message dropped"),
             }
         }
     }

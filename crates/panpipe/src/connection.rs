@@ -276,7 +276,7 @@ impl Connection {
     /// # Errors
     /// `connection-lost` or `deadline-exceeded` when not everything could be written; it is closed then too.
     pub async fn close(self) -> Result<()> {
-        let written = poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.has_unwritten()));
+        let written = poll_fn(|cx| self.shared.poll_room(cx, |state| !state.endpoint.delays_close()));
         let in_time = tokio::time::timeout(self.shared.timeout, written).await;
         let (failure, child) = {
             let mut state = self.shared.lock();

@@ -196,7 +196,7 @@ async fn serve_connection(
         match endpoint.next_event(now, true) {
             Some(Event::Message(Ok(message))) => {
                 let reply = answer(handler, message, &mut endpoint, &readiness).await;
-                match reply {
+                let outcome = match reply {
                     Ok(Some(reply)) => match endpoint.send(&reply, false) {
                         // A peer that has gone is no failure of the handler.
                         Err(error) if error.kind() == ErrorKind::ConnectionLost => Ok(()),
@@ -205,9 +205,15 @@ async fn serve_connection(
                     Ok(None) => Ok(()),
                     Err(reason) => {
                         let error = Error::new(ErrorKind::Closed, format!("handling {}", address.text()));
-                        break Err(error.at(address.text()).because(reason));
+                        Err(error.at(address.text()).because(reason))
                     }
-                }?;
+                };
+                match outcome {
+                    // Its sender would not notice a close, and what else has come from there would be lost.
+                    Err(error) if endpoint.moves_datagrams() => tracing::warn!(%error, "message not answered"),
+                    Err(error) => break Err(error),
+                    Ok(()) => {}
+                }
                 // A peer that does not read its replies gets no further requests handled.
                 while endpoint.is_congested() {
                     let flushed = poll_fn(|cx| match readiness.poll_flush(&mut endpoint, cx) {
@@ -220,6 +226,9 @@ async fn serve_connection(
                 }
             }
             Some(Event::Ended(None)) => break Ok(()),
+            Some(Event::Message(Err(error))) if endpoint.moves_datagrams() => {
+                tracing::warn!(%error, "message dropped");
+            }
             Some(Event::Ended(Some(error)) | Event::Message(Err(error))) => break Err(error),
             Some(Event::Reply { .. }) => {}
             None => {

@@ -159,11 +159,11 @@ impl Place {
         }
     }
 
-    /// Makes a FIFO where there is none; whether it did.
-    fn make(&self, path: &str) -> Result<bool> {
+    /// Makes a FIFO where there is none.
+    fn make(&self, path: &str) -> Result<Option<MadeFile>> {
         match mkfifoat(CWD, path, Mode::from_raw_mode(0o600)) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
+            Ok(()) => lstat(path).map(|stat| Some(MadeFile::new(path, &stat))).map_err(|errno| self.os_error(errno)),
+            Err(Errno::EXIST) => Ok(None),
             Err(errno) => Err(self.os_error(errno)),
         }
     }
@@ -176,8 +176,11 @@ impl Place {
 
     /// The FIFO that the listener reads, made where there is none, and the right to read it.
     fn receive(&self) -> Result<(Arc<OwnedFd>, Turn, Option<MadeFile>)> {
+        let mut made = None;
         for tries in 0..TRIES {
-            let made = self.make(&self.path)?;
+            let new = self.make(&self.path)?;
+            let is_new = new.is_some();
+            made = new.or(made);
             let fifo = match self.open(&self.path, OFlags::RDONLY) {
                 Ok(Some(fifo)) => Arc::new(fifo),
                 // Removed since we looked.
@@ -185,20 +188,21 @@ impl Place {
                 Ok(None) => continue,
                 Err(error) => return Err(error),
             };
-            if made {
+            if is_new {
                 self.widen(&fifo)?;
             }
             if let Some(turn) = Turn::to_read(&fifo).map_err(|errno| self.os_error(errno))? {
                 let stat = fstat(&*fifo).map_err(|errno| self.os_error(errno))?;
                 // Its last reader may have removed it while we waited for our turn.
                 if lstat(&*self.path).is_ok_and(|found| identity(&found) == identity(&stat)) {
-                    // From here on nobody else takes it for theirs to remove.
-                    return Ok((fifo, turn, made.then(|| MadeFile::new(&self.path, &stat))));
+                    return Ok((fifo, turn, made));
                 }
             }
             // Two that look at the same time both find the other: they come back at different times.
             std::thread::sleep(PAUSE * (1 + std::process::id() % 7));
         }
+        // It stays for whoever was the first to read it.
+        std::mem::forget(made);
         Err(self.error(ErrorKind::AddressInUse, "another process reads this FIFO"))
     }
 
@@ -229,10 +233,12 @@ fn listen(address: &Address) -> Result<Listener> {
             let made = place.make(reply)?;
             let stat = lstat(&**reply).map_err(|errno| place.os_error(errno))?;
             place.check_file(reply, &stat)?;
-            if made && let Some(fifo) = place.open(reply, OFlags::RDONLY)? {
+            if made.is_some()
+                && let Some(fifo) = place.open(reply, OFlags::RDONLY)?
+            {
                 place.widen(&fifo)?;
             }
-            let files = [file, made.then(|| MadeFile::new(reply, &stat))];
+            let files = [file, made];
             let error = |errno| place.os_error(errno);
             Source::Fifo(Reception::open(place.clone(), fifo, turn, files).map_err(error)?)
         }

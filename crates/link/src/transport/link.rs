@@ -444,7 +444,7 @@ impl Link {
                 (Kind::Stream, [one]) => send(writer, one, flags),
                 (Kind::Stream, _) => sendmsg(writer, parts, &mut SendAncillaryBuffer::default(), flags),
                 (Kind::Files, _) => write_to_pipe(writer, parts),
-                (Kind::Child(child), _) => child.write(writer, parts),
+                (Kind::Child(child), _) => child.write(parts),
                 (Kind::Chaos(chaos), _) => chaos.write(parts, flags),
             };
             match written {
@@ -461,13 +461,14 @@ impl Link {
             Some(writer) if self.can_be_shut_down() => {
                 let _ = shutdown(writer, Shutdown::Write);
             }
-            Some(writer) if self.belongs_to_us() => {
-                if let Kind::Child(child) = &self.kind {
-                    child.end_output(writer);
+            _ => {
+                if self.belongs_to_us()
+                    && let Kind::Child(child) = &mut self.kind
+                {
+                    child.end_output();
                 }
                 self.writer = None;
             }
-            _ => self.writer = None,
         }
     }
 

@@ -116,10 +116,16 @@ impl Listener {
     /// Takes a link that waits.
     ///
     /// # Errors
-    /// `io` when listening itself is broken; what ails one link or the machine for a while is no error.
+    /// `io` when listening itself is broken; what ails one link or the machine for a while is no error. `closed` in a fork
+    /// of the process that listens, unless what listens is a socket, which accepts for all who have it.
     pub fn accept(&self) -> Result<Accepted> {
         if self.closed.load(Ordering::Acquire) {
             return Ok(Accepted::Finished);
+        }
+        if !matches!(self.source, Source::Sockets { .. }) && self.forks != fork::generation() {
+            let error = Error::new(ErrorKind::Closed, format!("accepting on {}", self.address.text()));
+            let reason = "it belongs to the process that this one was forked from; listen anew";
+            return Err(error.because(reason).at(self.address.text()));
         }
         let accepted = match &self.source {
             Source::Sockets { sockets, link, allow, .. } => self.accept_from(sockets, *link, allow.as_ref()),
@@ -147,7 +153,8 @@ impl Listener {
     /// Datagrams that were dropped for want of room, here and in the system; zero where none are.
     pub fn dropped(&self) -> u64 {
         match &self.source {
-            Source::Senders { senders, .. } => senders.dropped(),
+            // In a forked child its lock may be held for ever.
+            Source::Senders { senders, .. } if self.forks == fork::generation() => senders.dropped(),
             _ => 0,
         }
     }

@@ -127,6 +127,10 @@ fn spawn(address: &Address) -> Result<Link> {
         .map_err(|reason| Error::new(ErrorKind::InvalidAddress, doing("a child")).because(reason).at(address.text()))?;
     let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     watcher::advance_leaving();
+    // Apart from the program, which would be called missing in its place.
+    watcher::be_there().map_err(|errno| {
+        link::error(errno, doing("/bin/sh, which ends children with this process,")).at(address.text())
+    })?;
     open(address, &command).map_err(|errno| {
         let error = link::error(errno, doing(&format!("{program:?}"))).at(address.text());
         match errno {
@@ -150,7 +154,7 @@ fn open(address: &Address, command: &[CString]) -> Result<Link, Errno> {
     };
     let is_socket = address.option("socket") == Some("true");
     let ends = if is_socket { Ends::socket()? } else { Ends::pipes()? };
-    let Ends { lines, writer, childs } = ends;
+    let Ends { lines, childs } = ends;
     let nothing = if is_socket { Some(watcher::nothing()?) } else { None };
     let descriptors = match (&childs[..], &nothing) {
         ([socket], Some(nothing)) => vec![nothing.as_fd(), stderr.as_fd(), stderr.as_fd(), socket.as_fd()],
@@ -171,13 +175,13 @@ fn open(address: &Address, command: &[CString]) -> Result<Link, Errno> {
         lifeline: None,
         is_detached: false,
     })?;
+    let writer = lines.writer();
     Ok(Link::child(Child::new(Process::new(started, lines, tail, waiting)?), writer))
 }
 
 /// The ends of what connects a child.
 struct Ends {
     lines: Lines,
-    writer: Arc<OwnedFd>,
     childs: Vec<OwnedFd>,
 }
 
@@ -190,12 +194,11 @@ impl Ends {
             let _ = fcntl_setpipe_size(ours, PIPE_SIZE);
             ioctl_fionbio(ours, true)?;
         }
-        Ok(Ends { lines: Lines::Pipe(reader), writer: Arc::new(writer), childs: vec![stdin, stdout] })
+        Ok(Ends { lines: Lines::Pipes(Arc::new(writer), reader), childs: vec![stdin, stdout] })
     }
 
     fn socket() -> Result<Self, Errno> {
         let (ours, childs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        let ours = Arc::new(ours);
-        Ok(Ends { lines: Lines::Socket(Arc::clone(&ours)), writer: ours, childs: vec![childs] })
+        Ok(Ends { lines: Lines::Socket(Arc::new(ours)), childs: vec![childs] })
     }
 }

@@ -95,6 +95,55 @@ fn several_senders_are_told_apart_and_answered() {
     }
 }
 
+#[tokio::test]
+async fn a_server_drops_what_is_too_large_or_fails_and_nothing_else() {
+    for place in ["udp://localhost:0?max=9", "unix-dgram:@panpipe-test-*?max=9"] {
+        let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        let server = panpipe::serve(place, move |message: Bytes| {
+            let heard = heard.clone();
+            async move {
+                // Those that come behind it wait.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                heard.send(message.clone()).unwrap();
+                if message == "two" { Err("two is too much") } else { Ok(()) }
+            }
+        });
+        let server = server.await.unwrap();
+        let sender = panpipe::connect(server.address().split('?').next().unwrap()).await.unwrap();
+        for message in ["one", "two", "much too large", "three", "four"] {
+            sender.send(message).await.unwrap();
+        }
+        for message in ["one", "two", "three", "four"] {
+            let heard = tokio::time::timeout(Duration::from_secs(20), hears.recv()).await;
+            assert_eq!(heard.expect(message).unwrap(), message, "{place}");
+        }
+        server.close().await.unwrap();
+    }
+}
+
+#[test]
+fn a_server_for_threads_drops_what_is_too_large_or_fails_and_nothing_else() {
+    for place in ["udp://localhost:0?max=9", "unix-dgram:@panpipe-test-*?max=9"] {
+        let (heard, hears) = std::sync::mpsc::channel();
+        let listener = blocking::listen(place).unwrap();
+        let address = listener.address().to_owned();
+        std::thread::spawn(move || {
+            blocking::serve(listener, move |message: Bytes| {
+                std::thread::sleep(Duration::from_millis(10));
+                heard.send(message.clone()).unwrap();
+                if message == "two" { Err("two is too much") } else { Ok(()) }
+            })
+        });
+        let sender = blocking::connect(address.split('?').next().unwrap()).unwrap();
+        for message in ["one", "two", "much too large", "three", "four"] {
+            sender.send(message).unwrap();
+        }
+        for message in ["one", "two", "three", "four"] {
+            assert_eq!(hears.recv_timeout(Duration::from_secs(20)).expect(message), message, "{place}");
+        }
+    }
+}
+
 #[test]
 fn what_is_too_large_is_never_cut_and_ends_nothing() {
     let listener = blocking::listen("udp://127.0.0.1:0").unwrap();

@@ -147,6 +147,16 @@ impl Session {
         self.calls.iter_mut().skip(place + 1).for_each(|call| call.begins -= total as u64);
     }
 
+    /// Takes the calls that wait for their turn out of what is to be sent; they end when the output does.
+    pub fn withdraw_unsent(&mut self) {
+        for place in (0..self.calls.len()).rev() {
+            if self.is_lossy && self.calls[place].begins >= self.written {
+                self.withdraw(place);
+                self.calls[place].begins = u64::MAX;
+            }
+        }
+    }
+
     /// Where messages may be lost no call keeps its place that nobody waits for.
     pub(super) fn forget_abandoned(&mut self) {
         while self.is_lossy
@@ -184,7 +194,10 @@ impl Session {
     #[inline]
     pub fn outbox(&self) -> &[u8] {
         match self.calls.get(1) {
-            Some(next) if self.is_lossy => &self.outbox[..next.begins.saturating_sub(self.written) as usize],
+            Some(next) if self.is_lossy => {
+                let now = next.begins.saturating_sub(self.written) as usize;
+                &self.outbox[..now.min(self.outbox.len())]
+            }
             _ => &self.outbox,
         }
     }

@@ -71,14 +71,14 @@ impl Child {
     }
 
     /// Writes what the system takes now, to its stdin or its socket.
-    pub(crate) fn write(&self, writer: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        self.process.as_ref().map_or(Err(Errno::PIPE), |process| process.write(writer, parts))
+    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        self.process.as_ref().map_or(Err(Errno::PIPE), |process| process.write(parts))
     }
 
     /// Ends its input, whoever holds the descriptor too.
-    pub(crate) fn end_output(&self, writer: &OwnedFd) {
-        if let Some(process) = &self.process {
-            process.end_output(writer);
+    pub(crate) fn end_output(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.end_output();
         }
     }
 }

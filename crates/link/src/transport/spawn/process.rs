@@ -16,8 +16,9 @@ use rustix::process::{
 use super::start::{Started, reap};
 use super::stderr::Tail;
 use super::watcher;
+use crate::Alarm;
+use crate::fork::{self, KeptFromForks};
 use crate::transport::link::{read_into, recv_into, write_to_pipe};
-use crate::{Alarm, fork};
 
 /// Between a child's closing its stdout and its end, and between its end and that of its stderr.
 const GRACE: Duration = Duration::from_millis(250);
@@ -39,14 +40,23 @@ pub(crate) enum LastWords {
 
 /// Where a child's messages come from, and go to.
 pub(super) enum Lines {
-    /// What it writes to its stdout.
-    Pipe(OwnedFd),
+    /// To its stdin, and from its stdout.
+    Pipes(Arc<OwnedFd>, OwnedFd),
     /// Both.
     Socket(Arc<OwnedFd>),
 }
 
+impl Lines {
+    pub(super) fn writer(&self) -> Arc<OwnedFd> {
+        let (Lines::Pipes(writer, _) | Lines::Socket(writer)) = self;
+        Arc::clone(writer)
+    }
+}
+
 /// A child, from its start until it is reaped.
 pub(super) struct Process {
+    /// A fork that held its stdin would keep it from seeing the end.
+    kept_stdin: Option<KeptFromForks>,
     started: Started,
     lines: Lines,
     tail: Option<Tail>,
@@ -105,8 +115,13 @@ impl Process {
         tail: Option<Tail>,
         (epoll, alarm): (OwnedFd, Alarm),
     ) -> Result<Self, Errno> {
+        let kept_stdin = match &lines {
+            Lines::Pipes(stdin, _) => Some(fork::keep_from_forks(stdin, Some(&started.pidfd))),
+            Lines::Socket(_) => None,
+        };
         let process = Process {
             started,
+            kept_stdin,
             lines,
             tail,
             epoll: Arc::new(epoll),
@@ -142,7 +157,7 @@ impl Process {
 
     fn input(&self) -> &OwnedFd {
         match &self.lines {
-            Lines::Pipe(pipe) => pipe,
+            Lines::Pipes(_, pipe) => pipe,
             Lines::Socket(socket) => socket,
         }
     }
@@ -225,7 +240,7 @@ impl Process {
     fn read_output(&self, inbox: &mut BytesMut) -> Result<usize, Errno> {
         loop {
             let read = match &self.lines {
-                Lines::Pipe(pipe) => read_into(pipe, inbox),
+                Lines::Pipes(_, pipe) => read_into(pipe, inbox),
                 Lines::Socket(socket) => recv_into(socket, inbox, RecvFlags::DONTWAIT),
             };
             match read {
@@ -289,24 +304,25 @@ impl Process {
         }))
     }
 
-    pub(super) fn write(&self, stdin: &OwnedFd, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    pub(super) fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match (&self.lines, parts) {
-            (Lines::Pipe(_), _) => write_to_pipe(stdin, parts),
+            (Lines::Pipes(stdin, _), _) => write_to_pipe(stdin, parts),
             (Lines::Socket(socket), [one]) => send(socket, one, flags),
             (Lines::Socket(socket), _) => sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), flags),
         }
     }
 
-    pub(super) fn end_output(&self, stdin: &OwnedFd) {
+    pub(super) fn end_output(&mut self) {
         match &self.lines {
             Lines::Socket(socket) => {
                 let _ = shutdown(socket, Shutdown::Write);
             }
-            Lines::Pipe(_) => {
+            Lines::Pipes(stdin, _) => {
                 // A loop may still have the number: it is made to name something else, which closes the pipe at once.
                 // SAFETY: both descriptors are open, and `stdin` stays so under its number.
                 unsafe { libc::dup3(self.started.pidfd.as_raw_fd(), stdin.as_raw_fd(), libc::O_CLOEXEC) };
+                self.kept_stdin = None;
             }
         }
     }
@@ -314,9 +330,7 @@ impl Process {
     pub(super) fn begin_to_close(&mut self, now: Instant) {
         if self.closing.is_none() {
             self.closing = Some(Closing::Asked(now + POLITE));
-            if let Lines::Socket(socket) = &self.lines {
-                let _ = shutdown(socket, Shutdown::Write);
-            }
+            self.end_output();
         }
     }
 

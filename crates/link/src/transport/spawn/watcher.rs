@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -17,7 +17,7 @@ use rustix::process::Pid;
 
 use super::process::Process;
 use super::start::{Plan, Started, start};
-use crate::fork;
+use crate::fork::{self, KeptFromForks};
 use crate::transport::link::write_to_pipe;
 use crate::transport::listener::lock;
 
@@ -49,8 +49,8 @@ struct Family {
 
 #[derive(Default)]
 struct Members {
-    /// Our end of the watcher's pipe.
-    lifeline: Option<OwnedFd>,
+    /// Our end of the watcher's pipe, which nobody else may hold.
+    lifeline: Option<(KeptFromForks, OwnedFd)>,
     groups: BTreeSet<i32>,
     /// Children that nobody waits for, on their way out.
     leaving: Vec<Process>,
@@ -74,6 +74,14 @@ fn members() -> MutexGuard<'static, Members> {
             drop(unsafe { Box::from_raw(new) });
         }
     }
+}
+
+/// Starts the watcher where there is none.
+///
+/// # Errors
+/// Why it could not be started.
+pub(super) fn be_there() -> Result<(), Errno> {
+    members().lifeline().map(|_| ())
 }
 
 /// Starts a child that ends with this process.
@@ -123,8 +131,8 @@ pub(super) fn advance_leaving() {
 impl Members {
     /// The watcher's pipe; starts a watcher when there is none.
     fn lifeline(&mut self) -> Result<&OwnedFd, Errno> {
-        if self.lifeline.as_ref().is_some_and(is_read) {
-            return self.lifeline.as_ref().ok_or(Errno::PIPE);
+        if self.lifeline.as_ref().is_some_and(|(_, lifeline)| is_read(lifeline)) {
+            return self.lifeline.as_ref().map(|(_, lifeline)| lifeline).ok_or(Errno::PIPE);
         }
         let (reader, lifeline) = pipe_with(PipeFlags::CLOEXEC)?;
         // A watcher that somebody has stopped must not stop us.
@@ -139,11 +147,10 @@ impl Members {
             lifeline: None,
             is_detached: true,
         })?;
-        fork::close_in_forks(lifeline.as_raw_fd());
         for group in &self.groups {
             let _ = write_to_pipe(&lifeline, &[std::io::IoSlice::new(format!("+{group}\n").as_bytes())]);
         }
-        Ok(self.lifeline.insert(lifeline))
+        Ok(&self.lifeline.insert((fork::keep_from_forks(&lifeline, None), lifeline)).1)
     }
 
     fn tell(&mut self, sign: char, group: Pid) {
@@ -152,7 +159,7 @@ impl Members {
             '+' => self.groups.insert(number),
             _ => self.groups.remove(&number),
         };
-        if let Some(lifeline) = &self.lifeline {
+        if let Some((_, lifeline)) = &self.lifeline {
             // Without a watcher there is nobody to tell; the next child starts one.
             let _ = write_to_pipe(lifeline, &[std::io::IoSlice::new(format!("{sign}{number}\n").as_bytes())]);
         }
