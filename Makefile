@@ -34,12 +34,12 @@ $(ADDON): target/release/panpipe
 	@echo "$(CURDIR)/python" > $$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/panpipe.pth
 	@touch $@
 
-node_modules/ready: package.json package-lock.json javascript/package.json
+node_modules/ready: package.json package-lock.json javascript/package.json javascript/native/package.json
 	@npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 javascript/dist/index.js: node_modules/ready $(TYPESCRIPT) javascript/tsconfig.json
-	@npm run --silent --workspace javascript build
+	@npm run --silent --workspace panpipe build
 	@touch $@
 
 .PHONY: demo
@@ -51,7 +51,7 @@ test: build test-tools ## Runs every test of every language
 	cargo test --quiet --locked --workspace --exclude panpipe-bench
 	cd python && ../$(PYTHON) -m pytest --quiet
 	cd python && ../$(PYTHON) -m mypy.stubtest panpipe._panpipe
-	npm test --silent --workspace javascript --workspace javascript/native
+	npm test --silent --workspace panpipe --workspace @panpipe/native
 
 .PHONY: test-tools
 test-tools: tools # Gets what only the tests need: nc

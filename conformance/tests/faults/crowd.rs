@@ -101,17 +101,22 @@ fn judge_trickle(pid: u32, bystander: &mut Stream, elsewhere: &mut Stream) -> Re
     if spent > Duration::from_millis(100) {
         return Err(format!("it spends {spent:?} of a second on bytes that lead nowhere").into());
     }
-    // In turns, so that whatever else this machine does meanwhile meets both.
-    let (mut here, mut there) = (Vec::new(), Vec::new());
-    for _ in 0..9 {
-        there.push(slowest_in_a_hundred(elsewhere)?);
-        here.push(slowest_in_a_hundred(bystander)?);
+    let mut delay = String::new();
+    // A crowd that delays others does so each time.
+    for _ in 0..5 {
+        // In turns, so that whatever else this machine does meanwhile meets both.
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        for _ in 0..9 {
+            there.push(slowest_in_a_hundred(elsewhere)?);
+            here.push(slowest_in_a_hundred(bystander)?);
+        }
+        let (here, there) = (median(here), median(there));
+        if here <= 2 * there + Duration::from_millis(1) {
+            return Ok(());
+        }
+        delay = format!("a call takes {here:?}, and {there:?} where there is no crowd");
     }
-    let (here, there) = (median(here), median(there));
-    match here > 2 * there + Duration::from_millis(1) {
-        true => Err(format!("a call takes {here:?}, and {there:?} where there is no crowd").into()),
-        false => Ok(()),
-    }
+    Err(delay.into())
 }
 
 /// How long all but one in a hundred calls take at most.
