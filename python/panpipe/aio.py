@@ -140,12 +140,18 @@ class Connection(_Closes):
             # Who gave up is told nothing else.
             with suppress(Error):
                 self._core.close()
+            self._child_gone()
             raise
         try:
             self._core.close()
         finally:
-            if (child := self._core.child()) is not None:
-                await _gone(child)
+            if (gone := self._child_gone()) is not None:
+                await asyncio.shield(gone)
+
+    def _child_gone(self) -> asyncio.Future[None] | None:
+        """Waits for a child to end, in a task that goes on when whoever closes gives up."""
+        child = self._core.child()
+        return None if child is None else asyncio.ensure_future(_gone(child))
 
     async def __aenter__(self) -> "Connection":
         return self

@@ -259,6 +259,20 @@ except ChildProcessError: print("nobody is left")
     assert (code, out, err) == (0, "nobody is left\n", "")
 
 
+def test_a_close_that_is_given_up_ends_the_child_all_the_same(run: Callable[..., Any]) -> None:
+    async def main() -> None:
+        child = await panpipe.aio.spawn(["sleep", "1000"])
+        pid = child.remote.pid
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await child.close()
+        async with asyncio.timeout(20):
+            while os.path.exists(f"/proc/{pid}"):
+                await asyncio.sleep(0.01)
+
+    run(main())
+
+
 def test_a_child_that_must_be_told_twice_does_not_stop_the_loop(run: Callable[..., Any]) -> None:
     async def main() -> tuple[int | None, int]:
         child = await panpipe.aio.spawn(["sleep", "1000"])

@@ -289,7 +289,8 @@ impl Connection {
             (failure, state.endpoint.take_child())
         };
         if let Some(child) = child {
-            gone(child).await;
+            // A task of its own, which goes on when whoever closes gives up. It ends early with the runtime alone.
+            let _ = tokio::spawn(gone(child)).await;
         }
         failure
     }

@@ -66,6 +66,18 @@ fn is_alone(test: &str) -> bool {
 }
 
 #[tokio::test]
+async fn a_close_that_is_given_up_ends_the_child_all_the_same() {
+    let peer = panpipe::spawn(["sleep", "1000"], "stderr=null").await.unwrap();
+    let pid = peer.remote().pid.unwrap();
+    tokio::time::timeout(Duration::from_millis(10), peer.close()).await.unwrap_err();
+    let begun = Instant::now();
+    while !is_reaped(pid) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the child lives on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_child_answers_and_ends_with_its_stdin() {
     let child = blocking::spawn(["cat"], "framing=lines").unwrap();
     let pid = child.remote().pid.unwrap();
