@@ -81,6 +81,22 @@ test("echo and cat are answered again and again", async () => {
   assert.ok(!fs.existsSync(at) && !fs.existsSync(back));
 });
 
+test("what comes right after the end of the replies is the next connection's, from a new writer or the same", async () => {
+  for (const [first, each] of [[() => ":", (at) => `> ${at} &`], [(at) => `exec 3> ${at}`, () => ">&3;"]]) {
+    const [at, back] = [path("f"), path("f")];
+    const listener = await listen(`fifo:${at}?reply=${back}&${lines}`);
+    const rounds = Array.from({ length: 50 }, (_, round) => `round ${round}\n`);
+    const answers = shell(`${first(at)}; for round in $(seq 0 49); do echo round $round ${each(at)} cat ${back}; done`);
+    for (const _ of rounds) {
+      const peer = await listener.accept();
+      await peer.send(await peer.recv());
+      await peer.close();
+    }
+    assert.equal(await answers, rounds.join(""));
+    await listener.close();
+  }
+});
+
 test("a connection begins when bytes have come and the replies are read, and not before", async () => {
   const [at, back] = [path("f"), path("f")];
   const listener = await listen(`fifo:${at}?reply=${back}&${lines}`);

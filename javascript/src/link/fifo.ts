@@ -11,7 +11,7 @@ import { FifoFile, checkFifo } from "./fifo-file.js";
 import type { Limits, Link, LinkListener, ListenerEvents, OneWay, Transport } from "./link.js";
 import { claimToRead } from "./native.js";
 import { onlyLink } from "./only-link.js";
-import { StreamLink } from "./stream.js";
+import { StreamLink, type Held } from "./stream.js";
 import { WholeWrites, whole } from "./whole-writes.js";
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
@@ -171,25 +171,33 @@ function link(source: Readable, output: Writable, oneWay?: OneWay): Link {
   return new StreamLink(source, output, { remote: { transport: "fifo" }, whole, oneWay });
 }
 
-/** Gives the stream what writers wrote before this descriptor was opened; if they have left too, the system tells its end to nobody else. */
-function takeOver(fd: number, source: net.Socket): void {
+/** Reads from what writers wrote before `fd` was opened; if they have left too, the system tells their end to nobody else, and what comes is not theirs. */
+function takeOver(fd: number): Readable {
+  const chunks: Buffer[] = [];
+  let left = false;
   try {
-    for (let any = false; ; any = true) {
+    while (!left) {
       const bytes = Buffer.allocUnsafeSlow(64 * 1024);
       const count = fs.readSync(fd, bytes);
-      if (count > 0) source.push(bytes.subarray(0, count));
-      else return void (any && source.push(null));
+      if (count > 0) chunks.push(bytes.subarray(0, count));
+      else left = true;
     }
   } catch (error) {
     if (codeOf(error) !== "EAGAIN") throw error;
   }
+  const over = left && chunks.length > 0;
+  if (over) fs.closeSync(fd);
+  const source = over ? new Readable({ read() {} }) : input(fd);
+  for (const chunk of chunks) source.push(chunk);
+  if (over) source.push(null);
+  return source;
 }
 
 /** The writing end of a connection. Nothing that the next client writes once it is closed may come to this connection's reader. */
 class Replies extends WholeWrites {
   constructor(
     fd: number,
-    readonly source: net.Socket,
+    readonly source: Readable,
   ) {
     super(fd);
   }
@@ -206,7 +214,7 @@ class Reception implements LinkListener {
   // Keeps what a writer writes between two connections.
   readonly #spare: number;
   readonly #replies: FifoFile;
-  #source: net.Socket | null = null;
+  #source: (Held & Readable) | null = null;
   #timer: NodeJS.Timeout | undefined;
   #warned = false;
   #held = false;
@@ -231,13 +239,13 @@ class Reception implements LinkListener {
 
   ref(): void {
     this.#held = true;
-    this.#source?.ref();
+    this.#source?.ref?.();
     this.#timer?.ref();
   }
 
   unref(): void {
     this.#held = false;
-    this.#source?.unref();
+    this.#source?.unref?.();
     this.#timer?.unref();
   }
 
@@ -253,16 +261,14 @@ class Reception implements LinkListener {
 
   /** Waits for the first bytes. */
   #wait(): void {
-    const fd = open(this.path, O_RDONLY);
-    const source = input(fd);
-    takeOver(fd, source);
+    const source: Held & Readable = takeOver(open(this.path, O_RDONLY));
     this.#source = source;
-    if (!this.#held) source.unref();
+    if (!this.#held) source.unref?.();
     // A stream that tells when it is readable flows again only in a later turn.
     source.once("readable", () => setImmediate(() => this.#begin(source)));
   }
 
-  #begin(source: net.Socket): void {
+  #begin(source: Readable): void {
     if (this.#closed) return;
     if (source.readableLength === 0) {
       // They went without a word.

@@ -15,7 +15,7 @@ const linger = 2000;
 const savedAtMost = 1024 * 1024;
 
 /** A stream that may keep this process alive. */
-type Held = { ref?: () => void; unref?: () => void };
+export type Held = { ref?: () => void; unref?: () => void };
 
 /** What a stream link may be given beside its streams. */
 export interface StreamOptions {
