@@ -20,6 +20,10 @@ def serve(request: Request) -> None:
     os._exit(0)
 
 
+def child(address: str) -> None:
+    panpipe.serve(address, lambda message: message.upper())
+
+
 def call(request: Request) -> None:
     texts = texts_of(request)
     for job in request["jobs"]:
@@ -101,4 +105,8 @@ def receive(peer: panpipe.Connection, step: dict[str, int], progress: Progress, 
     return step["recv"]
 
 
-{"serve": serve, "call": call}[sys.argv[1]](Request.read())
+match sys.argv[1:]:
+    case ["child", address]:
+        child(address)
+    case [role]:
+        {"serve": serve, "call": call}[role](Request.read())

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use panpipe::blocking::{Connection, connect, listen, serve};
+use panpipe::blocking::{Connection, Listener, connect, listen, serve};
 use panpipe::{Bytes, ErrorKind};
 use panpipe_conformance::{
     Answer, CallRequest, Failure, Flow, Job, Outcome, ServeRequest, Serving, Step, read_request, tell, wait_for_end,
@@ -13,10 +13,12 @@ use panpipe_conformance::{
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("serve") => serve_all(&read_request()?),
-        Some("call") => call(&read_request()?),
-        role => Err(format!("no role is called {role:?}").into()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve"] => serve_all(&read_request()?),
+        ["call"] => call(&read_request()?),
+        ["child", address] => Ok(serve_upper(listen(address)?)?),
+        _ => Err(format!("there is nothing to do for {arguments:?}").into()),
     }
 }
 
@@ -25,13 +27,17 @@ fn serve_all(request: &ServeRequest) -> Result<()> {
     for address in &request.addresses {
         let listener = listen(address)?;
         serving.push(Serving { address: listener.address().to_owned(), pid: std::process::id() });
-        match address.contains("text=true") {
-            true => thread::spawn(|| serve(listener, |text: Bytes| String::from_utf8_lossy(&text).to_uppercase())),
-            false => thread::spawn(|| serve(listener, |bytes: Bytes| bytes.to_ascii_uppercase())),
-        };
+        thread::spawn(|| serve_upper(listener));
     }
     tell(&serving)?;
     Ok(wait_for_end()?)
+}
+
+fn serve_upper(listener: Listener) -> panpipe::Result<()> {
+    match listener.address().contains("text=true") {
+        true => serve(listener, |text: Bytes| String::from_utf8_lossy(&text).to_uppercase()),
+        false => serve(listener, |bytes: Bytes| bytes.to_ascii_uppercase()),
+    }
 }
 
 fn call(request: &CallRequest) -> Result<()> {
