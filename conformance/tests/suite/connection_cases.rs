@@ -178,7 +178,11 @@ pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
     let mut cases = Vec::new();
     for method in panpipe::methods() {
         // What names a transport's address does nothing to its connections: one place is enough.
-        let place = places(method.scheme)[0];
+        let place = match method.scheme {
+            // Messages of any size are for those who are alone on their FIFOs.
+            "fifo" => "fifo_exclusive",
+            scheme => places(scheme)[0],
+        };
         for (accepts, role, peers) in [(false, "client", PANPIPE_CLIENTS), (true, "server", PANPIPE_LISTENERS)] {
             for &peer in peers {
                 let applies =
@@ -245,13 +249,14 @@ impl Batch {
             address: end.address().to_owned(),
             listen: self.accepts,
             connections: case.connections,
-            steps: case.steps.to_vec(),
+            steps: [self.hello(case), case.steps].concat(),
         };
         let mut process = self.peer.converse(texts(), cases.iter().zip(&ends).map(job).collect())?;
         for (&case, end) in cases.iter().zip(ends) {
             let (sender, done) = channel();
+            let says_hello = !self.hello(case).is_empty();
             thread::spawn(move || {
-                let checked = Meeting::new(process, end, case).and_then(|mut meeting| {
+                let checked = Meeting::new(process, end, case, says_hello).and_then(|mut meeting| {
                     (case.check)(&mut meeting)?;
                     Ok(meeting.process)
                 });
@@ -262,6 +267,16 @@ impl Batch {
             results.push(Ok(()));
         }
         Ok(())
+    }
+
+    /// What the peer does first where it takes a message for an accepting end to see a connection at all.
+    fn hello(&self, case: &ConnectionCase) -> &'static [Step] {
+        match place::begins_with_a_message(self.place) {
+            true if self.accepts => &[ANY],
+            // A victim is not greeted: it answers no call.
+            true if case.victim.is_empty() => &[Step::Call(0)],
+            _ => &[],
+        }
     }
 
     fn other_end(&self, case: &ConnectionCase, folder: &Folder) -> Result<OtherEnd, String> {
@@ -304,27 +319,37 @@ struct Meeting {
     process: Process,
     connections: Vec<Connection>,
     victim: Option<Process>,
+    says_hello: bool,
 }
 
 impl Meeting {
-    fn new(process: Process, end: OtherEnd, case: &ConnectionCase) -> Result<Self, String> {
-        let mut meeting = Meeting { process, connections: Vec::new(), victim: None };
+    fn new(process: Process, end: OtherEnd, case: &ConnectionCase, says_hello: bool) -> Result<Self, String> {
+        let mut meeting = Meeting { process, connections: Vec::new(), victim: None, says_hello };
         match end {
             OtherEnd::Victim(victim, _) => meeting.victim = Some(victim),
             OtherEnd::Listens(listener) => {
                 for _ in 0..case.connections {
-                    meeting.connections.extend(listener.accept().map_err(told)?);
+                    let connection = listener.accept().map_err(told)?.ok_or("nobody can come any more")?;
+                    if says_hello {
+                        connection.send(receive(&connection)?).map_err(told)?;
+                    }
+                    meeting.connections.push(connection);
                 }
             }
             OtherEnd::Connects(_) => {
                 let [Serving { address, .. }] = meeting.process.next_answer()?;
                 if !case.victim.is_empty() {
-                    let job = Job { address, steps: case.victim.to_vec(), ..Job::default() };
+                    let hello: &[Step] = if says_hello { &[SEND] } else { &[] };
+                    let job = Job { address, steps: [hello, case.victim].concat(), ..Job::default() };
                     meeting.victim = Some(RUST.converse(texts(), vec![job])?);
                     return Ok(meeting);
                 }
                 for _ in 0..case.connections {
-                    meeting.connections.push(connect(&address).map_err(told)?);
+                    let connection = connect(&address).map_err(told)?;
+                    if says_hello {
+                        connection.send(text(0)).map_err(told)?;
+                    }
+                    meeting.connections.push(connection);
                 }
             }
         }
@@ -333,7 +358,9 @@ impl Meeting {
 
     /// What the steps have brought, up to a pause or the end.
     fn answers(&self) -> Result<Vec<Answer>, String> {
-        opened(&self.process)
+        let mut answers = opened(&self.process)?;
+        answers.retain(|answer| !self.says_hello || *answer != Answer::Text(0));
+        Ok(answers)
     }
 
     /// The same, once the other end was killed where it paused.
@@ -399,7 +426,7 @@ fn messages_that_nobody_receives_cost_no_memory(meeting: &mut Meeting) -> Result
     let sent = AtomicUsize::new(0);
     thread::scope(|scope| {
         send_texts(&connections[0], 0..1, ALL, &sent)?;
-        let [Answer::Flowed { .. }] = opened(process)?[..] else { return Err("nothing was received".to_owned()) };
+        let [.., Answer::Flowed { .. }] = opened(process)?[..] else { return Err("nothing was received".to_owned()) };
         let memory = Memory::of(process.id())?;
         let sending = scope.spawn(|| send_texts(&connections[0], 1..TOO_MANY, ALL, &sent));
         wait_until_still(&sent);

@@ -67,6 +67,11 @@ impl ChildPlace {
     }
 }
 
+/// Whether an end that accepts sees a connection at `place` only once something has come over it.
+pub(crate) fn begins_with_a_message(place: &str) -> bool {
+    matches!(place, "fifo" | "fifo_exclusive" | "unix_dgram" | "udp")
+}
+
 /// An address to listen on at `place`.
 pub(crate) fn address(place: &str, options: &str, folder: &Folder) -> Result<String, String> {
     Ok(match place {
