@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from conversation import BrokenOff, Progress, Request, answer_of, failure_of, tell, texts_of
 
@@ -48,7 +49,8 @@ def run(job: Request, texts: list[bytes]) -> list[object]:
     answers: list[object] = []
     for peer in opened(job):
         progress = Progress()
-        with peer:
+        # What could not be written any more, the steps have told.
+        with suppress(panpipe.ConnectionLost), peer:
             for step in job["steps"]:
                 if step == "pause":
                     tell({"answers": answers})

@@ -1,5 +1,9 @@
 //! The peer of panpipe in Rust, blocking: a thread for each address that it serves.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +21,7 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve"] => serve_all(&read_request()?),
         ["call"] => call(&read_request()?),
+        ["relay", path] => relay(path),
         ["child", address] => Ok(serve_upper(listen(address)?)?),
         _ => Err(format!("there is nothing to do for {arguments:?}").into()),
     }
@@ -31,6 +36,30 @@ fn serve_all(request: &ServeRequest) -> Result<()> {
     }
     tell(&serving)?;
     Ok(wait_for_end()?)
+}
+
+/// Is the child of one process and the client of another: whoever listens at `path` has its stdin and stdout.
+fn relay(path: &str) -> Result<()> {
+    let (mut stdin, mut stdout) = (stream(std::io::stdin())?, stream(std::io::stdout())?);
+    let mut socket = UnixStream::connect(path)?;
+    let mut input = socket.try_clone()?;
+    thread::spawn(move || {
+        let handed_on = hand_on(&mut input, &mut stdout);
+        std::process::exit(handed_on.is_err().into())
+    });
+    // A child ends with its stdin.
+    hand_on(&mut stdin, &mut socket)?;
+    Ok(())
+}
+
+/// Through this process, since `splice` waits for more than one message.
+fn hand_on(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<u64> {
+    std::io::copy(from, to)
+}
+
+/// Without a buffer in between.
+fn stream(stream: impl AsFd) -> std::io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
 fn serve_upper(listener: Listener) -> panpipe::Result<()> {

@@ -280,6 +280,9 @@ impl Batch {
     }
 
     fn other_end(&self, case: &ConnectionCase, folder: &Folder) -> Result<OtherEnd, String> {
+        if let Some(child) = place::child(self.place, OPTIONS) {
+            return OtherEnd::child(&child, case, folder);
+        }
         let address = place::address(self.place, OPTIONS, folder)?;
         if self.accepts {
             return Ok(OtherEnd::Connects(address));
@@ -300,16 +303,31 @@ enum OtherEnd {
     Listens(Listener),
     /// A process listens, to be killed.
     Victim(Process, Serving),
+    /// The peer is to start a child: one that hands everything on to the suite, or one that kills itself.
+    Child { address: String, relayed: Option<Listener> },
     /// The suite or the process is to connect; the peer listens there.
     Connects(String),
 }
 
 impl OtherEnd {
+    fn child(place: &place::ChildPlace, case: &ConnectionCase, folder: &Folder) -> Result<Self, String> {
+        if !case.victim.is_empty() {
+            // As a process that is killed from outside it reads what it is to receive, and pauses.
+            let read: usize = (0..case.victim.len() - 1).map(|number| 4 + length(number)).sum();
+            let script = format!("head -c {read} >&2 && kill -s KILL $$");
+            let address = place.address(&["sh", "-c", &script].map(str::to_owned));
+            return Ok(OtherEnd::Child { address, relayed: None });
+        }
+        let path = folder.path();
+        let listener = listen(&format!("unix:{path}?{OPTIONS}")).map_err(told)?;
+        Ok(OtherEnd::Child { address: place.address(&Peer::relay(path)), relayed: Some(listener) })
+    }
+
     fn address(&self) -> &str {
         match self {
             OtherEnd::Listens(listener) => listener.address(),
             OtherEnd::Victim(_, serving) => &serving.address,
-            OtherEnd::Connects(address) => address,
+            OtherEnd::Child { address, .. } | OtherEnd::Connects(address) => address,
         }
     }
 }
@@ -327,7 +345,8 @@ impl Meeting {
         let mut meeting = Meeting { process, connections: Vec::new(), victim: None, says_hello };
         match end {
             OtherEnd::Victim(victim, _) => meeting.victim = Some(victim),
-            OtherEnd::Listens(listener) => {
+            OtherEnd::Child { relayed: None, .. } => {}
+            OtherEnd::Listens(listener) | OtherEnd::Child { relayed: Some(listener), .. } => {
                 for _ in 0..case.connections {
                     let connection = listener.accept().map_err(told)?.ok_or("nobody can come any more")?;
                     if says_hello {
@@ -365,10 +384,13 @@ impl Meeting {
 
     /// The same, once the other end was killed where it paused.
     fn answers_to_a_kill(&mut self) -> Result<Vec<Answer>, String> {
-        let victim = self.victim.as_mut().ok_or("nobody is there to be killed")?;
-        opened(victim)?;
-        let begun = Instant::now();
-        victim.kill()?;
+        let mut begun = Instant::now();
+        // A child kills itself.
+        if let Some(victim) = &mut self.victim {
+            opened(victim)?;
+            begun = Instant::now();
+            victim.kill()?;
+        }
         let answers = self.answers()?;
         let elapsed = begun.elapsed();
         match elapsed < AT_ONCE {
@@ -485,8 +507,10 @@ fn killed_during_calls(meeting: &mut Meeting) -> Result<(), String> {
     };
     // The command says nothing of `ran`.
     let is_lost = |answer: &Answer| {
-        matches!(answer, Answer::Failure(Failure { code, ran, .. })
-            if code == "connection-lost" && ran.as_deref().is_none_or(|ran| ran == "maybe"))
+        matches!(answer, Answer::Failure(Failure { code, ran, text })
+            if code == "connection-lost" && ran.as_deref().is_none_or(|ran| ran == "maybe")
+                // How a child has ended, its parent knows.
+                && (meeting.victim.is_some() || text.contains("the child was killed by signal 9 (SIGKILL)")))
     };
     match !calls.is_empty() && calls.iter().all(is_lost) {
         true => Ok(()),

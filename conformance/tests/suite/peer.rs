@@ -120,6 +120,11 @@ impl Peer {
         Ok(words.map(|word| word.to_string_lossy().into_owned()).collect())
     }
 
+    /// The program and arguments that hand their stdin and stdout on to whoever listens at the socket `path`.
+    pub(crate) fn relay(path: String) -> Vec<String> {
+        vec![env!("CARGO_BIN_EXE_rust_blocking_peer").to_owned(), "relay".to_owned(), path]
+    }
+
     /// The command that takes this peer's part; the error says how to get what is missing.
     fn command(&self, role: &str) -> Result<Command, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
