@@ -7,6 +7,10 @@ const upper = (message) =>
   typeof message === "string" ? message.toUpperCase() : message.map((byte) => (byte >= 0x61 && byte <= 0x7a ? byte - 32 : byte));
 
 const roles = {
+  async child(address) {
+    await (await serve(address, upper)).done;
+  },
+
   async serve({ addresses }) {
     const servers = await Promise.all(addresses.map((address) => serve(address, upper)));
     tell(servers.map(({ address }) => ({ address, pid: process.pid })));
@@ -111,4 +115,5 @@ function failureOf(error) {
   return { code: error.code, ran: error.ran, text: error.message };
 }
 
-await roles[process.argv[2]](await readRequest());
+const [role, address] = process.argv.slice(2);
+await roles[role](address ?? (await readRequest()));

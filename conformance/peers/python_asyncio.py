@@ -21,6 +21,10 @@ async def serve(request: Request) -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
+async def child(address: str) -> None:
+    await panpipe.aio.serve(address, upper)
+
+
 async def call(request: Request) -> None:
     texts = texts_of(request)
     for job in request["jobs"]:
@@ -109,4 +113,8 @@ async def receive(peer: panpipe.aio.Connection, step: dict[str, int], progress: 
     return step["recv"]
 
 
-asyncio.run({"serve": serve, "call": call}[sys.argv[1]](Request.read()))
+match sys.argv[1:]:
+    case ["child", address]:
+        asyncio.run(child(address))
+    case [role]:
+        asyncio.run({"serve": serve, "call": call}[role](Request.read()))

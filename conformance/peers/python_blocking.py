@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from conversation import BrokenOff, Progress, Request, answer_of, failure_of, tell, texts_of
 
@@ -18,6 +19,10 @@ def serve(request: Request) -> None:
     tell(serving)
     sys.stdin.read()
     os._exit(0)
+
+
+def child(address: str) -> None:
+    panpipe.serve(address, lambda message: message.upper())
 
 
 def call(request: Request) -> None:
@@ -44,7 +49,8 @@ def run(job: Request, texts: list[bytes]) -> list[object]:
     answers: list[object] = []
     for peer in opened(job):
         progress = Progress()
-        with peer:
+        # What could not be written any more, the steps have told.
+        with suppress(panpipe.ConnectionLost), peer:
             for step in job["steps"]:
                 if step == "pause":
                     tell({"answers": answers})
@@ -101,4 +107,8 @@ def receive(peer: panpipe.Connection, step: dict[str, int], progress: Progress, 
     return step["recv"]
 
 
-{"serve": serve, "call": call}[sys.argv[1]](Request.read())
+match sys.argv[1:]:
+    case ["child", address]:
+        child(address)
+    case [role]:
+        {"serve": serve, "call": call}[role](Request.read())

@@ -1,9 +1,13 @@
 //! The peer of panpipe in Rust, blocking: a thread for each address that it serves.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use panpipe::blocking::{Connection, connect, listen, serve};
+use panpipe::blocking::{Connection, Listener, connect, listen, serve};
 use panpipe::{Bytes, ErrorKind};
 use panpipe_conformance::{
     Answer, CallRequest, Failure, Flow, Job, Outcome, ServeRequest, Serving, Step, read_request, tell, wait_for_end,
@@ -13,10 +17,13 @@ use panpipe_conformance::{
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("serve") => serve_all(&read_request()?),
-        Some("call") => call(&read_request()?),
-        role => Err(format!("no role is called {role:?}").into()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve"] => serve_all(&read_request()?),
+        ["call"] => call(&read_request()?),
+        ["relay", path] => relay(path),
+        ["child", address] => Ok(serve_upper(listen(address)?)?),
+        _ => Err(format!("there is nothing to do for {arguments:?}").into()),
     }
 }
 
@@ -25,13 +32,41 @@ fn serve_all(request: &ServeRequest) -> Result<()> {
     for address in &request.addresses {
         let listener = listen(address)?;
         serving.push(Serving { address: listener.address().to_owned(), pid: std::process::id() });
-        match address.contains("text=true") {
-            true => thread::spawn(|| serve(listener, |text: Bytes| String::from_utf8_lossy(&text).to_uppercase())),
-            false => thread::spawn(|| serve(listener, |bytes: Bytes| bytes.to_ascii_uppercase())),
-        };
+        thread::spawn(|| serve_upper(listener));
     }
     tell(&serving)?;
     Ok(wait_for_end()?)
+}
+
+/// Is the child of one process and the client of another: whoever listens at `path` has its stdin and stdout.
+fn relay(path: &str) -> Result<()> {
+    let (mut stdin, mut stdout) = (stream(std::io::stdin())?, stream(std::io::stdout())?);
+    let mut socket = UnixStream::connect(path)?;
+    let mut input = socket.try_clone()?;
+    thread::spawn(move || {
+        let handed_on = hand_on(&mut input, &mut stdout);
+        std::process::exit(handed_on.is_err().into())
+    });
+    // A child ends with its stdin.
+    hand_on(&mut stdin, &mut socket)?;
+    Ok(())
+}
+
+/// Through this process, since `splice` waits for more than one message.
+fn hand_on(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<u64> {
+    std::io::copy(from, to)
+}
+
+/// Without a buffer in between.
+fn stream(stream: impl AsFd) -> std::io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
+
+fn serve_upper(listener: Listener) -> panpipe::Result<()> {
+    match listener.address().contains("text=true") {
+        true => serve(listener, |text: Bytes| String::from_utf8_lossy(&text).to_uppercase()),
+        false => serve(listener, |bytes: Bytes| bytes.to_ascii_uppercase()),
+    }
 }
 
 fn call(request: &CallRequest) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use panpipe::{Bytes, Connection};
+use panpipe::{Bytes, Connection, Server};
 use panpipe_conformance::{
     Answer, CallRequest, Failure, Flow, Job, Outcome, ServeRequest, Serving, Step, read_request, tell, wait_for_end,
     wait_for_line,
@@ -12,26 +12,32 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("serve") => serve(read_request()?).await,
-        Some("call") => call(read_request()?).await,
-        role => Err(format!("no role is called {role:?}").into()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["serve"] => serve(read_request()?).await,
+        ["call"] => call(read_request()?).await,
+        ["child", address] => Ok(start_server(address).await?.wait().await?),
+        _ => Err(format!("there is nothing to do for {arguments:?}").into()),
     }
 }
 
 async fn serve(request: ServeRequest) -> Result<()> {
     let mut servers = Vec::new();
     for address in &request.addresses {
-        servers.push(match address.contains("text=true") {
-            true => panpipe::serve(address, |text: Bytes| async move { upper_text(&text) }).await?,
-            false => panpipe::serve(address, |bytes: Bytes| async move { bytes.to_ascii_uppercase() }).await?,
-        });
+        servers.push(start_server(address).await?);
     }
     let pid = std::process::id();
     let serving = servers.iter().map(|server| Serving { address: server.address().to_owned(), pid });
     tell(&serving.collect::<Vec<_>>())?;
     tokio::task::spawn_blocking(wait_for_end).await??;
     Ok(())
+}
+
+async fn start_server(address: &str) -> panpipe::Result<Server> {
+    match address.contains("text=true") {
+        true => panpipe::serve(address, |text: Bytes| async move { upper_text(&text) }).await,
+        false => panpipe::serve(address, |bytes: Bytes| async move { bytes.to_ascii_uppercase() }).await,
+    }
 }
 
 fn upper_text(text: &[u8]) -> std::result::Result<String, std::str::Utf8Error> {

@@ -178,7 +178,11 @@ pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
     let mut cases = Vec::new();
     for method in panpipe::methods() {
         // What names a transport's address does nothing to its connections: one place is enough.
-        let place = places(method.scheme)[0];
+        let place = match method.scheme {
+            // Messages of any size are for those who are alone on their FIFOs.
+            "fifo" => "fifo_exclusive",
+            scheme => places(scheme)[0],
+        };
         for (accepts, role, peers) in [(false, "client", PANPIPE_CLIENTS), (true, "server", PANPIPE_LISTENERS)] {
             for &peer in peers {
                 let applies =
@@ -245,13 +249,14 @@ impl Batch {
             address: end.address().to_owned(),
             listen: self.accepts,
             connections: case.connections,
-            steps: case.steps.to_vec(),
+            steps: [self.hello(case), case.steps].concat(),
         };
         let mut process = self.peer.converse(texts(), cases.iter().zip(&ends).map(job).collect())?;
         for (&case, end) in cases.iter().zip(ends) {
             let (sender, done) = channel();
+            let says_hello = !self.hello(case).is_empty();
             thread::spawn(move || {
-                let checked = Meeting::new(process, end, case).and_then(|mut meeting| {
+                let checked = Meeting::new(process, end, case, says_hello).and_then(|mut meeting| {
                     (case.check)(&mut meeting)?;
                     Ok(meeting.process)
                 });
@@ -264,7 +269,20 @@ impl Batch {
         Ok(())
     }
 
+    /// What the peer does first where it takes a message for an accepting end to see a connection at all.
+    fn hello(&self, case: &ConnectionCase) -> &'static [Step] {
+        match place::begins_with_a_message(self.place) {
+            true if self.accepts => &[ANY],
+            // A victim is not greeted: it answers no call.
+            true if case.victim.is_empty() => &[Step::Call(0)],
+            _ => &[],
+        }
+    }
+
     fn other_end(&self, case: &ConnectionCase, folder: &Folder) -> Result<OtherEnd, String> {
+        if let Some(child) = place::child(self.place, OPTIONS) {
+            return OtherEnd::child(&child, case, folder);
+        }
         let address = place::address(self.place, OPTIONS, folder)?;
         if self.accepts {
             return Ok(OtherEnd::Connects(address));
@@ -285,16 +303,31 @@ enum OtherEnd {
     Listens(Listener),
     /// A process listens, to be killed.
     Victim(Process, Serving),
+    /// The peer is to start a child: one that hands everything on to the suite, or one that kills itself.
+    Child { address: String, relayed: Option<Listener> },
     /// The suite or the process is to connect; the peer listens there.
     Connects(String),
 }
 
 impl OtherEnd {
+    fn child(place: &place::ChildPlace, case: &ConnectionCase, folder: &Folder) -> Result<Self, String> {
+        if !case.victim.is_empty() {
+            // As a process that is killed from outside it reads what it is to receive, and pauses.
+            let read: usize = (0..case.victim.len() - 1).map(|number| 4 + length(number)).sum();
+            let script = format!("head -c {read} >&2 && kill -s KILL $$");
+            let address = place.address(&["sh", "-c", &script].map(str::to_owned));
+            return Ok(OtherEnd::Child { address, relayed: None });
+        }
+        let path = folder.path();
+        let listener = listen(&format!("unix:{path}?{OPTIONS}")).map_err(told)?;
+        Ok(OtherEnd::Child { address: place.address(&Peer::relay(path)), relayed: Some(listener) })
+    }
+
     fn address(&self) -> &str {
         match self {
             OtherEnd::Listens(listener) => listener.address(),
             OtherEnd::Victim(_, serving) => &serving.address,
-            OtherEnd::Connects(address) => address,
+            OtherEnd::Child { address, .. } | OtherEnd::Connects(address) => address,
         }
     }
 }
@@ -304,27 +337,38 @@ struct Meeting {
     process: Process,
     connections: Vec<Connection>,
     victim: Option<Process>,
+    says_hello: bool,
 }
 
 impl Meeting {
-    fn new(process: Process, end: OtherEnd, case: &ConnectionCase) -> Result<Self, String> {
-        let mut meeting = Meeting { process, connections: Vec::new(), victim: None };
+    fn new(process: Process, end: OtherEnd, case: &ConnectionCase, says_hello: bool) -> Result<Self, String> {
+        let mut meeting = Meeting { process, connections: Vec::new(), victim: None, says_hello };
         match end {
             OtherEnd::Victim(victim, _) => meeting.victim = Some(victim),
-            OtherEnd::Listens(listener) => {
+            OtherEnd::Child { relayed: None, .. } => {}
+            OtherEnd::Listens(listener) | OtherEnd::Child { relayed: Some(listener), .. } => {
                 for _ in 0..case.connections {
-                    meeting.connections.extend(listener.accept().map_err(told)?);
+                    let connection = listener.accept().map_err(told)?.ok_or("nobody can come any more")?;
+                    if says_hello {
+                        connection.send(receive(&connection)?).map_err(told)?;
+                    }
+                    meeting.connections.push(connection);
                 }
             }
             OtherEnd::Connects(_) => {
                 let [Serving { address, .. }] = meeting.process.next_answer()?;
                 if !case.victim.is_empty() {
-                    let job = Job { address, steps: case.victim.to_vec(), ..Job::default() };
+                    let hello: &[Step] = if says_hello { &[SEND] } else { &[] };
+                    let job = Job { address, steps: [hello, case.victim].concat(), ..Job::default() };
                     meeting.victim = Some(RUST.converse(texts(), vec![job])?);
                     return Ok(meeting);
                 }
                 for _ in 0..case.connections {
-                    meeting.connections.push(connect(&address).map_err(told)?);
+                    let connection = connect(&address).map_err(told)?;
+                    if says_hello {
+                        connection.send(text(0)).map_err(told)?;
+                    }
+                    meeting.connections.push(connection);
                 }
             }
         }
@@ -333,15 +377,20 @@ impl Meeting {
 
     /// What the steps have brought, up to a pause or the end.
     fn answers(&self) -> Result<Vec<Answer>, String> {
-        opened(&self.process)
+        let mut answers = opened(&self.process)?;
+        answers.retain(|answer| !self.says_hello || *answer != Answer::Text(0));
+        Ok(answers)
     }
 
     /// The same, once the other end was killed where it paused.
     fn answers_to_a_kill(&mut self) -> Result<Vec<Answer>, String> {
-        let victim = self.victim.as_mut().ok_or("nobody is there to be killed")?;
-        opened(victim)?;
-        let begun = Instant::now();
-        victim.kill()?;
+        let mut begun = Instant::now();
+        // A child kills itself.
+        if let Some(victim) = &mut self.victim {
+            opened(victim)?;
+            begun = Instant::now();
+            victim.kill()?;
+        }
         let answers = self.answers()?;
         let elapsed = begun.elapsed();
         match elapsed < AT_ONCE {
@@ -399,7 +448,7 @@ fn messages_that_nobody_receives_cost_no_memory(meeting: &mut Meeting) -> Result
     let sent = AtomicUsize::new(0);
     thread::scope(|scope| {
         send_texts(&connections[0], 0..1, ALL, &sent)?;
-        let [Answer::Flowed { .. }] = opened(process)?[..] else { return Err("nothing was received".to_owned()) };
+        let [.., Answer::Flowed { .. }] = opened(process)?[..] else { return Err("nothing was received".to_owned()) };
         let memory = Memory::of(process.id())?;
         let sending = scope.spawn(|| send_texts(&connections[0], 1..TOO_MANY, ALL, &sent));
         wait_until_still(&sent);
@@ -458,8 +507,10 @@ fn killed_during_calls(meeting: &mut Meeting) -> Result<(), String> {
     };
     // The command says nothing of `ran`.
     let is_lost = |answer: &Answer| {
-        matches!(answer, Answer::Failure(Failure { code, ran, .. })
-            if code == "connection-lost" && ran.as_deref().is_none_or(|ran| ran == "maybe"))
+        matches!(answer, Answer::Failure(Failure { code, ran, text })
+            if code == "connection-lost" && ran.as_deref().is_none_or(|ran| ran == "maybe")
+                // How a child has ended, its parent knows.
+                && (meeting.victim.is_some() || text.contains("the child was killed by signal 9 (SIGKILL)")))
     };
     match !calls.is_empty() && calls.iter().all(is_lost) {
         true => Ok(()),

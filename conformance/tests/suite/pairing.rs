@@ -3,7 +3,7 @@
 use std::iter::once;
 use std::sync::{Arc, OnceLock};
 
-use panpipe_conformance::{Answer, Job, Outcome, Serving, Step};
+use panpipe_conformance::{Answer, Job, Outcome, Step};
 
 use crate::Case;
 use crate::peer::{CLIENTS, Outcomes, SERVERS, Server};
@@ -17,9 +17,15 @@ struct Pairing {
     folder: Arc<Folder>,
     rows: Vec<Row>,
     messages: Vec<Message>,
-    servers: Vec<Shared<Server>>,
+    servers: Vec<Shared<Addresses>>,
     /// Of server and client.
     pairs: Vec<Vec<Shared<Outcomes>>>,
+}
+
+/// Where a server is met in each row that it serves.
+struct Addresses {
+    of_rows: Vec<String>,
+    _server: Server,
 }
 
 /// One address of every server, and those who meet there.
@@ -129,10 +135,10 @@ impl Pairing {
 
     /// All that one client asks of one server, in one process.
     fn run(&self, server: usize, client: usize) -> Result<Outcomes, String> {
-        let serving = self.servers[server].get_or_init(|| self.serve(server)).as_ref()?;
+        let addresses = self.servers[server].get_or_init(|| self.serve(server)).as_ref()?;
         let rows = self.rows.iter().enumerate().filter(|(_, row)| row.serves(server));
-        let met = rows.zip(&serving.places).filter(|((_, row), _)| row.met.contains(&(server, client)));
-        let job = |((row, _), Serving { address, .. }): ((usize, &Row), &Serving)| Job {
+        let met = rows.zip(&addresses.of_rows).filter(|((_, row), _)| row.met.contains(&(server, client)));
+        let job = |((row, _), address): ((usize, &Row), &String)| Job {
             address: address.clone(),
             steps: self.asked(row).into_iter().map(|message| Step::Call(2 * message)).collect(),
             ..Job::default()
@@ -140,14 +146,28 @@ impl Pairing {
         CLIENTS[client].call(&self.texts(), met.map(job).collect())
     }
 
-    fn serve(&self, server: usize) -> Result<Server, String> {
-        let rows = self.rows.iter().filter(|row| row.serves(server));
+    /// Has a server listen wherever it serves, but where its clients start it as their child.
+    fn serve(&self, server: usize) -> Result<Addresses, String> {
+        let rows: Vec<_> = self.rows.iter().filter(|row| row.serves(server)).collect();
         let options = |row: &Row| match row.framing.as_str() {
             PACKETS | DATAGRAMS => "timeout=5s".to_owned(),
             framing => format!("framing={framing}&timeout=5s"),
         };
-        let address = |row: &Row| place::address(row.place, &options(row), &self.folder);
-        SERVERS[server].serve(rows.map(address).collect::<Result<_, _>>()?)
+        let (mut listened, mut of_rows) = (Vec::new(), Vec::new());
+        for row in &rows {
+            of_rows.push(match place::child(row.place, &options(row)) {
+                Some(child) => child.address(&SERVERS[server].child(&child.serves)?),
+                None => {
+                    listened.push(of_rows.len());
+                    place::address(row.place, &options(row), &self.folder)?
+                }
+            });
+        }
+        let serving = SERVERS[server].serve(listened.iter().map(|&row| of_rows[row].clone()).collect())?;
+        for (row, place) in listened.into_iter().zip(&serving.places) {
+            of_rows[row].clone_from(&place.address);
+        }
+        Ok(Addresses { of_rows, _server: serving })
     }
 
     /// The messages that the framing of a row carries.

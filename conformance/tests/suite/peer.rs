@@ -1,6 +1,7 @@
 //! The peer programs: how each is started, asked and ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::iter::once;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -101,6 +102,27 @@ impl Peer {
     /// Has it do `jobs`, which pause; the texts as a request names them.
     pub(crate) fn converse(&self, texts: Vec<String>, jobs: Vec<Job>) -> Result<Process, String> {
         Process::start(self.command("call")?, self.name, &CallRequest { texts, jobs })
+    }
+
+    /// The program and arguments that serve `address` as a child.
+    pub(crate) fn child(&self, address: &str) -> Result<Vec<String>, String> {
+        let mut command = match self.program {
+            // `panpipe serve` is a child itself.
+            Program::Command(_) => Command::new(panpipe_command()?),
+            _ => self.command("child")?,
+        };
+        match self.program {
+            Program::Command("upper") => command.args(["serve", address, "--upper"]),
+            Program::Command(_) => command.args(["serve", address, "--", "tr", "a-z", "A-Z"]),
+            _ => command.arg(address),
+        };
+        let words = once(command.get_program()).chain(command.get_args());
+        Ok(words.map(|word| word.to_string_lossy().into_owned()).collect())
+    }
+
+    /// The program and arguments that hand their stdin and stdout on to whoever listens at the socket `path`.
+    pub(crate) fn relay(path: String) -> Vec<String> {
+        vec![env!("CARGO_BIN_EXE_rust_blocking_peer").to_owned(), "relay".to_owned(), path]
     }
 
     /// The command that takes this peer's part; the error says how to get what is missing.

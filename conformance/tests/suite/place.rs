@@ -37,10 +37,39 @@ pub(crate) fn places(scheme: &'static str) -> &'static [&'static str] {
         "stdio" => &["stdio"],
         "fd" => &["fd"],
         "mem" => &["mem"],
-        "spawn" => &["spawn"],
+        "spawn" => &["spawn", "spawn_socket"],
         // A new transport has cases at once: give it an address below, or a line in skip.toml.
         scheme => panic!("the suite knows no place for {scheme}"),
     }
+}
+
+/// The address of a child that `command` is to start, and the one that this serves.
+pub(crate) struct ChildPlace {
+    pub(crate) serves: String,
+    options: String,
+}
+
+/// What a child at `place` serves; nothing where servers listen.
+pub(crate) fn child(place: &str, options: &str) -> Option<ChildPlace> {
+    let (serves, more) = match place {
+        "spawn" => ("-", ""),
+        "spawn_socket" => ("fd:PANPIPE_FD", "&socket=true"),
+        _ => return None,
+    };
+    Some(ChildPlace { serves: format!("{serves}?{options}"), options: format!("{options}{more}") })
+}
+
+impl ChildPlace {
+    /// The address that starts `command` as the child.
+    pub(crate) fn address(&self, command: &[String]) -> String {
+        let command = serde_json::json!(command).to_string().replace('%', "%25").replace('?', "%3F");
+        format!("spawn:{command}?{}", self.options)
+    }
+}
+
+/// Whether an end that accepts sees a connection at `place` only once something has come over it.
+pub(crate) fn begins_with_a_message(place: &str) -> bool {
+    matches!(place, "fifo" | "fifo_exclusive" | "unix_dgram" | "udp")
 }
 
 /// An address to listen on at `place`.

@@ -2,6 +2,7 @@
 
 import type { ChildProcess } from "node:child_process";
 import fs from "node:fs";
+import os from "node:os";
 import type { Readable } from "node:stream";
 
 import { forget, watch } from "./watcher.js";
@@ -54,7 +55,8 @@ export class Child {
   async lastWords(): Promise<{ text: string; clean: boolean }> {
     const { exitCode, signalCode, stderr } = this.process;
     if (!this.ended) return { text: "the child closed its output", clean: true };
-    const how = signalCode === null ? `exited with status ${exitCode}` : `was killed by ${signalCode}`;
+    const signal = signalCode === null ? "" : `signal ${os.constants.signals[signalCode]} (${signalCode})`;
+    const how = signalCode === null ? `exited with status ${exitCode}` : `was killed by ${signal}`;
     if (exitCode === 0) return { text: `the child ${how}`, clean: true };
     if (stderr !== null) await closed(stderr, this.#endedAt + grace - performance.now());
     const last = this.#tail.toString("utf8").trim();
