@@ -38,7 +38,8 @@ pub struct Endpoint {
     link: Link,
     remote: Remote,
     session: Session,
-    /// Its messages may get lost on the way.
+    /// Its messages are datagrams, which may get lost on the way.
+    is_datagrams: bool,
     is_lossy: bool,
     closed: bool,
     /// Why nothing more can be written, until the child at the other end says by its end why that is.
@@ -82,12 +83,14 @@ impl Endpoint {
             session.output_failed(error.because("the sender has no name of its own, and cannot be answered"));
         }
         let remote = link.remote(address.method().scheme);
+        let is_datagrams = link.loses_datagrams().is_some();
         let is_lossy = link.loses_datagrams() == Some(true);
         let whole_writes = link.whole_writes().map(WholeWrites::new);
         Endpoint {
             link,
             remote,
             session,
+            is_datagrams,
             is_lossy,
             closed: false,
             broken: None,
@@ -326,7 +329,7 @@ impl Endpoint {
             self.flush();
         }
         let event = self.session.next_event(now, wants_message);
-        if self.is_lossy {
+        if self.is_datagrams {
             self.end_call(event.as_ref());
         }
         event
@@ -350,7 +353,15 @@ impl Endpoint {
             return;
         }
         match self.link.renew() {
-            Ok(false) => {}
+            // A listener's connection to one of many: docs/reference.md says what may happen.
+            Ok(false) if self.is_lossy => {}
+            Ok(false) => {
+                let error = self.session.error(ErrorKind::ConnectionLost, "calling");
+                let error =
+                    error.because("a call got no reply, and a late one would be taken for the next; connect anew");
+                self.session.output_failed(error.clone());
+                self.session.input_failed(error);
+            }
             Ok(true) => {
                 self.renewals = self.renewals.wrapping_add(1);
                 self.session.drop_input();
@@ -512,7 +523,7 @@ impl Endpoint {
     /// Gives a call up, as [`Session::abandon`].
     pub fn abandon(&mut self, call: CallId) {
         self.session.abandon(call);
-        if self.is_lossy {
+        if self.is_datagrams {
             if self.session.take_stale() {
                 self.renew();
             }

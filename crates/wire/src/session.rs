@@ -164,8 +164,9 @@ impl Session {
     /// Says that the packets are datagrams, each for itself, and whether they may get lost.
     ///
     /// An empty one is a message. One that is too large stands in the inbox as its length alone and is an error of that
-    /// message. Where they may get lost no order says which reply is whose: one call at a time is on its way, later
-    /// ones wait in the outbox, and one that is given up is forgotten; see [`take_stale`](Self::take_stale).
+    /// message. A lost message, or one that the other side does not answer, would shift all replies behind it: one call
+    /// at a time is on its way, later ones wait in the outbox, and one that is given up is forgotten; see
+    /// [`take_stale`](Self::take_stale).
     pub fn use_datagrams(&mut self, may_be_lost: bool) {
         self.refuses_empty = false;
         self.is_datagrams = true;

@@ -386,7 +386,8 @@ impl Link {
     /// Sees to it that what is on its way to this side does not reach it; `false` where that is not possible.
     pub(crate) fn renew(&self) -> Result<bool, Errno> {
         match &self.kind {
-            Kind::Datagrams(datagrams) => datagrams.renew(&self.reader).map(|()| true),
+            // A Unix socket keeps its name.
+            Kind::Datagrams(datagrams) if datagrams.may_be_lost => datagrams.renew(&self.reader).map(|()| true),
             _ => Ok(false),
         }
     }

@@ -353,7 +353,16 @@ impl Senders {
         if state.numbers.get(&mailbox.name) == Some(&number) {
             state.numbers.remove(&mailbox.name);
         }
-        state.watchers.retain(|&watcher| watcher != number);
+        if let Some(place) = state.watchers.iter().position(|&watcher| watcher == number) {
+            state.watchers.remove(place);
+            // Others may be waiting for what this one would have read for them.
+            let waits = |(number, mailbox): &(&u64, &Mailbox)| {
+                mailbox.both.is_some() && !mailbox.has_ended && !state.watchers.contains(number)
+            };
+            if let Some(next) = state.mailboxes.iter().find(waits).map(|(&number, _)| number) {
+                let _ = self.watch(state, next);
+            }
+        }
         state.dropped += mailbox.count as u64;
         state.size -= mailbox.size();
         state.full -= usize::from(mailbox.size() > MOST_OF_ONE);

@@ -685,3 +685,62 @@ fn closing_ends_who_waits() {
         });
     }
 }
+
+#[test]
+fn who_waits_is_found_although_those_who_waited_last_have_gone() {
+    for place in PLACES {
+        let listener = blocking::listen(place).unwrap();
+        let accept = || {
+            let peer = blocking::connect(listener.address()).unwrap();
+            peer.send("hello").unwrap();
+            let accepted = listener.accept().unwrap().unwrap();
+            assert_eq!(accepted.recv().unwrap().unwrap(), "hello");
+            (peer, accepted)
+        };
+        let (first, waiting) = accept();
+        let (tell, told) = std::sync::mpsc::channel();
+        let waits = std::thread::spawn(move || {
+            tell.send(waiting.recv_within(Duration::from_millis(1)).unwrap_err().kind()).unwrap();
+            tell.send(ErrorKind::Busy).unwrap();
+            waiting.recv_within(Duration::from_secs(10)).unwrap().unwrap()
+        });
+        assert_eq!(told.recv().unwrap(), ErrorKind::DeadlineExceeded);
+        told.recv().unwrap();
+        // Long enough for it to wait; if it does not yet, nothing is shown and nothing fails.
+        std::thread::sleep(Duration::from_millis(20));
+        let others: Vec<_> = (0..100).map(|_| accept()).collect();
+        for (_, accepted) in &others {
+            assert_eq!(accepted.recv_within(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+        }
+        drop(others);
+        first.send("found").unwrap();
+        assert_eq!(waits.join().unwrap(), "found", "{place}");
+    }
+}
+
+#[test]
+fn no_reply_answers_another_call_than_its_own() {
+    for place in ["unix-dgram:/tmp/panpipe-test-*", "unix-dgram:@panpipe-test-*"] {
+        let server = blocking::listen(&format!("{place}?max=1000")).unwrap();
+        let address = server.address().to_owned();
+        std::thread::spawn(move || {
+            let answer = |message: Bytes| match &*message {
+                b"bad" => Err("no"),
+                message => Ok(message.to_ascii_uppercase()),
+            };
+            blocking::serve(server, answer)
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let peer = panpipe::connect(&address).await.unwrap();
+            assert_eq!(peer.call("first").await.unwrap(), "FIRST");
+            let bad = peer.call_within(Duration::from_millis(100), "bad");
+            let after = peer.call("after");
+            assert_eq!(bad.await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+            let error = after.await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
+            assert_eq!(peer.call("again").await.unwrap_err().kind(), ErrorKind::ConnectionLost);
+            assert_eq!(panpipe::connect(&address).await.unwrap().call("anew").await.unwrap(), "ANEW");
+        });
+    }
+}

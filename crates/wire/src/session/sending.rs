@@ -127,7 +127,7 @@ impl Session {
     /// Gives up the call at `place`; whether it is certain not to be sent.
     pub(super) fn give_up(&mut self, place: usize) -> bool {
         self.calls[place].abandoned = true;
-        let is_unsent = self.is_lossy && self.calls[place].begins >= self.written;
+        let is_unsent = self.is_datagrams && self.calls[place].begins >= self.written;
         if is_unsent {
             self.withdraw(place);
         }
@@ -150,16 +150,16 @@ impl Session {
     /// Takes the calls that wait for their turn out of what is to be sent; they end when the output does.
     pub fn withdraw_unsent(&mut self) {
         for place in (0..self.calls.len()).rev() {
-            if self.is_lossy && self.calls[place].begins >= self.written {
+            if self.is_datagrams && self.calls[place].begins >= self.written {
                 self.withdraw(place);
                 self.calls[place].begins = u64::MAX;
             }
         }
     }
 
-    /// Where messages may be lost no call keeps its place that nobody waits for.
+    /// Over datagrams no call keeps its place that nobody waits for.
     pub(super) fn forget_abandoned(&mut self) {
-        while self.is_lossy
+        while self.is_datagrams
             && let Some(call) = self.calls.front().filter(|call| call.abandoned)
         {
             self.is_stale |= call.begins < self.written;
@@ -194,7 +194,7 @@ impl Session {
     #[inline]
     pub fn outbox(&self) -> &[u8] {
         match self.calls.get(1) {
-            Some(next) if self.is_lossy => {
+            Some(next) if self.is_datagrams => {
                 let now = next.begins.saturating_sub(self.written) as usize;
                 &self.outbox[..now.min(self.outbox.len())]
             }
@@ -211,7 +211,7 @@ impl Session {
     /// Whether what is framed next waits for nothing before it.
     #[inline]
     pub fn goes_first(&self) -> bool {
-        self.outbox.is_empty() && !(self.is_lossy && self.calls.len() > 1)
+        self.outbox.is_empty() && !(self.is_datagrams && self.calls.len() > 1)
     }
 
     /// Says that the first `count` bytes of the outbox are with the system.

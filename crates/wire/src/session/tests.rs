@@ -432,14 +432,16 @@ fn a_refusal_ends_the_call_on_its_way_or_is_told_once() {
 }
 
 #[test]
-fn where_nothing_is_lost_calls_share_the_way_and_keep_their_places() {
+fn where_nothing_is_lost_one_call_at_a_time_is_on_its_way_too() {
     let mut session = datagrams(false);
     let now = Instant::now();
     let first = call(&mut session, b"first", Some(now));
     let second = call(&mut session, b"second", None);
-    assert_eq!(sent(&mut session), ["first", "second"]);
+    assert_eq!(sent(&mut session), ["first"]);
     assert_eq!(reply(&mut session, now).0, first);
-    packet(&mut session, b"FIRST");
+    // A handler may have failed: nothing says whether what comes next is this call's reply or the next one's.
+    assert!(session.take_stale());
+    assert_eq!(sent(&mut session), ["second"]);
     packet(&mut session, b"SECOND");
     let (ended, outcome) = reply(&mut session, now);
     assert_eq!((ended, &*outcome.unwrap()), (second, &b"SECOND"[..]));
