@@ -218,9 +218,9 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
     return Math.min(this.#session.nextDeadline, this.#sender.nextDeadline);
   }
 
-  /** Where messages may get lost, the next call goes out when the one before has ended, and what answers that one late must not answer this. */
+  /** Where messages stand for themselves, the next call goes out when the one before has ended, and what answers that one late must not answer this. */
   #afterCall(): void {
-    if (!this.#session.lossy) return;
+    if (!this.#session.alone) return;
     if (this.#session.takeStale()) this.#link.renew?.();
     this.#sender.proceed();
   }

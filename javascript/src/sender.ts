@@ -59,7 +59,7 @@ export class Sender {
   }
 
   get #callIsAlone(): boolean {
-    return this.session.lossy && this.session.callsInFlight > 0;
+    return this.session.alone && this.session.callsInFlight > 0;
   }
 
   /** Whether something is on its way. */

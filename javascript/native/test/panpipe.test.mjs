@@ -100,3 +100,18 @@ test("clients of a FIFO with replies take turns", async () => {
   assert.deepEqual(await Promise.all(clients), Array.from({ length: 20 }, (_, number) => `CLIENT ${number}`));
   await server.close();
 });
+test("no reply over unix-dgram answers another call than its own", async () => {
+  const server = await serve(`unix-dgram:@panpipe-calls-${process.pid}?text=true`, (message) => (message === "silent" ? null : message.toUpperCase()));
+  const peer = await connect(server.address);
+  assert.equal(await peer.call("first"), "FIRST");
+  const silent = peer.call("silent", { timeout: 100 });
+  const after = peer.call("after");
+  await assert.rejects(silent, { code: "deadline-exceeded", ran: "maybe" });
+  await assert.rejects(after, { code: "connection-lost", ran: "no" });
+  await assert.rejects(peer.call("again"), { code: "connection-lost" });
+  await peer.close();
+  const anew = await connect(server.address);
+  assert.equal(await anew.call("anew"), "ANEW");
+  await anew.close();
+  await server.close();
+});

@@ -71,7 +71,7 @@ export interface Link {
   close(timeout: number): Promise<boolean>;
   /** Closes at once. */
   destroy(): void;
-  /** Of a lossy link: what is still on its way to it must not arrive. */
+  /** Where packets stand alone: what is still on its way must not arrive; a link that cannot see to that is lost. */
   renew?(): void;
 }
 

@@ -154,6 +154,11 @@ class PacketLink implements Link {
     this.packets = { ...kind, largest: native.largest };
   }
 
+  /** A Unix socket keeps its name, and a late reply would come to the next call. */
+  renew(): void {
+    this.#events?.onLost(new Fault("connection-lost", "a call got no reply, and a late one would be taken for the next; connect anew"));
+  }
+
   start(events: LinkEvents): void {
     this.#events = events;
     this.native.start(

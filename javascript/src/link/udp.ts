@@ -65,7 +65,7 @@ export const udp: Transport = {
 };
 
 function packetsOf(address: Address): Packets {
-  return { largest: "max" in address.options ? Math.min(address.max, largest) : usual, empty: true, lossy: true, many: address.group !== "" || address.broadcast };
+  return { largest: "max" in address.options ? Math.min(address.max, largest) : usual, empty: true, alone: true, lossy: true, many: address.group !== "" || address.broadcast };
 }
 
 function create(host: string, reuseAddr = false): dgram.Socket {

@@ -28,7 +28,7 @@ export const seqpacket = transport(
     options: ["backlog", "mode", "allow"],
   },
   // An empty packet reads as the end.
-  { empty: false, lossy: false, many: false },
+  { empty: false, alone: false, lossy: false, many: false },
 );
 
 /** The transport `unix-dgram`. A receiver that is full makes the sender wait, so that nothing gets lost. */
@@ -40,5 +40,5 @@ export const unixDgram = transport(
     notFor: "streams, messages beyond 200 KiB; knowing that the other side went away",
     options: ["mode"],
   },
-  { empty: true, lossy: false, many: false },
+  { empty: true, alone: true, lossy: false, many: false },
 );

@@ -13,7 +13,9 @@ export interface Packets {
   readonly largest: number;
   /** Whether an empty one is a message. */
   readonly empty: boolean;
-  /** Whether one may get lost: then no order says which reply is whose, and one call at a time is on its way. */
+  /** Whether each stands for itself: then no order says which reply is whose, and one call at a time is on its way. */
+  readonly alone: boolean;
+  /** Whether one may get lost. */
   readonly lossy: boolean;
   /** Whether many may answer one message. */
   readonly many: boolean;

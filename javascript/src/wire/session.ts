@@ -7,7 +7,7 @@
  * 3. Read on only while `wantsInput` says so.
  * 4. Call `expire` when the time of `nextDeadline` has come.
  * 5. Once `failure` is set, nothing more is read from the link.
- * 6. On a lossy link, send one call at a time, and once `takeStale` answers true see that no late reply reaches `receive`.
+ * 6. On a link whose packets stand alone, send one call at a time, and once `takeStale` answers true see that no late reply reaches `receive`.
  */
 
 import { toText } from "./bytes.js";
@@ -86,8 +86,8 @@ export class Session {
   }
 
   /** Whether messages may get lost on the way. */
-  get lossy(): boolean {
-    return this.packets !== null && this.packets.lossy;
+  get alone(): boolean {
+    return this.packets !== null && this.packets.alone;
   }
 
   /** How many calls and receivers still wait; those that gave up do not count. */
@@ -219,7 +219,7 @@ export class Session {
     waiter.settled = true;
     if (this.#receivers.remove(waiter)) {
       waiter.reject(this.#error(code, text, waiter.doing, "no"));
-    } else if (this.lossy && this.#calls.remove(waiter)) {
+    } else if (this.alone && this.#calls.remove(waiter)) {
       this.#stale = true;
       waiter.reject(this.#error(code, text, waiter.doing, "maybe"));
     } else {
@@ -302,7 +302,7 @@ export class Session {
   #claimForReceivers(): void {
     for (let message = this.#decode(); message !== undefined; message = this.#decode()) {
       // Where messages get lost anyway, one more is no reason to end the connection.
-      if (this.lossy && this.#unclaimedSize + costOf(message) > unclaimedLimit) continue;
+      if (this.packets?.lossy === true && this.#unclaimedSize + costOf(message) > unclaimedLimit) continue;
       this.#unclaimed.push(message);
       this.#unclaimedSize += costOf(message);
     }

@@ -479,6 +479,9 @@ impl Link {
 
     /// Ends reading too, which calls back whoever waits for input on a socket.
     pub(crate) fn end_input(&mut self) {
+        if let Kind::Sender(sender) = &self.kind {
+            sender.close();
+        }
         if self.can_be_shut_down() {
             let socket = if let Kind::Chaos(chaos) = &self.kind { chaos.socket() } else { &self.reader };
             let _ = shutdown(socket, Shutdown::Read);

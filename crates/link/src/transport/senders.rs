@@ -516,12 +516,20 @@ impl Sender {
     }
 }
 
-impl Drop for Sender {
-    fn drop(&mut self) {
+impl Sender {
+    /// Takes nothing more: what comes from there now is another sender's. Nobody waits for this one, so that others must
+    /// watch the sockets in its place.
+    pub(crate) fn close(&self) {
         // In a forked child what the parent waits on is left alone, and its lock may be held for ever.
         if self.senders.forks == fork::generation() {
             self.senders.forget(&mut lock(&self.senders.state), self.number);
         }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
