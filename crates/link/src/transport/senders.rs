@@ -29,8 +29,9 @@ const MOST_OF_ALL: usize = 16 << 20;
 const MESSAGE_COST: usize = 64;
 
 /// Links at once whose waiting watches the sockets: who began to wait last. The system allows a file to be seen through
-/// two others by a hundred at most (fs/eventpoll.c, path_limits), and each wakes up for the input of all.
-const MOST_WATCHERS: usize = 64;
+/// two others by a hundred at most (fs/eventpoll.c, path_limits), a loop may see each of them twice, and each wakes up for
+/// the input of all.
+const MOST_WATCHERS: usize = 32;
 
 /// Bytes that go past the mailbox of the link that reads, in one turn.
 const MOST_AT_ONCE: usize = 64 << 10;
@@ -355,6 +356,10 @@ impl Senders {
         }
         if let Some(place) = state.watchers.iter().position(|&watcher| watcher == number) {
             state.watchers.remove(place);
+            // A closed link may be held for long, and with it what it waited on.
+            if let Some(both) = &mailbox.both {
+                let _ = epoll::delete(both, &self.readable);
+            }
             // Others may be waiting for what this one would have read for them.
             let waits = |(number, mailbox): &(&u64, &Mailbox)| {
                 mailbox.both.is_some() && !mailbox.has_ended && !state.watchers.contains(number)
@@ -450,6 +455,11 @@ impl Sender {
         let state = &mut *lock(&self.senders.state);
         let mut left = TURN;
         self.has_read_all = false;
+        let is_served = self.senders.is_served.load(Ordering::Acquire);
+        if !is_served {
+            // Also where it stops before everything is read: the rest must wake it again.
+            self.senders.watch(state, self.number)?;
+        }
         loop {
             let Some(mailbox) = state.mailboxes.get_mut(&self.number) else { return Ok(0) };
             if mailbox.count > 0 {
@@ -468,7 +478,6 @@ impl Sender {
             if mailbox.has_ended {
                 return Ok(0);
             }
-            let is_served = self.senders.is_served.load(Ordering::Acquire);
             let mut direct = Direct { number: self.number, inbox, taken: 0 };
             let came = !is_served && self.senders.pump(state, &mut left, Some(&mut direct))?;
             if direct.taken > 0 {
@@ -484,9 +493,6 @@ impl Sender {
                     mailbox.ring();
                 } else if mailbox.count == 0 && !mailbox.has_ended {
                     mailbox.silence();
-                    if !is_served {
-                        self.senders.watch(state, self.number)?;
-                    }
                 } else {
                     continue;
                 }
