@@ -193,13 +193,11 @@ impl Session {
     /// What may be written now.
     #[inline]
     pub fn outbox(&self) -> &[u8] {
-        match self.calls.get(1) {
-            Some(next) if self.is_datagrams => {
-                let now = next.begins.saturating_sub(self.written) as usize;
-                &self.outbox[..now.min(self.outbox.len())]
-            }
-            _ => &self.outbox,
+        if !self.is_datagrams {
+            return &self.outbox;
         }
+        let now = self.calls.get(1).map(|next| next.begins.saturating_sub(self.written) as usize);
+        &self.outbox[..now.map_or(self.outbox.len(), |now| now.min(self.outbox.len()))]
     }
 
     /// How many bytes wait to be written, now or later.
