@@ -54,8 +54,8 @@ test: build test-tools ## Runs every test of every language
 	npm test --silent --workspace panpipe --workspace @panpipe/native
 
 .PHONY: test-tools
-test-tools: tools # Gets what only the tests need: nc
-	@./tools/nc
+test-tools: tools # Gets what only the tests need: plain peers
+	@./tools/peers
 
 .PHONY: bench
 bench: build ## Compares with bare sockets; BENCH='--quick --only TEXT' for a part
