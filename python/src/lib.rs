@@ -6,6 +6,7 @@ mod error;
 mod interrupt;
 mod message;
 mod server;
+mod value;
 
 use pyo3::prelude::*;
 
@@ -18,4 +19,6 @@ mod _panpipe {
     use crate::blocking::{Connection, Listener, accept_core, connect, listen, pair, spawn_address};
     #[pymodule_export]
     use crate::server::{Server, framings, methods};
+    #[pymodule_export]
+    use crate::value::{decode_value, encode_value};
 }
