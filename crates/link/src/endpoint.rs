@@ -30,6 +30,7 @@ pub enum Input {
     MoreMayWait,
 }
 
+mod panpipe;
 mod plain;
 
 /// One connection: a link and its session.

@@ -25,11 +25,14 @@ mod http;
 mod input;
 pub use input::Input;
 
+pub mod panpipe;
+pub use panpipe::{Panpipe, PanpipeEvent};
+
 mod plain;
 pub use plain::{CallId, Event, Plain};
 
 mod protocol;
-pub use protocol::{Info as ProtocolInfo, all as protocols};
+pub use protocol::{Info as ProtocolInfo, PANPIPE, PLAIN, all as protocols};
 
 mod session;
 pub use session::Session;

@@ -12,6 +12,7 @@ const ANY: &Method = &Method {
     options: &[],
     check: |_| Ok(()),
     moves_packets: false,
+    protocol: "plain",
     reaches: "",
     reliable: "",
     ordered: "",
