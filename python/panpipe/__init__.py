@@ -11,6 +11,7 @@
 from collections.abc import Callable, Sequence
 
 from panpipe import aio
+from panpipe._context import Context, current
 from panpipe._error import (
     AddressInUse,
     BadPeer,
@@ -34,9 +35,11 @@ from panpipe._error import (
     Unsupported,
     Version,
 )
+from panpipe._missed import Missed
 from panpipe._panpipe import Connection, Listener, Server, connect, framings, listen, methods, pair, spawn_address
 from panpipe._remote import Remote
 from panpipe._service import Service
+from panpipe._topic import Topic
 
 __all__ = [
     "AddressInUse",
@@ -46,6 +49,7 @@ __all__ = [
     "Closed",
     "Connection",
     "ConnectionLost",
+    "Context",
     "DeadlineExceeded",
     "Error",
     "InvalidAddress",
@@ -53,6 +57,7 @@ __all__ = [
     "Io",
     "Lagged",
     "Listener",
+    "Missed",
     "NotFound",
     "PanpipeError",
     "PathTooLong",
@@ -62,10 +67,12 @@ __all__ = [
     "RemoteError",
     "Service",
     "TooLarge",
+    "Topic",
     "Unsupported",
     "Version",
     "aio",
     "connect",
+    "current",
     "framings",
     "listen",
     "methods",

@@ -1,10 +1,18 @@
 """A service: the methods and topics that the other end of a connection may use."""
 
+import asyncio
+import signal
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from panpipe import _panpipe
 from panpipe._convert import Kinds
 from panpipe._method import Method
+from panpipe._topic import Topic
+
+if TYPE_CHECKING:
+    from panpipe._serving import Serving
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -30,7 +38,9 @@ class Service:
         self._title, self._version = title, version
         self._kinds = Kinds()
         self._methods: dict[str, Method] = {}
-        self._topics: dict[str, Any] = {}
+        self._topics: dict[str, Topic] = {}
+        self._registry = _panpipe.Registry()
+        self._register(Method(self.describe, "panpipe.describe", Kinds(), False))
 
     @overload
     def method(self, function: _F, /) -> _F: ...
@@ -51,9 +61,63 @@ class Service:
             named = function.__name__ if name is None else name
             _check(named, self._methods)
             self._methods[named] = Method(function, named, self._kinds, thread)
+            self._register(self._methods[named])
             return function
 
         return add if function is None else add(function)
+
+    def _register(self, method: Method) -> None:
+        is_apart = method.runs != "plain" or method.in_thread
+        takes_items = method.items is not None
+        handler = _panpipe.Handler(
+            method, method.function, is_apart, method.is_stream, takes_items, method.least(), method.exact()
+        )
+        self._registry.add_method(method.name, handler)
+
+    def topic(self, name: str, *, retain: bool = False) -> Topic:
+        """Makes a topic; with ``retain`` whoever subscribes gets the last value first.
+
+        Raises ``ValueError`` for a name that is taken or not allowed.
+        """
+        _check(name, self._topics)
+        self._topics[name] = topic = Topic(name, retain)
+        self._registry.add_topic(name, topic._native)
+        return topic
+
+    def aserve(self, address: str) -> "Serving":
+        """Serves on asyncio: ``async with service.aserve(address) as server``; awaited, it serves until cancelled."""
+        from panpipe._serving import Serving
+
+        return Serving(address, self)
+
+    def serve(self, address: str, *, grace: float = 10.0) -> None:
+        """Serves in this thread until SIGTERM or Ctrl-C, on an asyncio loop of its own.
+
+        Either of them refuses new calls and lets those that run finish for ``grace`` seconds; a second one ends it at
+        once.  After SIGTERM it returns, Ctrl-C raises ``KeyboardInterrupt``.
+
+        Raises ``InvalidAddress``, ``Unsupported``, ``AddressInUse``, ``NotFound``, ``Permission``, ``PathTooLong``,
+        ``Busy`` or ``Io``.
+        """
+        asyncio.run(self._serve(address, grace))
+
+    async def _serve(self, address: str, grace: float) -> None:
+        server = await self.aserve(address).open()
+        loop, serving = asyncio.get_running_loop(), asyncio.ensure_future(server.wait())
+
+        def stop() -> None:
+            loop.remove_signal_handler(signal.SIGTERM)
+            serving.cancel()
+
+        # Only the main thread gets signals.
+        with suppress(ValueError, RuntimeError):
+            loop.add_signal_handler(signal.SIGTERM, stop)
+        try:
+            await asyncio.wait([serving])
+        finally:
+            await server.close(grace)
+        with suppress(asyncio.CancelledError):
+            await serving
 
     def describe(self) -> dict[str, Any]:
         """The methods and topics as an OpenRPC 1.3 document, from annotations, defaults and docstrings."""

@@ -4,12 +4,13 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use panpipe_link::panpipe::Side;
 use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Remote, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::aio::Core;
+use crate::aio::new_core;
 use crate::interrupt::Interruptible;
 use crate::{error, message};
 
@@ -201,6 +202,11 @@ impl Listener {
         Ok(wait.result(accepted)?.map(|connection| Connection::new(connection, &self.address)))
     }
 
+    #[getter]
+    fn _most_connections(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.open(py, "serving")?.most_connections())
+    }
+
     /// The numbers of the descriptors to wait on.
     fn _descriptors(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
         use std::os::fd::AsRawFd;
@@ -255,7 +261,7 @@ pub(crate) fn accept_core<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let open = listener.open(py, "accepting on")?;
     match error::result(py, open.accept())? {
-        Accepted::Link(link) => Ok(Bound::new(py, Core::new(link, &listener.address, event_loop)?)?.into_any()),
+        Accepted::Link(link) => new_core(link, &listener.address, Side::Server, event_loop),
         Accepted::Nobody => Ok(py.None().into_bound(py)),
         Accepted::Pause(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
         Accepted::Finished => Ok(pyo3::types::PyBool::new(py, false).to_owned().into_any()),

@@ -4,14 +4,18 @@ mod decoding;
 mod encoding;
 
 pub(crate) use decoding::{decode, decode_arguments};
-pub(crate) use encoding::{Payload, with_arguments, with_value};
+pub(crate) use encoding::{with_arguments, with_value};
 
 use std::fmt;
 
+use panpipe_link::panpipe::Body;
+use panpipe_link::{Error, ErrorKind};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyString};
+
+use crate::error;
 
 /// Arrays and maps may lie in each other this deep.
 const DEEPEST: usize = 64;
@@ -35,7 +39,7 @@ impl Fault {
     }
 
     /// The same fault, seen from the array, map or argument that `part` is one of.
-    fn within(mut self, part: impl fmt::Display) -> Self {
+    pub(crate) fn within(mut self, part: impl fmt::Display) -> Self {
         if let Fault::Value { path, .. } = &mut self {
             path.insert_str(0, &part.to_string());
         }
@@ -84,7 +88,13 @@ fn epoch(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 #[pyfunction]
 pub(crate) fn encode_value<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyBytes>, bool)> {
     let py = value.py();
-    let encoded = with_value(value, &mut Vec::new(), |payload| (PyBytes::new(py, payload.bytes), payload.is_raw));
+    let encoded = with_value(value, &mut Vec::new(), |payload| {
+        let bytes = match &payload.body {
+            Body::Slice(bytes) => PyBytes::new(py, bytes),
+            Body::Shared(bytes) => PyBytes::new(py, bytes),
+        };
+        (bytes, payload.flags.is_raw())
+    });
     encoded.map_err(|fault| raised(fault, "value"))
 }
 
@@ -93,6 +103,17 @@ pub(crate) fn encode_value<'py>(value: &Bound<'py, PyAny>) -> PyResult<(Bound<'p
 pub(crate) fn decode_value<'py>(py: Python<'py>, payload: &[u8], is_raw: bool) -> PyResult<Bound<'py, PyAny>> {
     let value = if is_raw { decode(py, payload, true) } else { decoding::read_whole(py, payload) };
     value.map_err(|fault| raised(fault, "value"))
+}
+
+/// The exception for a value of the user's own that cannot be sent: `invalid-arguments`, met while `doing`.
+pub(crate) fn invalid(py: Python<'_>, fault: Fault, root: &str, doing: &str) -> PyErr {
+    match fault.within(root) {
+        Fault::Value { path, reason } => {
+            let error = Error::new(ErrorKind::InvalidArguments, doing);
+            error::to_python(py, &error.because(format!("{path}: {reason}")))
+        }
+        Fault::Raised(raised) => raised,
+    }
 }
 
 fn raised(fault: Fault, root: &str) -> PyErr {

@@ -1,9 +1,12 @@
 //! Python objects as MessagePack, in the shortest form.
 
+use bytes::Bytes;
+use panpipe_link::panpipe::{Body, Flags};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyUnicodeEncodeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType,
@@ -13,14 +16,15 @@ use super::{DEEPEST, Fault, Key, epoch};
 
 type Written = Result<(), Fault>;
 
+/// A payload of at least so many bytes is shared with the session in place of being copied.
+const SHARED: usize = 16 << 10;
+
 /// Encoded values, as a frame has them.
 pub(crate) struct Payload<'a> {
+    /// Raw or named.
+    pub(crate) flags: Flags,
     /// The values one after another; of a raw one its content.
-    pub(crate) bytes: &'a [u8],
-    /// It is the content of one bytes value.
-    pub(crate) is_raw: bool,
-    /// The last value is a map of named arguments.
-    pub(crate) is_named: bool,
+    pub(crate) body: Body<'a>,
 }
 
 /// Encodes arguments and passes them on. A lone `bytes` is passed as it lies; `scratch` holds anything else.
@@ -45,7 +49,7 @@ pub(crate) fn with_arguments<T>(
     if let Some(named) = named {
         write_map(scratch, named, 0).map_err(|fault| fault.within("arguments"))?;
     }
-    Ok(use_it(Payload { bytes: scratch, is_raw: false, is_named: named.is_some() }))
+    Ok(use_it(Payload { flags: Flags::NONE.named(named.is_some()), body: body(scratch) }))
 }
 
 /// Encodes one value and passes it on, as [`with_arguments`].
@@ -59,7 +63,11 @@ pub(crate) fn with_value<T>(
 ) -> Result<T, Fault> {
     scratch.clear();
     if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok(use_it(Payload { bytes: bytes.as_bytes(), is_raw: true, is_named: false }));
+        let body = match bytes.as_bytes() {
+            small if small.len() < SHARED => Body::Slice(small),
+            _ => Body::Shared(Bytes::from_owner(PyBackedBytes::from(bytes.clone()))),
+        };
+        return Ok(use_it(Payload { flags: Flags::NONE.raw(true), body }));
     }
     let is_raw = match buffer(value)? {
         Some(bytes) => {
@@ -71,7 +79,14 @@ pub(crate) fn with_value<T>(
             false
         }
     };
-    Ok(use_it(Payload { bytes: scratch, is_raw, is_named: false }))
+    Ok(use_it(Payload { flags: Flags::NONE.raw(is_raw), body: body(scratch) }))
+}
+
+fn body(scratch: &mut Vec<u8>) -> Body<'_> {
+    match scratch.len() < SHARED {
+        true => Body::Slice(scratch),
+        false => Body::Shared(Bytes::from(std::mem::take(scratch))),
+    }
 }
 
 /// Writes a value that `depth` arrays and maps lie around.
