@@ -1,6 +1,6 @@
 //! Plays sessions.json and bad.json: vectors/protocol/README.md.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use super::super::frame::{HEAD, Head};
 use super::super::{Body, Failure, Flags, PanpipeEvent, Payload, Policy, Request, Side};
 use super::frames::{bytes, encode, flags};
 use super::play::Played;
+use crate::error::Ran;
 use crate::plain::CallId;
 use crate::session::Session;
 
@@ -17,8 +18,10 @@ struct Script {
     calls: HashMap<String, CallId>,
     /// What came as one-way messages, by what the script calls them.
     sends: HashMap<String, Request>,
-    /// The payload that was told last, of each call.
-    items: HashMap<CallId, usize>,
+    /// The sizes of the items of each call that were not taken.
+    items: HashMap<CallId, VecDeque<usize>>,
+    /// Events that the script has not asked for yet.
+    taken: VecDeque<PanpipeEvent>,
     /// Failures that came at once.
     early: Vec<Value>,
 }
@@ -27,7 +30,7 @@ impl Script {
     fn new(case: &Value) -> Self {
         let side = if case["side"] == "client" { Side::Client } else { Side::Server };
         let played = Played::new(side, case["remote"] == true);
-        Script { played, calls: HashMap::new(), sends: HashMap::new(), items: HashMap::new(), early: Vec::new() }
+        Script { played, calls: HashMap::new(), sends: HashMap::new(), items: HashMap::new(), taken: VecDeque::new(), early: Vec::new() }
     }
 
     fn call(&self, action: &Value) -> CallId {
@@ -61,14 +64,20 @@ impl Script {
             "item" => self.played.session.item(self.call(action), flags, body).unwrap(),
             "end" => self.played.session.end(self.call(action)),
             "open" => self.played.session.open(self.call(action), Policy::default()),
-            "cancel" => self.played.session.cancel(self.call(action)),
+            "cancel" => {
+                if let Some(ran) = self.played.session.cancel(self.call(action)) {
+                    let name = self.name_of(self.call(action));
+                    self.early.push(failed(&name, "cancelled", ran));
+                }
+            }
             "taken" => {
                 let call = self.call(action);
-                self.played.session.taken(call, self.items[&call]);
+                let size = self.items.get_mut(&call).unwrap().pop_front().unwrap();
+                self.played.session.taken(call, size);
             }
             "done" => self.played.session.handled(&self.sends[action["send"].as_str().unwrap()]),
             "flush" => {
-                let flush = self.played.session.flush().unwrap();
+                let flush = self.played.session.flush(now).unwrap();
                 self.calls.insert(action["as"].as_str().unwrap().to_owned(), flush);
             }
             "goodbye" => self.played.session.say_goodbye(),
@@ -80,7 +89,8 @@ impl Script {
     /// Events as data, with the names that the script wants for what comes.
     fn events(&mut self, wanted: &[Value]) -> Vec<Value> {
         let mut told = std::mem::take(&mut self.early);
-        while let Some(event) = self.played.session.next_event(self.played.now) {
+        self.take_in();
+        while let Some(event) = self.taken.pop_front() {
             let name = |kind: &str| {
                 let next = wanted.get(told.len()).and_then(|wanted| wanted[kind]["as"].as_str());
                 next.unwrap_or("unnamed").to_owned()
@@ -101,14 +111,14 @@ impl Script {
                     value
                 }
                 PanpipeEvent::Item { call, payload } => {
-                    self.items.insert(call, payload.bytes.len());
+                    self.items.entry(call).or_default().push_back(payload.bytes.len());
                     json!({"item": self.told(call, &payload)})
                 }
                 PanpipeEvent::Reply { call, payload } => json!({"reply": self.told(call, &payload)}),
                 PanpipeEvent::Failed { call, failure } => match failure {
                     Failure::Local(error) => failed(&self.name_of(call), error.code(), error.may_have_run()),
                     Failure::Remote(map) => {
-                        let (code, ran) = super::super::hello::code_and_ran(&map);
+                        let (code, ran) = code_and_ran(&map);
                         failed(&self.name_of(call), &code, ran)
                     }
                 },
@@ -140,7 +150,7 @@ impl Script {
             for part in frames(reads) {
                 self.played.reads(&part);
             }
-            self.pump();
+            self.take_in();
         } else if let Some(wanted) = step.get("events") {
             let wanted = wanted.as_array().unwrap();
             let told = self.events(wanted);
@@ -158,14 +168,10 @@ impl Script {
         }
     }
 
-    /// A driver that reads takes events; the script asks for them later.
-    fn pump(&mut self) {}
-
     fn check_writes(&mut self, wanted: &[Value]) {
-        // What came is taken in before something is written.
-        let early = self.peek();
+        // A driver takes what came before it writes; the script asks for it later.
+        self.take_in();
         let written = self.played.writes();
-        self.early = early;
         let mut rest = &written[..];
         let mut next = || -> Option<Vec<u8>> {
             let head = Head::read(rest)?;
@@ -189,8 +195,10 @@ impl Script {
         assert!(more.is_none(), "written too: {:?}", Head::read(&more.unwrap()));
     }
 
-    fn peek(&mut self) -> Vec<Value> {
-        Vec::new()
+    fn take_in(&mut self) {
+        while let Some(event) = self.played.session.next_event(self.played.now) {
+            self.taken.push_back(event);
+        }
     }
 }
 
@@ -202,15 +210,23 @@ fn check_frame(written: &[u8], wanted: &Value) {
         }
         Some("ERROR") if wanted.get("error").is_some() => {
             assert_eq!((head.kind, Some(head.id)), (5, wanted["id"].as_u64()), "wanted {wanted}");
-            let (code, ran) = super::super::hello::code_and_ran(&written[HEAD..]);
+            let (code, ran) = code_and_ran(&written[HEAD..]);
             let wanted = &wanted["error"];
             assert_eq!(wanted["code"], code);
-            assert_eq!(wanted["ran"] == "no", ran == crate::Ran::No, "{wanted}");
+            assert_eq!(wanted["ran"] == "no", ran == Ran::No, "{wanted}");
         }
         _ => {
             let wanted_bytes = encode(wanted);
             assert!(written == wanted_bytes, "wrote {head:?}, wanted {wanted:.300}");
         }
+    }
+}
+
+/// What the user of a call gets: what cannot be read fails that call alone.
+fn code_and_ran(map: &[u8]) -> (String, Ran) {
+    match panpipe_values::Failure::decode(map) {
+        Ok(failure) => (failure.code, if failure.did_not_run { Ran::No } else { Ran::Maybe }),
+        Err(_) => ("bad-peer".into(), Ran::Maybe),
     }
 }
 
@@ -226,7 +242,7 @@ fn told_payload(mut value: Value, flags: Flags, bytes: &[u8]) -> Value {
     value
 }
 
-fn failed(call: &str, code: &str, ran: crate::Ran) -> Value {
+fn failed(call: &str, code: &str, ran: Ran) -> Value {
     json!({"error": {"call": call, "code": code, "ran": ran.to_string()}})
 }
 
@@ -309,7 +325,7 @@ fn bad_peers_end_as_the_vectors_say() {
             }
             script.step(&json!({"reads": case["reads"]}));
             let error = loop {
-                match script.played.session.next_event(script.played.now) {
+                match script.taken.pop_front() {
                     Some(PanpipeEvent::Ended(Some(error))) => break error,
                     Some(PanpipeEvent::Ended(None)) => panic!("it ended without an error"),
                     Some(_) => {}
