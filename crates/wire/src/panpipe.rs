@@ -440,7 +440,12 @@ impl Session for Panpipe {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.times.next(self.output.unwritten()).into_iter().chain(self.calling.deadline()).chain(self.serving.deadline()).min()
+        self.times
+            .next(self.output.unwritten())
+            .into_iter()
+            .chain(self.calling.deadline())
+            .chain(self.serving.deadline())
+            .min()
     }
 }
 

@@ -157,7 +157,6 @@ impl Calling {
         }
         Some(call)
     }
-
 }
 
 impl Panpipe {
@@ -383,7 +382,9 @@ impl Panpipe {
             let ran = if call.sent.has_left() { Ran::Maybe } else { Ran::No };
             let reason = match call.sent {
                 Sent::No => "it was never sent: the other side had not taken earlier ones",
-                _ if !self.has_greeted && !self.is_datagrams => "nothing came from the other side; does it speak panpipe?",
+                _ if !self.has_greeted && !self.is_datagrams => {
+                    "nothing came from the other side; does it speak panpipe?"
+                }
                 _ => "no reply within the timeout",
             };
             let error = self.error(ErrorKind::DeadlineExceeded, "calling").because(reason).ran(ran);
@@ -479,7 +480,9 @@ impl Panpipe {
         }
         let is_unsent = self.calling.calls.get(&call.0).is_some_and(|call| call.sent == Sent::No);
         let Some(outgoing) = self.outgoing(call.0).filter(|outgoing| !outgoing.has_ended) else {
-            return Err(self.error(ErrorKind::Closed, "streaming to").because("nobody takes items of this call any more"));
+            return Err(self
+                .error(ErrorKind::Closed, "streaming to")
+                .because("nobody takes items of this call any more"));
         };
         let policy = outgoing.policy;
         let mut payload = Some(payload);

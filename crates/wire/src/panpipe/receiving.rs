@@ -347,7 +347,8 @@ impl Panpipe {
     fn admit_item(&mut self, flags: Flags, id: u64, size: usize) -> Result<bool, Broken> {
         let cost = if flags.is_lagged() { 0 } else { size + ITEM_COST };
         if self.is_mine(CallId(id)) {
-            let Some(call) = self.calling.calls.get_mut(&id).filter(|call| call.sent != super::calling::Sent::No) else {
+            let Some(call) = self.calling.calls.get_mut(&id).filter(|call| call.sent != super::calling::Sent::No)
+            else {
                 return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
             };
             if flags.is_lagged() && !call.is_subscription() {
@@ -434,7 +435,10 @@ impl Panpipe {
         let before = usize::from(head.name) + if kind == Kind::Call { size_of::<u32>() } else { 0 };
         if body.len() < size_of::<u32>() + before + SMALLEST_PIECE {
             let least = before + 4 + SMALLEST_PIECE;
-            return Err(broken(format!("a first piece of a {kind} with {} bytes, where {least} are the least", body.len())));
+            return Err(broken(format!(
+                "a first piece of a {kind} with {} bytes, where {least} are the least",
+                body.len()
+            )));
         }
         let payload = body.get_u32() as usize;
         if body.len() - before >= payload {

@@ -84,7 +84,15 @@ impl Serving {
 impl Panpipe {
     /// A whole CALL or SEND; an error breaks the connection.
     #[inline]
-    pub(super) fn on_request(&mut self, kind: Kind, flags: Flags, id: u64, name: usize, mut body: Bytes, now: Instant) -> Result<(), &'static str> {
+    pub(super) fn on_request(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        id: u64,
+        name: usize,
+        mut body: Bytes,
+        now: Instant,
+    ) -> Result<(), &'static str> {
         let mut deadline = None;
         if kind == Kind::Call {
             if body.len() < size_of::<u32>() {

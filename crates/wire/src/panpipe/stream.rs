@@ -47,7 +47,10 @@ impl Policy {
 
 /// An item that waits at the sending end.
 pub(crate) enum Waiting {
-    Item { flags: Flags, payload: Bytes },
+    Item {
+        flags: Flags,
+        payload: Bytes,
+    },
     /// So many were dropped here.
     Lagged(u64),
 }

@@ -30,7 +30,14 @@ impl Script {
     fn new(case: &Value) -> Self {
         let side = if case["side"] == "client" { Side::Client } else { Side::Server };
         let played = Played::new(side, case["remote"] == true);
-        Script { played, calls: HashMap::new(), sends: HashMap::new(), items: HashMap::new(), taken: VecDeque::new(), early: Vec::new() }
+        Script {
+            played,
+            calls: HashMap::new(),
+            sends: HashMap::new(),
+            items: HashMap::new(),
+            taken: VecDeque::new(),
+            early: Vec::new(),
+        }
     }
 
     fn call(&self, action: &Value) -> CallId {
