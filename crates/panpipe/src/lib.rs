@@ -44,7 +44,14 @@ mod readiness;
 mod server;
 pub use server::{Handler, Reply, Server, serve};
 
+mod service;
+pub use service::{
+    Answer, Context, Encoded, HandlerError, ItemStream, MethodHandler, Outcome, Service, ServiceCall, StreamHandler,
+    Subscriber, Subscription, Topic, WithContext,
+};
+
 pub use bytes::Bytes;
 pub use panpipe_link::{
     COMMON_OPTIONS, Error, ErrorKind, FramingInfo, Method, OptionInfo, Ran, Remote, Result, framings, methods,
 };
+pub use panpipe_values::{Failure, Named, Timestamp, Value};
