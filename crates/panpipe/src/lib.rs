@@ -10,7 +10,14 @@ pub mod plain;
 
 mod readiness;
 
+mod service;
+pub use service::{
+    Answer, Context, Encoded, HandlerError, ItemStream, MethodHandler, Outcome, Service, ServiceCall, StreamHandler,
+    Subscriber, Subscription, Topic, WithContext,
+};
+
 pub use bytes::Bytes;
 pub use panpipe_link::{
     COMMON_OPTIONS, Error, ErrorKind, FramingInfo, Method, OptionInfo, Ran, Remote, Result, framings, methods,
 };
+pub use panpipe_values::{Failure, Named, Timestamp, Value};

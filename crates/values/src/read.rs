@@ -11,7 +11,7 @@ use serde::forward_to_deserialize_any;
 
 use crate::DEPTH_MAX;
 use crate::error::{Error, Result, Step};
-use crate::timestamp::{self, Timestamp};
+use crate::timestamp::Timestamp;
 
 /// Maps of more entries look for a repeated key in a set, smaller ones one key after another.
 const FEW_KEYS: usize = 16;
@@ -348,7 +348,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value> {
-        if name != timestamp::NAME {
+        if name != Timestamp::SERDE_NAME {
             return visitor.visit_newtype_struct(self);
         }
         match self.token()? {

@@ -6,9 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-/// The name by which this crate's reader and writer know a time among other types.
-pub(crate) const NAME: &str = "panpipe::Timestamp";
-
 const SECOND: u32 = 1_000_000_000;
 
 /// A point in time: seconds since 1970 (UTC), and nanoseconds after them.
@@ -21,6 +18,9 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// The name of the newtype that it is to serde, by which it is known among other types.
+    pub const SERDE_NAME: &str = "panpipe::Timestamp";
+
     /// A time; `None` when there are 10^9 nanoseconds or more.
     pub const fn new(seconds: i64, nanoseconds: u32) -> Option<Self> {
         if nanoseconds < SECOND { Some(Timestamp { seconds, nanoseconds }) } else { None }
@@ -67,13 +67,13 @@ impl TryFrom<Timestamp> for SystemTime {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_newtype_struct(NAME, &(self.seconds, self.nanoseconds))
+        serializer.serialize_newtype_struct(Timestamp::SERDE_NAME, &(self.seconds, self.nanoseconds))
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_newtype_struct(NAME, TimestampVisitor)
+        deserializer.deserialize_newtype_struct(Timestamp::SERDE_NAME, TimestampVisitor)
     }
 }
 

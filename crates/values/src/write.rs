@@ -10,7 +10,7 @@ use crate::arguments::NAMED;
 use crate::error::{Error, Result, Step};
 use crate::payload::decode_slice;
 use crate::read::Reader;
-use crate::timestamp;
+use crate::timestamp::Timestamp;
 
 /// Takes the content of a bytes value.
 type Lone<'o> = dyn FnMut(&[u8]) + 'o;
@@ -287,7 +287,7 @@ impl<'w, 'o> Serializer for &'w mut Writer<'o> {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<()> {
         match name {
-            timestamp::NAME => self.time(value),
+            Timestamp::SERDE_NAME => self.time(value),
             NAMED if self.depth == 0 => {
                 (self.named, self.spread, self.lone) = (true, false, None);
                 let start = self.out.len();
