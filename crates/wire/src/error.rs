@@ -25,6 +25,11 @@ macro_rules! kinds {
                 match self { $(ErrorKind::$name => $code,)* }
             }
 
+            /// The kind with this code.
+            pub fn named(code: &str) -> Option<ErrorKind> {
+                match code { $($code => Some(ErrorKind::$name),)* _ => None }
+            }
+
             /// The exit code of the `panpipe` command for this kind.
             pub const fn exit_code(self) -> u8 {
                 match self { $(ErrorKind::$name => $exit,)* }

@@ -59,7 +59,10 @@ const BACKLOG: usize = 8 << 20;
 /// Frames of a second that carry nothing.
 const IDLE_FRAMES: u32 = 1024;
 
-/// Flushes that wait.
+/// Cancels of calls that are answered, one after another.
+const LATE_CANCELS: u32 = 1024;
+
+/// Flushes without an answer.
 const PINGS: usize = 64;
 
 /// Which end of a connection a session is.
@@ -227,7 +230,8 @@ pub struct Panpipe {
     events: VecDeque<PanpipeEvent>,
     idle_frames: u32,
     idle_since: Instant,
-    /// Flushes of this side that wait.
+    late_cancels: u32,
+    /// Flushes of this side that were sent and have no answer.
     flushes: VecDeque<u64>,
     /// Where pongs stand in the output that are not written yet.
     pongs: VecDeque<u64>,
@@ -268,6 +272,7 @@ impl Panpipe {
             events: VecDeque::new(),
             idle_frames: 0,
             idle_since: now,
+            late_cancels: 0,
             flushes: VecDeque::new(),
             pongs: VecDeque::new(),
             times: Times::new(now, address.reaches_other_machines()),
@@ -310,15 +315,11 @@ impl Panpipe {
     /// Asks the other side to tell when it has read all that was sent before; answered by [`PanpipeEvent::Flushed`].
     ///
     /// # Errors
-    /// Those of [`call`](Self::call); `busy` when 64 flushes wait.
-    pub fn flush(&mut self) -> Result<CallId> {
+    /// Those of [`call`](Self::call).
+    pub fn flush(&mut self, now: Instant) -> Result<CallId> {
         self.check_open("flushing")?;
-        if self.flushes.len() == PINGS {
-            return Err(self.error(ErrorKind::Busy, "flushing").because("64 flushes wait"));
-        }
         let id = self.calling.next_id();
-        self.flushes.push_back(id);
-        self.push_ordered(Message::bare(Kind::Ping, id));
+        self.request(Kind::Ping, Flags::NONE, id, "", Body::Slice(&[]), None, now);
         Ok(CallId(id))
     }
 
@@ -349,7 +350,7 @@ impl Panpipe {
     /// Ends the connection because of what the other side did.
     #[cold]
     fn break_off(&mut self, kind: ErrorKind, reason: String) {
-        let payload = hello::failure(kind.code(), &reason, false);
+        let payload = hello::failure(kind, &reason, false);
         let error = self.error(kind, "receiving from").because(reason).ran(crate::Ran::Maybe);
         self.output.drop_lanes();
         if !self.is_datagrams {
@@ -439,7 +440,12 @@ impl Session for Panpipe {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.times.next(self.output.unwritten()).into_iter().chain(self.calling.deadline()).chain(self.serving.deadline()).min()
+        self.times
+            .next(self.output.unwritten())
+            .into_iter()
+            .chain(self.calling.deadline())
+            .chain(self.serving.deadline())
+            .min()
     }
 }
 

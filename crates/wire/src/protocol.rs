@@ -16,7 +16,10 @@ pub const PANPIPE: &str = "panpipe";
 pub const PLAIN: &str = "plain";
 
 const ALL: &[&Info] = &[
-    &Info { name: PANPIPE, summary: "Calls with names and values, streams and topics, both ways; it brings its own framing." },
+    &Info {
+        name: PANPIPE,
+        summary: "Calls with names and values, streams and topics, both ways; it brings its own framing.",
+    },
     &Info { name: PLAIN, summary: "Every message is a request, its reply is the next message back, in order." },
 ];
 

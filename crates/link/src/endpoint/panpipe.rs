@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use panpipe_wire::panpipe::Side;
-use panpipe_wire::{Address, Panpipe, PanpipeEvent, Result, Session};
+use panpipe_wire::{Address, Panpipe, PanpipeEvent, Result};
 
 use super::Endpoint;
 use crate::transport::Link;

@@ -9,7 +9,7 @@ use super::deadlines::Deadlines;
 use super::frame::{Flags, IDS, Kind};
 use super::output::{Body, Message, Output};
 use super::stream::{Outgoing, Policy, Sending, WINDOW as STREAM_WINDOW, Window};
-use super::{ById, Failure, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW};
+use super::{ById, Failure, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW};
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::plain::CallId;
 use crate::session::Session;
@@ -24,6 +24,7 @@ pub(super) struct Call {
     pub(super) sent: Sent,
     /// Nobody waits any more; its answer is still to come.
     pub(super) is_abandoned: bool,
+    pub(super) is_open: bool,
     flags: Flags,
     pub(super) streams: Option<Box<Streams>>,
 }
@@ -156,18 +157,22 @@ impl Calling {
         }
         Some(call)
     }
-
-    fn may_send(&self, kind: Kind, flags: Flags, peer_calls: usize) -> bool {
-        match kind {
-            Kind::Ping => true,
-            Kind::Call if flags.is_topic() => self.window > 0 && self.subscriptions < SUBSCRIPTIONS,
-            Kind::Call => self.window > 0 && self.unanswered < peer_calls,
-            _ => self.window > 0,
-        }
-    }
 }
 
 impl Panpipe {
+    /// Whether a request of this kind may leave now.
+    #[inline]
+    fn may_send(&self, kind: Kind, flags: Flags) -> bool {
+        let calling = &self.calling;
+        let has_room = match kind {
+            Kind::Ping => self.flushes.len() < PINGS,
+            Kind::Call if flags.is_topic() => calling.window > 0 && calling.subscriptions < SUBSCRIPTIONS,
+            Kind::Call => calling.window > 0 && calling.unanswered < self.peer_calls,
+            _ => calling.window > 0,
+        };
+        has_room && (self.is_greeted || self.is_datagrams)
+    }
+
     /// Calls a method of the other side, or subscribes to one of its topics, as the flags say.
     ///
     /// It ends, once, with a [`PanpipeEvent::Reply`] or [`PanpipeEvent::Failed`] that names the returned id, at the latest
@@ -188,7 +193,7 @@ impl Panpipe {
         self.check_request("calling", method, flags, payload.as_slice().len())?;
         let id = self.calling.next_id();
         let streams = Streams::of(flags.is_stream(), flags.has_arguments(), Policy::Block);
-        let call = Call { deadline, sent: Sent::No, is_abandoned: false, flags, streams };
+        let call = Call { deadline, sent: Sent::No, is_abandoned: false, is_open: false, flags, streams };
         self.calling.calls.insert(id, call);
         if let Some(deadline) = deadline {
             let calls = &self.calling.calls;
@@ -250,7 +255,7 @@ impl Panpipe {
 
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "they are one request, and are put together once")]
-    fn request(
+    pub(super) fn request(
         &mut self,
         kind: Kind,
         flags: Flags,
@@ -260,7 +265,7 @@ impl Panpipe {
         deadline: Option<Instant>,
         now: Instant,
     ) {
-        let goes = self.calling.unsent.is_empty() && self.calling.may_send(kind, flags, self.peer_calls);
+        let goes = self.calling.unsent.is_empty() && self.may_send(kind, flags);
         if goes || self.is_datagrams {
             return self.transmit(kind, flags, id, method.as_bytes(), payload, deadline, now);
         }
@@ -268,22 +273,6 @@ impl Panpipe {
         let payload = payload.into_bytes();
         self.calling.unsent_bytes += name.len() + payload.len() + REQUEST_COST;
         self.calling.unsent.push_back(Unsent { kind, flags, id, deadline, name, payload });
-    }
-
-    /// Sends in the order of calls and messages.
-    pub(super) fn push_ordered(&mut self, message: Message<'_>) {
-        if self.calling.unsent.is_empty() || self.is_datagrams {
-            return self.output.push(message);
-        }
-        self.calling.unsent_bytes += REQUEST_COST;
-        self.calling.unsent.push_back(Unsent {
-            kind: message.kind,
-            flags: message.flags,
-            id: message.id,
-            deadline: None,
-            name: Bytes::new(),
-            payload: Bytes::new(),
-        });
     }
 
     #[inline]
@@ -311,7 +300,9 @@ impl Panpipe {
             timeout = milliseconds_left(deadline, now).to_be_bytes();
             prefix = &timeout;
         }
-        if kind != Kind::Ping && !self.is_datagrams {
+        if kind == Kind::Ping {
+            self.flushes.push_back(id);
+        } else if !self.is_datagrams {
             calling.window -= (name.len() + payload.as_slice().len() + REQUEST_COST) as i64;
         }
         let place = self.output.place();
@@ -329,7 +320,7 @@ impl Panpipe {
     pub(super) fn send_unsent(&mut self, now: Instant) {
         while let Some(next) = self.calling.unsent.front() {
             let is_gone = next.kind == Kind::Call && !self.calling.calls.contains_key(&next.id);
-            if !is_gone && !self.calling.may_send(next.kind, next.flags, self.peer_calls) {
+            if !is_gone && !self.may_send(next.kind, next.flags) {
                 return;
             }
             let Some(next) = self.calling.unsent.pop_front() else { return };
@@ -356,11 +347,14 @@ impl Panpipe {
     }
 
     /// Gives a call up: its handler is told to stop, and its answer is dropped. There is no event for it any more.
-    pub fn cancel(&mut self, call: CallId) {
-        let Some(known) = self.calling.calls.get_mut(&call.0) else { return };
+    ///
+    /// Tells whether the other side may have run it; `None` when it has ended already.
+    pub fn cancel(&mut self, call: CallId) -> Option<Ran> {
+        let known = self.calling.calls.get_mut(&call.0).filter(|known| !known.is_abandoned)?;
+        let ran = if known.sent.has_left() { Ran::Maybe } else { Ran::No };
         if known.sent == Sent::No {
             self.calling.calls.remove(&call.0);
-        } else if !known.is_abandoned {
+        } else {
             known.is_abandoned = true;
             known.streams = None;
             if self.is_datagrams {
@@ -370,6 +364,7 @@ impl Panpipe {
                 self.output.push(Message::bare(Kind::Cancel, call.0));
             }
         }
+        Some(ran)
     }
 
     /// Whether any call of this side waits for its answer.
@@ -387,7 +382,9 @@ impl Panpipe {
             let ran = if call.sent.has_left() { Ran::Maybe } else { Ran::No };
             let reason = match call.sent {
                 Sent::No => "it was never sent: the other side had not taken earlier ones",
-                _ if !self.has_greeted && !self.is_datagrams => "nothing came from the other side; does it speak panpipe?",
+                _ if !self.has_greeted && !self.is_datagrams => {
+                    "nothing came from the other side; does it speak panpipe?"
+                }
                 _ => "no reply within the timeout",
             };
             let error = self.error(ErrorKind::DeadlineExceeded, "calling").because(reason).ran(ran);
@@ -483,7 +480,9 @@ impl Panpipe {
         }
         let is_unsent = self.calling.calls.get(&call.0).is_some_and(|call| call.sent == Sent::No);
         let Some(outgoing) = self.outgoing(call.0).filter(|outgoing| !outgoing.has_ended) else {
-            return Err(self.error(ErrorKind::Closed, "streaming to").because("nobody takes items of this call any more"));
+            return Err(self
+                .error(ErrorKind::Closed, "streaming to")
+                .because("nobody takes items of this call any more"));
         };
         let policy = outgoing.policy;
         let mut payload = Some(payload);

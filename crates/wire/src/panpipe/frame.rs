@@ -1,5 +1,7 @@
 //! What a frame is made of: docs/protocol.md, "Frames".
 
+use std::fmt;
+
 /// Bytes of a frame's head.
 pub(crate) const HEAD: usize = 16;
 
@@ -10,7 +12,7 @@ pub(crate) const MOST_BODY: usize = 1 << 20;
 pub(crate) const IDS: u64 = 1 << 53;
 
 macro_rules! kinds {
-    ($($name:ident = $value:literal, flags $flags:expr;)*) => {
+    ($($name:ident = $value:literal, $text:literal, flags $flags:expr;)*) => {
         /// What a frame is for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Kind { $($name = $value,)* }
@@ -26,23 +28,29 @@ macro_rules! kinds {
                 match self { $(Kind::$name => $flags,)* }
             }
         }
+
+        impl fmt::Display for Kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Kind::$name => $text,)* })
+            }
+        }
     };
 }
 
 kinds! {
-    Hello = 1, flags 0;
-    Call = 2, flags Flags::MORE | Flags::RAW | Flags::NAMED | Flags::STREAM | Flags::ARGUMENTS | Flags::TOPIC;
-    Send = 3, flags Flags::MORE | Flags::RAW | Flags::NAMED | Flags::TOPIC;
-    Reply = 4, flags Flags::MORE | Flags::RAW;
-    Error = 5, flags Flags::MORE;
-    Item = 6, flags Flags::MORE | Flags::RAW | Flags::LAGGED;
-    End = 7, flags 0;
-    Credit = 8, flags 0;
-    Cancel = 9, flags 0;
-    Ping = 10, flags 0;
-    Pong = 11, flags 0;
-    Goodbye = 12, flags 0;
-    Open = 13, flags 0;
+    Hello = 1, "HELLO", flags 0;
+    Call = 2, "CALL", flags Flags::MORE | Flags::RAW | Flags::NAMED | Flags::STREAM | Flags::ARGUMENTS | Flags::TOPIC;
+    Send = 3, "SEND", flags Flags::MORE | Flags::RAW | Flags::NAMED | Flags::TOPIC;
+    Reply = 4, "REPLY", flags Flags::MORE | Flags::RAW;
+    Error = 5, "ERROR", flags Flags::MORE;
+    Item = 6, "ITEM", flags Flags::MORE | Flags::RAW | Flags::LAGGED;
+    End = 7, "END", flags 0;
+    Credit = 8, "CREDIT", flags 0;
+    Cancel = 9, "CANCEL", flags 0;
+    Ping = 10, "PING", flags 0;
+    Pong = 11, "PONG", flags 0;
+    Goodbye = 12, "GOODBYE", flags 0;
+    Open = 13, "OPEN", flags 0;
 }
 
 /// The flags of a frame.

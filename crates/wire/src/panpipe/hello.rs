@@ -1,5 +1,8 @@
 //! The first words of a connection, and the last: docs/protocol.md, "Hello" and "Goodbye".
 
+use bytes::Bytes;
+use panpipe_values::{Failure, Value, decode};
+
 use super::frame::{Flags, HEAD, Head, Kind};
 use super::output::{Body, Message};
 use super::{CALLS, Panpipe, Side};
@@ -18,22 +21,8 @@ const MOST_HELLO: u32 = 4096;
 const SHOWN: usize = 32;
 
 /// The map of an error that this side says itself.
-pub(super) fn failure(code: &str, message: &str, is_unrun: bool) -> Vec<u8> {
-    let mut map = vec![if is_unrun { 0x83 } else { 0x82 }];
-    let mut text = |text: &str| {
-        let text = &text.as_bytes()[..text.floor_char_boundary(usize::from(u16::MAX))];
-        match text.len() {
-            length @ ..32 => map.push(0xa0 | length as u8),
-            length @ ..256 => map.extend_from_slice(&[0xd9, length as u8]),
-            length => map.extend_from_slice(&[0xda, (length >> 8) as u8, length as u8]),
-        }
-        map.extend_from_slice(text);
-    };
-    [("code", code), ("message", message), ("ran", "no")][..2 + usize::from(is_unrun)].iter().for_each(|(key, value)| {
-        text(key);
-        text(value);
-    });
-    map
+pub(super) fn failure(code: ErrorKind, message: &str, did_not_run: bool) -> Vec<u8> {
+    Failure { did_not_run, ..Failure::new(code.code(), message) }.encode()
 }
 
 impl Panpipe {
@@ -61,10 +50,11 @@ impl Panpipe {
         if !begins_like_hello(arrived) {
             let shown = arrived[..arrived.len().min(SHOWN)].escape_ascii().to_string();
             let advice = match self.side {
-                Side::Client => "it has no panpipe protocol; with a framing, as framing=raw, messages are plain",
-                Side::Server => "it does not speak the panpipe protocol; with a framing, as framing=raw, messages are plain",
+                Side::Client => "for a peer without panpipe say framing=raw, or what it uses",
+                Side::Server => "for peers without panpipe serve with framing=raw, or what they use",
             };
-            self.break_off(ErrorKind::BadPeer, format!("the other side began with \"{shown}\": {advice}"));
+            let reason = format!("the other side began with \"{shown}\" and not with the HELLO of panpipe; {advice}");
+            self.break_off(ErrorKind::BadPeer, reason);
             return false;
         }
         let Some(head) = Head::read(arrived) else {
@@ -85,12 +75,12 @@ impl Panpipe {
         }
         let hello = self.input.take(total).freeze();
         match read_settings(&hello[prefix + HEAD + MAGIC.len() + 1..]) {
-            Some((max, calls)) => {
+            Ok((max, calls)) => {
                 self.peer_max = max;
                 self.peer_calls = calls;
             }
-            None => {
-                self.break_off(ErrorKind::BadPeer, "its hello has settings that are none".into());
+            Err(reason) => {
+                self.break_off(ErrorKind::BadPeer, format!("the settings of its HELLO: {reason}"));
                 return false;
             }
         }
@@ -114,12 +104,25 @@ fn begins_like_hello(bytes: &[u8]) -> bool {
     matches(0..2, &[0, 0]) && has_length && matches(4..HEAD, &fixed[4..]) && matches(HEAD..HEAD + MAGIC.len(), MAGIC)
 }
 
-/// What a hello says of the largest payload and the number of calls.
-fn read_settings(_settings: &[u8]) -> Option<(usize, usize)> {
-    Some((16 << 20, CALLS))
+/// What a hello says of the largest payload and the number of calls, or what is wrong with it.
+fn read_settings(settings: &[u8]) -> Result<(usize, usize), String> {
+    let settings = decode(Bytes::copy_from_slice(settings), false).map_err(|error| error.to_string())?;
+    let Value::Map(_) = &settings else { return Err("they are no map".into()) };
+    let number = |name, default, least| match settings.get(name) {
+        None => Ok(default),
+        Some(Value::Integer(number)) if *number >= least => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
+        Some(_) => Err(format!("{name} is no integer of at least {least}")),
+    };
+    Ok((number("max", 16 << 20, 0)?, number("calls", CALLS, CALLS as i128)?))
 }
 
 /// What the error of a goodbye says.
-pub(super) fn reason(payload: &[u8]) -> String {
-    payload.escape_ascii().to_string()
+pub(super) fn reason(payload: &[u8]) -> (ErrorKind, String) {
+    match Failure::decode(payload) {
+        Ok(failure) => {
+            let kind = ErrorKind::named(&failure.code).unwrap_or(ErrorKind::ConnectionLost);
+            (kind, format!("{}: {}", failure.code, failure.message))
+        }
+        Err(error) => (ErrorKind::BadPeer, format!("for a reason that cannot be read: {error}")),
+    }
 }

@@ -8,7 +8,7 @@ use super::frame::{Flags, HEAD, Head, IDS, Kind, MOST_BODY};
 use super::output::Message;
 use super::stream::ITEM_COST;
 use super::times::Due;
-use super::{IDLE_FRAMES, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, hello};
+use super::{IDLE_FRAMES, LATE_CANCELS, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, hello};
 use crate::error::ErrorKind;
 use crate::plain::CallId;
 use crate::session::Session;
@@ -30,6 +30,7 @@ pub(super) struct Pieces {
     name: usize,
     /// Bytes of its whole body: what comes before the payload, and that.
     total: usize,
+    before: usize,
     body: BytesMut,
     /// It is too large, or nobody wants it: what comes of it is dropped.
     is_skipped: bool,
@@ -89,7 +90,7 @@ impl Panpipe {
         match self.times.look(now, self.output.unwritten(), self.output.written) {
             None => {}
             Some(Due::Ping) => self.output.push(Message::bare(Kind::Ping, 0)),
-            Some(Due::NoHello) => self.break_off(ErrorKind::BadPeer, "no hello came within 5 seconds".into()),
+            Some(Due::NoHello) => self.break_off(ErrorKind::DeadlineExceeded, "no hello came within 5 seconds".into()),
             Some(Due::NoSign) => {
                 let error = self.error(ErrorKind::ConnectionLost, "receiving from").ran(crate::Ran::Maybe);
                 self.input.fail(error.because("no sign of life for 40 seconds"));
@@ -144,16 +145,17 @@ impl Panpipe {
         if prefix > 0 && !self.measure_packet(prefix) {
             return self.is_datagrams && !self.input.is_empty();
         }
-        let Some(head) = Head::read(self.input.get(prefix..).unwrap_or_default()) else {
-            self.input.need(prefix + HEAD);
-            return false;
-        };
-        let length = head.length as usize;
+        let arrived = self.input.get(prefix..).unwrap_or_default();
+        let length = arrived.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
         if length > MOST_BODY {
             let reason = format!("a frame of {length} bytes, where {MOST_BODY} are the most");
             self.break_off(ErrorKind::TooLarge, reason);
             return false;
         }
+        let Some(head) = Head::read(arrived) else {
+            self.input.need(prefix + HEAD);
+            return false;
+        };
         let total = prefix + HEAD + length;
         if self.input.len() < total {
             self.input.need(total);
@@ -205,10 +207,13 @@ impl Panpipe {
         let id = head.id;
         let Some(kind) = Kind::of(head.kind) else { return self.on_unknown(head.kind, now) };
         if head.flags.0 & !kind.flags() != 0 || self.is_datagrams && head.flags.has(Flags::MORE) {
-            return Err(broken(format!("a {kind:?} with the flags {:#04x}, which it may not have", head.flags.0)));
+            return Err(broken(format!("a {kind} with the flags {:#04x}, which it may not have", head.flags.0)));
         }
         if id >= IDS || head.name > 0 && !matches!(kind, Kind::Call | Kind::Send) {
-            return Err(broken(format!("a {kind:?} whose head is none: id {id}, name {}", head.name)));
+            return Err(broken(format!("a {kind} whose head is none: id {id}, name {}", head.name)));
+        }
+        if kind != Kind::Cancel {
+            self.late_cancels = 0;
         }
         if head.flags.has(Flags::MORE) || !self.pieces.is_empty() {
             return self.on_piece(kind, head, body, now);
@@ -229,7 +234,7 @@ impl Panpipe {
         }
         self.idle_frames += 1;
         match self.idle_frames > IDLE_FRAMES {
-            true => Err(broken("more than 1,024 frames in a second that carry nothing")),
+            true => Err(broken("more than 1024 frames in a second that carry nothing")),
             false => Ok(()),
         }
     }
@@ -257,7 +262,7 @@ impl Panpipe {
                 self.check_size(body.len())?;
                 let is_fine = self.is_mine(CallId(id)) && self.on_answer(kind, flags, id, body);
                 if !is_fine {
-                    return Err(broken(format!("an answer to the call {id}, which waits for none")));
+                    return Err(broken(format!("a {kind} to the call {id}, which waits for none")));
                 }
                 self.send_unsent(now);
                 Ok(())
@@ -292,7 +297,7 @@ impl Panpipe {
         payload: usize,
     ) -> Result<bool, Broken> {
         if self.is_mine(CallId(id)) || id == 0 {
-            return Err(broken(format!("a {kind:?} with the id {id}, which is not the other side's to give")));
+            return Err(broken(format!("a {kind} with the id {id}, which is not the other side's to give")));
         }
         if self.is_datagrams {
             if flags.0 & (Flags::STREAM | Flags::ARGUMENTS | Flags::TOPIC) != 0 && kind == Kind::Call {
@@ -306,7 +311,7 @@ impl Panpipe {
             return Ok(is_new);
         }
         if id <= self.serving.last {
-            return Err(broken(format!("a {kind:?} with the id {id}, where {} has come before", self.serving.last)));
+            return Err(broken(format!("a {kind} with the id {id}, where {} has come before", self.serving.last)));
         }
         self.serving.last = id;
         if !self.requests.charge(size + REQUEST_COST) {
@@ -334,7 +339,7 @@ impl Panpipe {
     }
 
     fn refuse(&mut self, id: u64, kind: ErrorKind, reason: &str) {
-        let payload = hello::failure(kind.code(), reason, true);
+        let payload = hello::failure(kind, reason, true);
         self.output.push(Message::with(Kind::Error, Flags::NONE, id, super::Body::Slice(&payload)));
     }
 
@@ -342,17 +347,23 @@ impl Panpipe {
     fn admit_item(&mut self, flags: Flags, id: u64, size: usize) -> Result<bool, Broken> {
         let cost = if flags.is_lagged() { 0 } else { size + ITEM_COST };
         if self.is_mine(CallId(id)) {
-            let Some(call) = self.calling.calls.get_mut(&id).filter(|call| call.sent != super::calling::Sent::No) else {
-                return Err(broken(format!("an item of the call {id}, which waits for none")));
+            let Some(call) = self.calling.calls.get_mut(&id).filter(|call| call.sent != super::calling::Sent::No)
+            else {
+                return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
             };
+            if flags.is_lagged() && !call.is_subscription() {
+                return Err(broken(format!("an ITEM with LAGGED of the call {id}, which is no subscription")));
+            }
             if call.is_abandoned {
                 return Ok(false);
             }
+        } else if flags.is_lagged() {
+            return Err(broken("an ITEM with LAGGED among arguments"));
         } else if self.serving.is_answered(id) {
             return Ok(false);
         }
         let Some(window) = self.incoming(id) else {
-            return Err(broken(format!("an item of the call {id}, which waits for none")));
+            return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
         };
         match cost == 0 || window.charge(cost) {
             true => Ok(true),
@@ -368,9 +379,9 @@ impl Panpipe {
         let Some(place) = place else {
             let is_request = |kind, id| matches!(kind, Kind::Call | Kind::Send) || kind == Kind::Ping && id != 0;
             let keeps_back = |pieces: &Pieces| is_request(pieces.kind, pieces.id) && is_request(kind, head.id);
-            let same_call = |pieces: &Pieces| pieces.id == head.id && is_of_one_way(kind);
+            let same_call = |pieces: &Pieces| pieces.id == head.id;
             if self.pieces.iter().any(|pieces| keeps_back(pieces) || same_call(pieces)) {
-                return Err(broken(format!("a {kind:?} between the pieces of a message that it must not overtake")));
+                return Err(broken(format!("a {kind} between pieces of a message that it must not overtake")));
             }
             if has_more {
                 return self.begin_pieces(kind, head, body);
@@ -378,12 +389,13 @@ impl Panpipe {
             return self.on_message(kind, head.flags, head.id, head.name.into(), body.freeze(), now);
         };
         if head.name > 0 || head.flags.0 & !Flags::MORE != 0 || has_more && body.len() < SMALLEST_PIECE {
-            return Err(broken("a piece that is none"));
+            return Err(broken(format!("a piece of a {kind} that is none")));
         }
         let pieces = &mut self.pieces[place];
         let arrived = pieces.body.len() + pieces.skipped + body.len();
         if arrived > pieces.total || has_more == (arrived == pieces.total) {
-            return Err(broken("pieces that are not what was announced"));
+            let announced = pieces.total - pieces.before;
+            return Err(broken(format!("pieces that are not the {announced} bytes that were announced")));
         }
         if pieces.is_skipped {
             pieces.skipped += body.len();
@@ -422,11 +434,15 @@ impl Panpipe {
         }
         let before = usize::from(head.name) + if kind == Kind::Call { size_of::<u32>() } else { 0 };
         if body.len() < size_of::<u32>() + before + SMALLEST_PIECE {
-            return Err(broken("a piece that is none"));
+            let least = before + 4 + SMALLEST_PIECE;
+            return Err(broken(format!(
+                "a first piece of a {kind} with {} bytes, where {least} are the least",
+                body.len()
+            )));
         }
         let payload = body.get_u32() as usize;
         if body.len() - before >= payload {
-            return Err(broken("pieces that are not what was announced"));
+            return Err(broken(format!("pieces that are not the {payload} bytes that were announced")));
         }
         let is_wanted = match kind {
             Kind::Call | Kind::Send => {
@@ -439,7 +455,7 @@ impl Panpipe {
             _ => {
                 self.check_size(payload)?;
                 if !self.is_mine(CallId(head.id)) || !self.calling.was_used(head.id) {
-                    return Err(broken(format!("an answer to the call {}, which waits for none", head.id)));
+                    return Err(broken(format!("a {kind} to the call {}, which waits for none", head.id)));
                 }
                 true
             }
@@ -459,6 +475,7 @@ impl Panpipe {
             flags: Flags(head.flags.0 & !Flags::MORE),
             name: head.name.into(),
             total,
+            before,
             body: whole,
             is_skipped: !is_wanted,
             skipped,
@@ -471,7 +488,7 @@ impl Panpipe {
         let has_body = matches!(kind, Kind::Credit | Kind::Goodbye);
         let needs_id = !matches!(kind, Kind::Credit | Kind::Ping | Kind::Pong | Kind::Goodbye);
         if !body.is_empty() && !has_body || id == 0 && needs_id || id != 0 && kind == Kind::Goodbye {
-            return Err(broken(format!("a {kind:?} that is none")));
+            return Err(broken(format!("a {kind} that is none")));
         }
         match kind {
             Kind::Credit => self.on_credit(id, body, now),
@@ -486,22 +503,26 @@ impl Panpipe {
                 Ok(())
             }
             Kind::Goodbye => {
-                let error = self.error(ErrorKind::ConnectionLost, "receiving from").ran(crate::Ran::Maybe);
-                self.input.refuse(error.because(format!("the other side closed: {}", hello::reason(body))));
+                let (kind, reason) = hello::reason(body);
+                let reason = format!("the other side closed: {reason}");
+                let lost = self.error(ErrorKind::ConnectionLost, "calling").because(reason.clone());
+                self.fail_calls(Some(&lost));
+                let error = self.error(kind, "receiving from").ran(crate::Ran::Maybe);
+                self.input.refuse(error.because(reason));
                 Ok(())
             }
-            _ => Err(broken("a second hello")),
+            _ => Err(broken("a second HELLO")),
         }
     }
 
     fn on_credit(&mut self, id: u64, body: &[u8], now: Instant) -> Result<(), Broken> {
-        let granted = body.try_into().map(u32::from_be_bytes).map_err(|_| broken("a Credit that is none"))?;
+        let granted = body.try_into().map(u32::from_be_bytes).map_err(|_| broken("a CREDIT that is none"))?;
         if granted == 0 {
             self.count_idle(now)?;
         }
         let is_fine = match id {
             0 => self.grant_requests(granted),
-            _ if !self.was_used(id) => return Err(broken(format!("credit for the call {id}, which was never made"))),
+            _ if !self.was_used(id) => return Err(broken(format!("a CREDIT for the call {id}, which was never made"))),
             _ => self.outgoing(id).is_none_or(|outgoing| outgoing.grant(granted)),
         };
         if !is_fine {
@@ -524,7 +545,14 @@ impl Panpipe {
 
     fn on_cancel(&mut self, id: u64) -> Result<(), Broken> {
         if self.is_mine(CallId(id)) || !self.is_datagrams && !self.was_used(id) {
-            return Err(broken(format!("a cancel of the call {id}, which was never made")));
+            return Err(broken(format!("a CANCEL of the call {id}, which was never made")));
+        }
+        if self.serving.is_answered(id) {
+            self.late_cancels += 1;
+            return match self.late_cancels > LATE_CANCELS {
+                true => Err(broken("more than 1024 times CANCEL, one after another, for calls that are answered")),
+                false => Ok(()),
+            };
         }
         self.stop_serving(id, ErrorKind::Cancelled);
         Ok(())
@@ -532,7 +560,7 @@ impl Panpipe {
 
     fn on_end(&mut self, id: u64) -> Result<(), Broken> {
         if self.is_mine(CallId(id)) || !self.was_used(id) {
-            return Err(broken(format!("the end of the call {id}, which was never made")));
+            return Err(broken(format!("an END of the call {id}, which was never made")));
         }
         if self.serving.is_answered(id) {
             return Ok(());
@@ -543,19 +571,21 @@ impl Panpipe {
                 self.events.push_back(PanpipeEvent::End { call: CallId(id) });
                 Ok(())
             }
-            None => Err(broken(format!("the end of arguments that the call {id} does not have"))),
+            None => Err(broken(format!("an END of arguments that the call {id} does not have"))),
         }
     }
 
     fn on_open(&mut self, id: u64) -> Result<(), Broken> {
-        let call = self.calling.calls.get(&id).filter(|call| call.is_subscription());
+        let call = self.calling.calls.get_mut(&id).filter(|call| call.is_subscription());
         match call {
+            Some(call) if call.is_open => Err(broken(format!("a second OPEN of the call {id}"))),
             Some(call) if call.is_abandoned => Ok(()),
-            Some(_) => {
+            Some(call) => {
+                call.is_open = true;
                 self.events.push_back(PanpipeEvent::Opened { call: CallId(id) });
                 Ok(())
             }
-            None => Err(broken(format!("an opening of the call {id}, which waits for none"))),
+            None => Err(broken(format!("an OPEN of the call {id}, which waits for none"))),
         }
     }
 
@@ -563,14 +593,16 @@ impl Panpipe {
         match id {
             0 => self.count_idle(now)?,
             _ if self.is_mine(CallId(id)) || !self.is_datagrams && id <= self.serving.last => {
-                return Err(broken(format!("a ping with the id {id}, which is not new")));
+                return Err(broken(format!("a PING with the id {id}, which is not new")));
             }
             _ if self.is_datagrams => {}
             _ => self.serving.last = id,
         }
-        self.pongs.push_back(self.output.place());
-        if self.pongs.len() > PINGS {
-            return Err(broken("more than 64 pings without their answers being read"));
+        if id != 0 {
+            self.pongs.push_back(self.output.place());
+            if self.pongs.len() > PINGS {
+                return Err(broken("more than 64 PINGs without a PONG"));
+            }
         }
         self.output.push(Message::bare(Kind::Pong, id));
         Ok(())
@@ -583,15 +615,11 @@ impl Panpipe {
         match self.flushes.iter().position(|flush| *flush == id) {
             Some(place) => {
                 self.flushes.remove(place);
+                self.send_unsent(now);
                 self.events.push_back(PanpipeEvent::Flushed { flush: CallId(id) });
                 Ok(())
             }
-            None => Err(broken(format!("a pong for the ping {id}, which was never sent"))),
+            None => Err(broken(format!("a PONG for the PING {id}, which was never sent"))),
         }
     }
-}
-
-/// Whether frames of this kind and those of the pieces of another belong to one direction of one call.
-fn is_of_one_way(kind: Kind) -> bool {
-    matches!(kind, Kind::Call | Kind::Send | Kind::Reply | Kind::Error | Kind::Item | Kind::End | Kind::Open)
 }

@@ -84,7 +84,15 @@ impl Serving {
 impl Panpipe {
     /// A whole CALL or SEND; an error breaks the connection.
     #[inline]
-    pub(super) fn on_request(&mut self, kind: Kind, flags: Flags, id: u64, name: usize, mut body: Bytes, now: Instant) -> Result<(), &'static str> {
+    pub(super) fn on_request(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        id: u64,
+        name: usize,
+        mut body: Bytes,
+        now: Instant,
+    ) -> Result<(), &'static str> {
         let mut deadline = None;
         if kind == Kind::Call {
             if body.len() < size_of::<u32>() {
@@ -107,7 +115,7 @@ impl Panpipe {
                 return Ok(());
             }
             if !has_room {
-                return Err("more calls than it was told may be without an answer");
+                return Err("more than the 1024 calls, or 16384 subscriptions, that may be without an answer");
             }
             if self.serving.is_draining {
                 self.give_back(request.cost());
@@ -178,7 +186,7 @@ impl Panpipe {
         let size = payload.as_slice().len();
         if size > self.peer_max {
             let reason = format!("the reply is {size} bytes, and may be {} at most", self.peer_max);
-            return self.fail(call, &hello::failure(ErrorKind::TooLarge.code(), &reason, false));
+            return self.fail(call, &hello::failure(ErrorKind::TooLarge, &reason, false));
         }
         self.answer(call.0, Kind::Reply, flags, payload);
     }
@@ -208,7 +216,7 @@ impl Panpipe {
 
     /// Answers a call that was not begun.
     fn answer_failure(&mut self, id: u64, kind: ErrorKind, reason: &str) {
-        let payload = hello::failure(kind.code(), reason, true);
+        let payload = hello::failure(kind, reason, true);
         self.output.push(Message::with(Kind::Error, Flags::NONE, id, Body::Slice(&payload)));
     }
 
@@ -257,11 +265,10 @@ impl Panpipe {
                     self.output.push(Message::with(Kind::Item, flags, id, Body::Shared(payload)));
                 }
                 Some(Waiting::Lagged(count)) => {
-                    let mut payload = vec![0xcf];
-                    payload.extend_from_slice(&count.to_be_bytes());
-                    let payload = shortest(count, &payload);
-                    let flags = Flags(Flags::LAGGED);
-                    self.output.push(Message::with(Kind::Item, flags, id, Body::Slice(payload)));
+                    let mut payload = Vec::new();
+                    // An integer has a place in the model.
+                    let _ = panpipe_values::encode(&count, &mut payload);
+                    self.output.push(Message::with(Kind::Item, Flags(Flags::LAGGED), id, Body::Slice(&payload)));
                 }
                 None => break,
             }
@@ -295,13 +302,5 @@ impl Panpipe {
                 self.events.push_back(PanpipeEvent::Cancelled { call: CallId(id), why: ErrorKind::ConnectionLost });
             }
         }
-    }
-}
-
-/// A number in the shortest of MessagePack's forms, of which `long` is the longest.
-fn shortest(number: u64, long: &[u8]) -> &[u8] {
-    match number {
-        ..128 => &long[long.len() - 1..],
-        _ => long,
     }
 }

@@ -47,7 +47,10 @@ impl Policy {
 
 /// An item that waits at the sending end.
 pub(crate) enum Waiting {
-    Item { flags: Flags, payload: Bytes },
+    Item {
+        flags: Flags,
+        payload: Bytes,
+    },
     /// So many were dropped here.
     Lagged(u64),
 }
@@ -114,7 +117,7 @@ impl Outgoing {
     /// Sends an item if it may go now, or has it wait; `keep` makes it one to be held.
     pub(crate) fn send(&mut self, size: usize, flags: Flags, may_go: bool, keep: impl FnOnce() -> Bytes) -> Sending {
         if may_go && self.has_room() {
-            self.window -= (size + ITEM_COST) as i64;
+            self.window -= if flags.is_lagged() { 0 } else { (size + ITEM_COST) as i64 };
             return Sending::Now;
         }
         if self.is_full() {
