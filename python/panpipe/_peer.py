@@ -246,7 +246,7 @@ class Peer(Closes):
                     while core.unwritten:
                         await core.change()
         finally:
-            core.close()
+            core.close(True)
             child = core.child()
             ended = None if child is None else asyncio.ensure_future(gone(child))
         if ended is not None:
@@ -365,7 +365,7 @@ class Peer(Closes):
             async with asyncio.timeout(self._core.timeout):
                 while self._core.unwritten:
                     await self._core.change()
-        self._core.close()
+        self._core.close(False)
         self._on_end(error)
 
 

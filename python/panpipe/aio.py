@@ -14,11 +14,25 @@ from typing import Any, overload
 
 from panpipe import _panpipe
 from panpipe._closing import Closes, Opening, gone, wake
-from panpipe._error import Error, make
-from panpipe._peer import Peer
+from panpipe._error import Error
+from panpipe._peer import Peer, Stream
 from panpipe._remote import Remote
 from panpipe._service import Service
-from panpipe._serving import Serving
+from panpipe._serving import ServiceServer, Serving
+
+__all__ = [
+    "Connection",
+    "Listener",
+    "Peer",
+    "Server",
+    "ServiceServer",
+    "Stream",
+    "connect",
+    "listen",
+    "pair",
+    "serve",
+    "spawn",
+]
 
 Message = bytes | bytearray | memoryview | str
 
@@ -194,7 +208,7 @@ def spawn(
 
 async def _connect(address: str, service: Service | None, timeout: float | None) -> Connection | Peer:
     loop = asyncio.get_running_loop()
-    connecting = _panpipe.Connecting(address)
+    connecting = _panpipe.Connecting(address, service is not None)
     if connecting.may_block():
         # Only a resolver for names other than localhost needs this thread of the loop's own pool.
         await loop.run_in_executor(None, connecting.begin)
@@ -220,11 +234,6 @@ def _of(core: _panpipe.Core | _panpipe.PeerCore, service: Service | None = None)
     """The connection of a core: what the protocol of its address makes it."""
     if isinstance(core, _panpipe.PeerCore):
         return Peer(core, service)
-    if service is not None:
-        address = core.address
-        core.close()
-        reason = "a service takes the panpipe protocol, and the address means the plain one"
-        raise make("unsupported", f"connecting to {address}", address, "no", reason)
     return Connection(core)
 
 
@@ -243,7 +252,7 @@ def pair(kind: str = "", *, services: tuple[Service | None, Service | None] = (N
     ``socket``, as when nothing is said; ``pipe``, two pipes; ``one-way``, of which the first end reads and the second
     writes: ``pair("pipe?framing=lines")``, ``pair("framing=lines")``.
     """
-    one, other = _panpipe.open_pair(asyncio.get_running_loop(), kind)
+    one, other = _panpipe.open_pair(asyncio.get_running_loop(), kind, any(services))
     return _of(one, services[0]), _of(other, services[1])
 
 

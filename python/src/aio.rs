@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
-use crate::blocking::{numbers, remote_to_python, seconds};
+use crate::blocking::{numbers, remote_to_python, seconds, serves};
 use crate::peer::PeerCore;
 use crate::{error, message};
 
@@ -30,8 +30,12 @@ pub(crate) struct Connecting {
 #[pymethods]
 impl Connecting {
     #[new]
-    fn new(py: Python<'_>, address: &str) -> PyResult<Self> {
-        Ok(Connecting { address: error::result(py, panpipe_link::parse(address))?, connecting: None })
+    fn new(py: Python<'_>, address: &str, has_service: bool) -> PyResult<Self> {
+        let address = error::result(py, panpipe_link::parse(address))?;
+        if has_service {
+            serves(py, &address, PANPIPE, "connecting to")?;
+        }
+        Ok(Connecting { address, connecting: None })
     }
 
     /// Whether `begin` may wait for a resolver.
@@ -74,9 +78,13 @@ impl Connecting {
 pub(crate) fn open_pair<'py>(
     event_loop: &Bound<'py, PyAny>,
     kind: &str,
+    has_service: bool,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let py = event_loop.py();
     let address = error::result(py, panpipe_link::pair_address(kind))?;
+    if has_service {
+        serves(py, &address, PANPIPE, "pairing")?;
+    }
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     Ok((new_core(one, &address, Side::Client, event_loop)?, new_core(other, &address, Side::Server, event_loop)?))
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use panpipe_link::panpipe::Side;
-use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Remote, blocking};
+use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, PANPIPE, PLAIN, Remote, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -25,6 +25,19 @@ pub(crate) fn remote_to_python<'py>(py: Python<'py>, remote: &Remote) -> PyResul
     static REMOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let Remote { transport, address, uid, gid, pid } = remote;
     REMOTE.import(py, "panpipe._remote", "Remote")?.call1((*transport, address.as_deref(), *uid, *gid, *pid))
+}
+
+/// Refuses a service, or a function, where the address means the other protocol.
+pub(crate) fn serves(py: Python<'_>, address: &Address, protocol: &str, doing: &str) -> PyResult<()> {
+    if address.protocol == protocol {
+        return Ok(());
+    }
+    let reason = match protocol == PLAIN {
+        true => "a function answers messages, and the address means the panpipe protocol: give it a Service",
+        false => "a service takes the panpipe protocol, and the address means the plain one",
+    };
+    let error = Error::new(ErrorKind::Unsupported, format!("{doing} {}", address.text()));
+    Err(error::to_python(py, &error.because(reason).at(address.text())))
 }
 
 /// Descriptors as numbers, the same twice where one does for both.
@@ -171,6 +184,11 @@ impl Listener {
         })
     }
 
+    /// Refuses to serve what the address does not mean.
+    pub(crate) fn speaks(&self, py: Python<'_>, protocol: &str) -> PyResult<()> {
+        serves(py, &self.address, protocol, "serving")
+    }
+
     /// Hands the listener over to a server.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<panpipe_link::Listener> {
         let open = self.open(py, "serving")?;
@@ -204,6 +222,7 @@ impl Listener {
 
     #[getter]
     fn _most_connections(&self, py: Python<'_>) -> PyResult<usize> {
+        self.speaks(py, PANPIPE)?;
         Ok(self.open(py, "serving")?.most_connections())
     }
 

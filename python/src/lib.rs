@@ -23,9 +23,9 @@ mod _panpipe {
     #[pymodule_export]
     use crate::peer::{PeerCore, log_send};
     #[pymodule_export]
-    use crate::service::{Handler, Registry, Topic, running};
-    #[pymodule_export]
     use crate::server::{Server, framings, methods};
+    #[pymodule_export]
+    use crate::service::{Handler, Registry, Topic, running};
     #[pymodule_export]
     use crate::value::{decode_value, encode_value};
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use panpipe_link::panpipe::{Flags, Payload, Policy, Request, Side};
-use panpipe_link::{Address, CallId, Endpoint, ErrorKind, Link, Panpipe, Ran};
+use panpipe_link::{Address, CallId, Endpoint, Error, ErrorKind, Link, Panpipe, Ran, Result};
 use pyo3::exceptions::{PyStopAsyncIteration, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -69,8 +69,8 @@ pub(crate) struct PeerCore {
     waiters: Vec<Py<PyAny>>,
     /// Events are left that this turn did not get to.
     has_more: bool,
-    is_draining: bool,
-    has_ended: bool,
+    /// Why the connection is over, if this side did not close it.
+    ended: Option<Error>,
     scratch: Vec<u8>,
 }
 
@@ -89,13 +89,24 @@ impl PeerCore {
             sends: HashMap::new(),
             waiters: Vec::new(),
             has_more: false,
-            is_draining: false,
-            has_ended: false,
+            ended: None,
             scratch: Vec::new(),
         })
     }
 
-    /// Encodes with `encode`, and hands the payload and this core to `send`.
+    /// The session, if it can be used for `doing`.
+    #[inline]
+    fn session(&mut self, doing: &str) -> Result<&mut Panpipe> {
+        match &self.ended {
+            None => self.endpoint.session_for(doing),
+            Some(ended) => {
+                let doing = format!("{doing} {}", self.endpoint.address());
+                Err(ended.clone().met_while(doing).ran(Ran::No))
+            }
+        }
+    }
+
+    /// Lends the buffer that values are encoded in.
     #[inline]
     fn with_scratch<T>(slf: &Bound<'_, Self>, use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         // Code of the user's that runs for a value may come back here.
@@ -120,9 +131,9 @@ impl PeerCore {
             value::with_arguments(positional, named, scratch, |payload| {
                 let mut this = slf.borrow_mut();
                 let flags = flags.raw(payload.flags.is_raw()).named(payload.flags.is_named());
-                let begun = this.endpoint.session_for("calling").and_then(|session| {
-                    session.call(method, flags, payload.body, deadline, now)
-                });
+                let begun = this
+                    .session("calling")
+                    .and_then(|session| session.call(method, flags, payload.body, deadline, now));
                 error::result(py, begun)
             })
         });
@@ -140,7 +151,7 @@ impl PeerCore {
 
     /// Whether an item of this call would be sent at once.
     pub(crate) fn has_room(&mut self, call: CallId) -> bool {
-        self.endpoint.session_for("publishing").is_ok_and(|session| session.has_room(call))
+        self.session("publishing").is_ok_and(|session| session.has_room(call))
     }
 
     /// Sends an item to a subscriber; whether it is there still.
@@ -148,7 +159,7 @@ impl PeerCore {
         let py = slf.py();
         let mut this = slf.borrow_mut();
         let this = &mut *this;
-        let Ok(session) = this.endpoint.session_for("publishing") else { return Ok(false) };
+        let Ok(session) = this.session("publishing") else { return Ok(false) };
         match session.item(call, flags, panpipe_link::panpipe::Body::Shared(item)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Lagged => {
@@ -258,7 +269,7 @@ impl PeerCore {
 
     #[getter]
     fn ended(&self) -> bool {
-        self.has_ended
+        self.ended.is_some()
     }
 
     /// Begins to watch the descriptors, for a `panpipe.aio.Peer` with its service.
@@ -326,7 +337,11 @@ impl PeerCore {
     }
 
     /// Subscribes to a topic: the call's number, and a future that is done when the subscription stands.
-    fn subscribe<'py>(slf: &Bound<'py, Self>, topic: &str, settings: &Bound<'py, PyDict>) -> PyResult<(u64, Bound<'py, PyAny>)> {
+    fn subscribe<'py>(
+        slf: &Bound<'py, Self>,
+        topic: &str,
+        settings: &Bound<'py, PyDict>,
+    ) -> PyResult<(u64, Bound<'py, PyAny>)> {
         let py = slf.py();
         let now = Instant::now();
         let arguments = PyTuple::new(py, [settings])?;
@@ -353,7 +368,7 @@ impl PeerCore {
             value::with_arguments(positional, named, scratch, |payload| {
                 let mut this = slf.borrow_mut();
                 let flags = payload.flags.topic(is_topic);
-                let session = this.endpoint.session_for("sending to");
+                let session = this.session("sending to");
                 error::result(py, session.and_then(|session| session.send(method, flags, payload.body, now)))
             })
         });
@@ -373,11 +388,12 @@ impl PeerCore {
         let py = slf.py();
         let mut this = slf.borrow_mut();
         let this = &mut *this;
-        let flush = this.endpoint.session_for("flushing").and_then(Panpipe::flush);
+        let now = Instant::now();
+        let flush = this.session("flushing").and_then(|session| session.flush(now));
         let flush = error::result(py, flush)?;
         let future = this.watch.new_future(py)?;
         this.calls.insert(flush.0, future.clone().unbind());
-        this.after_sending(py, true, Instant::now())?;
+        this.after_sending(py, true, now)?;
         Ok((flush.0, future))
     }
 
@@ -388,7 +404,7 @@ impl PeerCore {
         let this = &mut *this;
         this.calls.remove(&call);
         let stream = this.streams.remove(&call);
-        let Ok(session) = this.endpoint.session_for("cancelling") else { return Ok(()) };
+        let Ok(session) = this.session("cancelling") else { return Ok(()) };
         session.cancel(CallId(call));
         this.watch_output(py)?;
         match stream.and_then(|stream| stream.writer) {
@@ -416,7 +432,7 @@ impl PeerCore {
                     }
                 };
             };
-            if let Ok(session) = this.endpoint.session_for("streaming from") {
+            if let Ok(session) = this.session("streaming from") {
                 session.taken(CallId(call), item.bytes.len());
                 this.watch_output(py)?;
             }
@@ -441,7 +457,7 @@ impl PeerCore {
         let sent = Self::with_scratch(slf, |scratch| {
             value::with_value(item, scratch, |payload| {
                 let mut this = slf.borrow_mut();
-                let session = this.endpoint.session_for("streaming to");
+                let session = this.session("streaming to");
                 error::result(py, session.and_then(|session| session.item(CallId(call), payload.flags, payload.body)))
             })
         });
@@ -461,7 +477,7 @@ impl PeerCore {
     /// Ends a call of this side whose arguments failed with `raised`, unless it has ended.
     fn abort(slf: &Bound<'_, Self>, call: u64, raised: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut this = slf.borrow_mut();
-        if let Ok(session) = this.endpoint.session_for("cancelling") {
+        if let Ok(session) = this.session("cancelling") {
             session.cancel(CallId(call));
         }
         this.watch_output(slf.py())?;
@@ -471,7 +487,7 @@ impl PeerCore {
 
     /// Ends the arguments of a call of this side.
     fn end(&mut self, py: Python<'_>, call: u64) -> PyResult<()> {
-        if let Ok(session) = self.endpoint.session_for("streaming to") {
+        if let Ok(session) = self.session("streaming to") {
             session.end(CallId(call));
         }
         self.watch_output(py)
@@ -514,8 +530,7 @@ impl PeerCore {
 
     /// Begins no more calls of the other side, and tells it.
     fn say_goodbye(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.is_draining = true;
-        if let Ok(session) = self.endpoint.session_for("closing") {
+        if let Ok(session) = self.session("closing") {
             session.say_goodbye();
         }
         self.watch_output(py)
@@ -559,12 +574,15 @@ impl PeerCore {
         error::to_python(py, &error.because("not within the timeout"))
     }
 
-    /// Closes; whoever waits is told.
-    fn close(slf: &Bound<'_, Self>) -> PyResult<()> {
+    /// Closes; whoever waits is told. Unless it `was_wanted`, errors go on to tell what ended the connection.
+    fn close(slf: &Bound<'_, Self>, was_wanted: bool) -> PyResult<()> {
         let py = slf.py();
         {
             let mut this = slf.borrow_mut();
             let this = &mut *this;
+            if was_wanted {
+                this.ended = None;
+            }
             let is_ours = this.endpoint.check_usable("closing").is_ok();
             // Before the descriptors close: a loop must not watch a number that may name another file soon.
             this.watch.stop(py, is_ours)?;
@@ -581,7 +599,7 @@ impl PeerCore {
         self.endpoint.take_child().map(Child)
     }
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
         self.watch.traverse(&visit)?;
         visit.call(&self.peer)?;
         visit.call(&self.service)?;
@@ -611,7 +629,7 @@ impl PeerCore {
 }
 
 /// What a subscriber asks for.
-fn policy(settings: &Bound<'_, PyAny>) -> PyResult<Result<Policy, String>> {
+fn policy(settings: &Bound<'_, PyAny>) -> PyResult<std::result::Result<Policy, String>> {
     let Ok(settings) = settings.cast::<PyDict>() else {
         return Ok(if settings.is_none() { Ok(Policy::default()) } else { Err("settings that are not a map".into()) });
     };

@@ -224,7 +224,12 @@ thread_local! {
 
 /// Runs a plain handler with what [`running`] tells.
 #[inline]
-pub(crate) fn run_for<T>(py: Python<'_>, peer: Option<Py<PyAny>>, deadline: Option<Instant>, run: impl FnOnce() -> T) -> T {
+pub(crate) fn run_for<T>(
+    py: Python<'_>,
+    peer: Option<Py<PyAny>>,
+    deadline: Option<Instant>,
+    run: impl FnOnce() -> T,
+) -> T {
     let now = peer.map(|peer| (peer, deadline));
     let before = RUNNING.with(|running| running.replace(now));
     let result = run();

@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use panpipe_link::panpipe::{Failure, Payload};
 use panpipe_link::{CallId, ErrorKind, PanpipeEvent};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::{End, PeerCore, Running, Stream, resolve};
+use crate::error;
 use crate::service::stopped;
 use crate::value::{self, Fault};
-use crate::error;
 
 /// Events that are handed over before a loop's other callbacks get their turn.
 const TURN: usize = 1024;
@@ -131,7 +132,7 @@ impl PeerCore {
             }
             // Nobody wants it; the sender may go on to its end.
             None => {
-                if let Ok(session) = self.endpoint.session_for("streaming from") {
+                if let Ok(session) = self.session("streaming from") {
                     session.taken(call, payload.bytes.len());
                 }
                 Ok(())
@@ -177,32 +178,39 @@ impl PeerCore {
         let py = slf.py();
         let (futures, calls, peer) = {
             let mut this = slf.borrow_mut();
-            this.has_ended = true;
-            let calls: Vec<_> = this.streams.iter().filter(|(_, stream)| stream.end.is_none()).map(|(id, _)| *id).collect();
+            this.ended = Some(error.cloned().unwrap_or_else(|| {
+                let error = this.endpoint.error(ErrorKind::ConnectionLost, "receiving from");
+                error.because("the other side closed")
+            }));
+            let calls: Vec<_> =
+                this.streams.iter().filter(|(_, stream)| stream.end.is_none()).map(|(id, _)| *id).collect();
             let futures: Vec<_> = this.calls.drain().map(|(_, future)| future).collect();
             (futures, calls, this.peer.as_ref().map(|peer| peer.clone_ref(py)))
         };
-        let lost = || match error {
-            Some(error) => error::to_python(py, error),
-            None => {
-                let error = slf.borrow().endpoint.error(ErrorKind::ConnectionLost, "waiting for");
-                error::to_python(py, &error.because("the other side closed"))
-            }
+        let lost = || {
+            slf.borrow().ended.as_ref().map_or_else(|| PyRuntimeError::new_err(()), |error| error::to_python(py, error))
         };
         for future in futures {
             resolve(future.bind(py), Err(lost()))?;
         }
         for call in calls {
-            slf.borrow_mut().end_stream(py, CallId(call), End::Failed(lost()))?;
+            let lost = lost();
+            slf.borrow_mut().end_stream(py, CallId(call), End::Failed(lost))?;
         }
         match peer {
-            Some(peer) => peer.call_method1(py, intern!(py, "_ended"), (error.map(|error| error::to_python(py, error)),)).map(drop),
+            Some(peer) => peer
+                .call_method1(py, intern!(py, "_ended"), (error.map(|error| error::to_python(py, error)),))
+                .map(drop),
             None => Ok(()),
         }
     }
 
     /// An item as Python has it: its value, or how many were missed here.
-    pub(super) fn item_to_python<'py>(slf: &Bound<'py, Self>, call: u64, item: &Payload) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn item_to_python<'py>(
+        slf: &Bound<'py, Self>,
+        call: u64,
+        item: &Payload,
+    ) -> PyResult<Bound<'py, PyAny>> {
         static MISSED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = slf.py();
         match value::decode(py, &item.bytes, item.flags.is_raw()) {
@@ -270,7 +278,7 @@ impl PeerCore {
     /// Answers a call of the other side with this map.
     pub(super) fn fail_encoded(&mut self, map: &Bound<'_, PyDict>, call: CallId) -> PyResult<()> {
         let mut scratch = Vec::new();
-        let encoded = value::with_value(map, &mut scratch, |payload| match self.endpoint.session_for("answering") {
+        let encoded = value::with_value(map, &mut scratch, |payload| match self.session("answering") {
             Ok(session) => match &payload.body {
                 panpipe_link::panpipe::Body::Slice(bytes) => session.fail(call, bytes),
                 panpipe_link::panpipe::Body::Shared(bytes) => session.fail(call, bytes),

@@ -4,13 +4,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use panpipe_link::panpipe::{Policy, Request};
+use panpipe_link::panpipe::{Flags, Policy, Request};
 use panpipe_link::{CallId, ErrorKind, Ran};
 use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::intern;
 
 use super::{PeerCore, Running, Stream, policy};
 use crate::server::logger;
@@ -120,7 +120,7 @@ impl PeerCore {
     }
 
     fn give_back(&mut self, request: &Request) {
-        if let Ok(session) = self.endpoint.session_for("receiving from") {
+        if let Ok(session) = self.session("receiving from") {
             session.handled(request);
         }
     }
@@ -183,7 +183,12 @@ impl PeerCore {
 
     /// Answers with what a plain handler returned.
     #[inline]
-    fn answer(slf: &Bound<'_, Self>, call: CallId, result: &Bound<'_, PyAny>, deadline: Option<Instant>) -> PyResult<()> {
+    fn answer(
+        slf: &Bound<'_, Self>,
+        call: CallId,
+        result: &Bound<'_, PyAny>,
+        deadline: Option<Instant>,
+    ) -> PyResult<()> {
         let py = slf.py();
         let fault = match Self::reply_with(slf, call, result) {
             Ok(()) => return Ok(()),
@@ -203,7 +208,7 @@ impl PeerCore {
     fn reply_with(slf: &Bound<'_, Self>, call: CallId, result: &Bound<'_, PyAny>) -> Result<(), Fault> {
         Self::with_scratch(slf, |scratch| {
             value::with_value(result, scratch, |payload| {
-                if let Ok(session) = slf.borrow_mut().endpoint.session_for("answering") {
+                if let Ok(session) = slf.borrow_mut().session("answering") {
                     session.reply(call, payload.flags, payload.body);
                 }
             })
@@ -250,7 +255,7 @@ impl PeerCore {
         let (number, retained) = topic.borrow_mut().subscribe(slf, call, policy);
         let mut this = slf.borrow_mut();
         this.running.insert(call.0, Running::Subscription(topic.unbind(), number));
-        if let Ok(session) = this.endpoint.session_for("answering") {
+        if let Ok(session) = this.session("answering") {
             session.open(call, policy);
         }
         drop(this);
@@ -270,7 +275,9 @@ impl PeerCore {
         let payload = request.payload();
         // Nobody is to get what is no value.
         match value::decode(py, &payload.bytes, payload.flags.is_raw()) {
-            Ok(_) => crate::service::Topic::publish_encoded(&topic, payload.flags.topic(false), payload.bytes),
+            Ok(_) => {
+                crate::service::Topic::publish_encoded(&topic, Flags::NONE.raw(payload.flags.is_raw()), payload.bytes)
+            }
             Err(_) => log(py, &format!("{}: invalid-arguments: no value was published", request.name()), None),
         }
     }
@@ -338,12 +345,13 @@ fn fit<'py>(handler: &Bound<'py, Handler>, (positional, named): Arguments<'py>) 
     }
     let py = handler.py();
     let bound = handler.get().method.call_method1(py, intern!(py, "bind"), (positional, named));
-    let bound = bound.map_err(|unfit| match unfit.value(py).getattr("message").and_then(|message| message.extract()) {
-        Ok(message) if unfit.value(py).hasattr("code").unwrap_or(false) => {
-            Refusal::Known(ErrorKind::InvalidArguments, message)
-        }
-        _ => Refusal::Raised(unfit),
-    })?;
+    let bound =
+        bound.map_err(|unfit| match unfit.value(py).getattr("message").and_then(|message| message.extract()) {
+            Ok(message) if unfit.value(py).hasattr("code").unwrap_or(false) => {
+                Refusal::Known(ErrorKind::InvalidArguments, message)
+            }
+            _ => Refusal::Raised(unfit),
+        })?;
     let (positional, named) = bound.extract::<(Bound<'_, PyTuple>, Bound<'_, PyDict>)>(py)?;
     Ok((positional, Some(named)))
 }
