@@ -1,12 +1,11 @@
 /**
  * What the Node contenders share: their two roles, and what a client times, counts and checks.
- * The roles and the lines that a client reads and prints are those of `bench/src/contender/mod.rs`.
+ * The roles and the lines that a client reads and prints are those of `bench/measure/src/contender.rs`.
  */
 
 import { createInterface } from "node:readline";
 
 const end = Buffer.from("the end!");
-const window = 64;
 // The clock is looked at once in this many operations.
 const every = 64;
 
@@ -16,9 +15,9 @@ export async function run(serve, connect) {
   if (role === "server") return serve(first, second);
   for await (const line of createInterface({ input: process.stdin })) {
     const [workload, ...numbers] = line.split(" ");
-    const [size, warm, measured] = numbers.map(Number);
-    const peer = await connect(workload === "stream" ? second : first);
-    const [operations, value] = await workloads[workload](peer, { size, warm, measured });
+    const [size, count, warm, measured] = numbers.map(Number);
+    const peer = await connect(workload === "stream" ? second : first, workload);
+    const [operations, value] = await workloads[workload](peer, { size, count, warm, measured });
     await peer.close();
     console.log(JSON.stringify({ operations, value }));
   }
@@ -49,8 +48,8 @@ async function roundTrips(peer, { size, warm, measured }) {
   return [operations, times[times.length >> 1] * 1e3];
 }
 
-/** Calls per second of 64 async functions, each of which calls again as soon as it is answered. */
-async function inFlight(peer, { size, warm, measured }) {
+/** Calls per second of `count` async functions, each of which calls again as soon as it is answered. */
+async function inFlight(peer, { size, count, warm, measured }) {
   const warmUntil = performance.now() + warm;
   const until = warmUntil + measured;
   const marks = [];
@@ -68,12 +67,12 @@ async function inFlight(peer, { size, warm, measured }) {
       }
     }
   };
-  await Promise.all(Array.from({ length: window }, (_, number) => caller(number)));
+  await Promise.all(Array.from({ length: count }, (_, number) => caller(number)));
   const [[begun, before], [ended, after]] = marks;
-  return [operations + window, ((after - before) * 1e3) / (ended - begun)];
+  return [operations + count, ((after - before) * 1e3) / (ended - begun)];
 }
 
-/** Megabytes per second of messages that a sink receives, until it has acknowledged the last. */
+/** Messages per second that a sink receives, until it has acknowledged the last. */
 async function stream(peer, { size, warm, measured }) {
   const sent = message(size, 0);
   let operations = 0;
@@ -86,7 +85,7 @@ async function stream(peer, { size, warm, measured }) {
       count += 1;
     }
     check(Number((await peer.call(end)).readBigUInt64BE()) === count);
-    value = (count * size) / (performance.now() - begun) / 1e3;
+    value = (count * 1e3) / (performance.now() - begun);
     operations += count;
   }
   return [operations, value];

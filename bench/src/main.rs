@@ -21,8 +21,7 @@ mod row;
 mod spawn;
 use row::Row;
 
-/// What can be done here, or a text that says why not.
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use panpipe_bench_measure::Outcome;
 
 const USAGE: &str = "\
 usage: make bench BENCH='[--quick] [--only TEXT]'
