@@ -2,9 +2,7 @@
 
 use std::sync::OnceLock;
 
-use panpipe_bench_measure::{
-    Measured, Outcome, Rate, Role, Sink, Task, Workload, announce, blocking, check, message,
-};
+use panpipe_bench_measure::{Measured, Outcome, Rate, Role, Sink, Task, Workload, announce, blocking, check, message};
 use zmq::{Context, Message, SNDMORE, Socket, SocketType};
 
 use crate::path;

@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Peer for Framed<S> {
 }
 
 async fn write_large(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> Outcome<()> {
-    Ok(stream.write_all_buf(&mut head(message).as_slice().chain(message)).await?)
+    Ok(stream.write_all_buf(&mut Buf::chain(head(message).as_slice(), message)).await?)
 }
 
 /// Keeps the window full by hand: for every reply that a read brought another request, all in one write.

@@ -6,10 +6,12 @@ use panpipe_bench_measure::{BYE, Measured, Role, Sink, Task, announce, blocking}
 
 use crate::Outcome;
 
+/// Where a child finds its parent, which it has nothing to tell.
+const PARENT: &str = "stdio:?protocol=plain";
+
 pub(super) fn serve(role: Role, address: &str) -> Outcome<()> {
     let listener = listen(address)?;
-    // A child has nobody to tell.
-    if address != "-" {
+    if address != PARENT {
         announce(listener.address())?;
     }
     while let Some(peer) = listener.accept()? {
@@ -34,7 +36,10 @@ pub(super) fn measure(task: Task, address: &str) -> Outcome<Measured> {
         Some(role) => {
             let program = std::env::current_exe()?;
             let program = program.to_str().ok_or("this program has no UTF-8 name")?;
-            panpipe::blocking::spawn([program, "contender", "panpipe-blocking", "server", role, "-"], "")?
+            panpipe::blocking::spawn(
+                [program, "contender", "panpipe-blocking", "server", role, PARENT],
+                "protocol=plain",
+            )?
         }
         None => connect(address)?,
     };
