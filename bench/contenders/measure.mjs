@@ -9,15 +9,15 @@ const end = Buffer.from("the end!");
 // The clock is looked at once in this many operations.
 const every = 64;
 
-/** Runs the role that the command line names. */
-export async function run(serve, connect) {
+/** Runs the role that the command line names; `more` are workloads beside those of calls and messages. */
+export async function run(serve, connect, more = {}) {
   const [role, first, second] = process.argv.slice(2);
   if (role === "server") return serve(first, second);
   for await (const line of createInterface({ input: process.stdin })) {
     const [workload, ...numbers] = line.split(" ");
     const [size, count, warm, measured] = numbers.map(Number);
     const peer = await connect(workload === "stream" ? second : first, workload);
-    const [operations, value] = await workloads[workload](peer, { size, count, warm, measured });
+    const [operations, value] = await { ...workloads, ...more }[workload](peer, { size, count, warm, measured });
     await peer.close();
     console.log(JSON.stringify({ operations, value }));
   }
@@ -28,7 +28,7 @@ const workloads = { "round-trip": roundTrips, "in-flight": inFlight, stream };
 /** The median, in microseconds, of calls one after another. */
 async function roundTrips(peer, { size, warm, measured }) {
   const sent = message(size, 0);
-  check((await peer.call(sent)).equals(sent));
+  check(same(await peer.call(sent), sent));
   let last = performance.now();
   const warmUntil = last + warm;
   const until = warmUntil + measured;
@@ -43,33 +43,24 @@ async function roundTrips(peer, { size, warm, measured }) {
     last = now;
     operations += 1;
   }
-  check((await peer.call(sent)).equals(sent));
+  check(same(await peer.call(sent), sent));
   times.sort((a, b) => a - b);
   return [operations, times[times.length >> 1] * 1e3];
 }
 
 /** Calls per second of `count` async functions, each of which calls again as soon as it is answered. */
-async function inFlight(peer, { size, count, warm, measured }) {
-  const warmUntil = performance.now() + warm;
-  const until = warmUntil + measured;
-  const marks = [];
-  let operations = 0;
+async function inFlight(peer, task) {
+  const rate = new Rate(task);
   const caller = async (number) => {
-    const sent = message(size, number);
-    check((await peer.call(sent)).equals(sent));
-    while (marks.length < 2) {
+    const sent = message(task.size, number);
+    check(same(await peer.call(sent), sent));
+    while (rate.tick()) {
       const reply = await peer.call(sent);
-      if (reply.length !== size) check(false);
-      operations += 1;
-      if (operations % every === 0) {
-        const now = performance.now();
-        if (now >= (marks.length === 0 ? warmUntil : until)) marks.push([now, operations]);
-      }
+      if (reply.length !== task.size) check(false);
     }
   };
-  await Promise.all(Array.from({ length: count }, (_, number) => caller(number)));
-  const [[begun, before], [ended, after]] = marks;
-  return [operations + count, ((after - before) * 1e3) / (ended - begun)];
+  await Promise.all(Array.from({ length: task.count }, (_, number) => caller(number)));
+  return rate.end();
 }
 
 /** Messages per second that a sink receives, until it has acknowledged the last. */
@@ -114,11 +105,45 @@ export class Sink {
   }
 }
 
+/** Counts operations per second. */
+export class Rate {
+  #warmUntil;
+  #until;
+  #marks = [];
+  operations = 0;
+
+  constructor({ warm, measured }) {
+    this.#warmUntil = performance.now() + warm;
+    this.#until = this.#warmUntil + measured;
+  }
+
+  /** An operation has ended; another one may begin if this says so. */
+  tick() {
+    this.operations += 1;
+    if (this.operations % every === 0 && this.#marks.length < 2) {
+      const now = performance.now();
+      if (now >= (this.#marks.length === 0 ? this.#warmUntil : this.#until)) this.#marks.push([now, this.operations]);
+    }
+    return this.#marks.length < 2;
+  }
+
+  /** What a workload answers. */
+  end() {
+    const [[begun, before], [ended, after]] = this.#marks;
+    return [this.operations, ((after - before) * 1e3) / (ended - begun)];
+  }
+}
+
 /** A message of `size` bytes that differs from those of other numbers. */
-function message(size, number) {
+export function message(size, number) {
   return Buffer.from(Array.from({ length: size }, (_, place) => place * 7 + Math.floor(place / 251) + number));
 }
 
-function check(holds) {
+/** Whether two are the same bytes. */
+export function same(one, other) {
+  return Buffer.compare(one, other) === 0;
+}
+
+export function check(holds) {
   if (!holds) throw new Error("what came is not what was sent");
 }

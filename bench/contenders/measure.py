@@ -142,6 +142,29 @@ async def stream_async(send, call, task):
     return operations, value
 
 
+class Rate:
+    """Counts operations per second."""
+
+    def __init__(self, task):
+        self.operations, self._marks = 0, []
+        self._warm_until = perf_counter_ns() + task.warm
+        self._until = self._warm_until + task.measured
+
+    def tick(self):
+        """An operation has ended; another one may begin if this says so."""
+        self.operations += 1
+        if self.operations % EVERY == 0 and len(self._marks) < 2:
+            now = perf_counter_ns()
+            if now >= (self._until if self._marks else self._warm_until):
+                self._marks.append((now, self.operations))
+        return len(self._marks) < 2
+
+    def end(self):
+        """What a workload answers."""
+        (begun, before), (ended, after) = self._marks
+        return self.operations, (after - before) * 1e9 / (ended - begun)
+
+
 class Sink:
     """Counts messages of one size."""
 

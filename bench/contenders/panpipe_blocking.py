@@ -6,7 +6,6 @@ from measure import BYE, Sink, round_trips, run, stream
 
 import panpipe
 
-
 # Where a child finds its parent, which it has nothing to tell.
 PARENT = "stdio:?protocol=plain"
 

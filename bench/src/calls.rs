@@ -9,10 +9,11 @@ pub(crate) const RUST: Option<Program> = panpipe(Program::of(
     "panpipe on a current-thread runtime: a Service with a method; one way: send, and a call for the count; \
      in flight: a task for each call",
 ));
-const PYTHON_BLOCKING: Option<Program> = panpipe(Program::of(
-    ProgramKind::Python("panpipe_calls_blocking.py"),
-    "panpipe.connect; the server is a Service in a thread that blocks",
-));
+const PYTHON_BLOCKING: Option<Program> = panpipe(Program {
+    server: ProgramKind::Python("panpipe_calls_asyncio.py"),
+    client: ProgramKind::Python("panpipe_calls_blocking.py"),
+    about: "panpipe.connect; the server is a Service, on asyncio as always",
+});
 pub(crate) const PYTHON: Option<Program> = panpipe(Program::of(
     ProgramKind::Python("panpipe_calls_asyncio.py"),
     "panpipe.aio.connect and a Service; in flight: a task for each call",

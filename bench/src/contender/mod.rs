@@ -5,6 +5,8 @@ mod bare_methods;
 mod bare_tokio;
 mod inbox;
 mod panpipe_blocking;
+#[cfg(feature = "calls")]
+mod panpipe_calls;
 mod panpipe_tokio;
 
 use std::net::SocketAddr;
@@ -36,6 +38,12 @@ const CONTENDERS: &[Contender] = &[
         name: "panpipe-tokio",
         serve: |role, address| on_tokio(panpipe_tokio::serve(role, address)),
         measure: |task, address| on_tokio(panpipe_tokio::measure(task, address)),
+    },
+    #[cfg(feature = "calls")]
+    Contender {
+        name: "panpipe-calls",
+        serve: |role, address| on_tokio(panpipe_calls::serve(role, address)),
+        measure: |task, address| on_tokio(panpipe_calls::measure(task, address)),
     },
 ];
 
