@@ -64,6 +64,7 @@ bench: build $(RIVALS) .venv-bench/ready bench/rivals/node_modules/ready ## Comp
 
 # What panpipe is compared with; nothing else needs it.
 $(RIVALS): $(shell find bench/rivals/src bench/measure -name '*.rs') bench/rivals/Cargo.toml bench/rivals/Cargo.lock
+	@command -v c++ >/dev/null || { echo "make bench needs a C++ compiler, for libzmq (on Debian: apt-get install g++)" >&2; exit 1; }
 	CARGO_TARGET_DIR=bench/rivals/target cargo build --release --quiet --locked --manifest-path bench/rivals/Cargo.toml
 	@touch $@
 

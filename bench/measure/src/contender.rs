@@ -139,3 +139,24 @@ impl Task {
         Ok(Task { workload, size: size.parse()?, count: count.parse()?, span })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_task() {
+        let task = Task::parse("crowd 64 1000 10 40").unwrap();
+        assert!(task.workload == Workload::Crowd && task.size == 64 && task.count == 1000);
+        assert_eq!(task.span.warm, Duration::from_millis(10));
+        assert_eq!(task.span.measured, Duration::from_millis(40));
+        assert!(Task::parse("crowd 64 1000 10").is_err());
+        assert!(Task::parse("crowds 64 1000 10 40").is_err());
+    }
+
+    #[test]
+    fn a_role_may_have_a_count() {
+        assert!(Role::parse("topics:10").unwrap() == Role::Topics(10));
+        assert!(Role::parse("topics").is_err());
+    }
+}

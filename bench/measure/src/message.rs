@@ -59,3 +59,28 @@ pub fn check_count(answer: &[u8], sent: u64) -> Outcome<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_counts_what_is_alike_and_refuses_the_rest() {
+        let mut sink = Sink::default();
+        assert_eq!(sink.take(&message(64, 0)).unwrap(), None);
+        assert_eq!(sink.take(&message(64, 0)).unwrap(), None);
+        assert!(sink.take(&message(63, 0)).is_err());
+        assert_eq!(sink.take(END).unwrap(), Some(2u64.to_be_bytes()));
+        assert_eq!(sink.take(END).unwrap(), Some([0; 8]));
+        assert!(Sink::default().take(&message(64, 1)).is_err());
+    }
+
+    #[test]
+    fn a_reply_is_checked() {
+        let sent = message(64, 5);
+        assert!(check(&sent, &sent, true).is_ok());
+        assert!(check(&message(64, 6), &sent, true).is_err());
+        assert!(check(&message(63, 5), &sent, false).is_err());
+        assert!(check_count(&2u64.to_be_bytes(), 3).is_err());
+    }
+}

@@ -107,11 +107,14 @@ impl Peer for Unary {
 /// Messages are those of one stream, until the count is asked for.
 struct OneWay {
     client: Client<Channel>,
-    stream: Option<(mpsc::Sender<Payload>, JoinHandle<Result<Response<Payload>, Status>>)>,
+    stream: Option<Sending>,
 }
 
+/// Where the messages go, and who waits for the reply to them all.
+type Sending = (mpsc::Sender<Payload>, JoinHandle<Result<Response<Payload>, Status>>);
+
 impl OneWay {
-    fn stream(&mut self) -> &mut (mpsc::Sender<Payload>, JoinHandle<Result<Response<Payload>, Status>>) {
+    fn stream(&mut self) -> &mut Sending {
         self.stream.get_or_insert_with(|| {
             let (sender, messages) = mpsc::channel(WAITING);
             let mut client = self.client.clone();
