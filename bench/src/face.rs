@@ -137,7 +137,7 @@ pub(crate) const FACES: &[Face] = &[
         )],
         panpipe: Some(Program::of(
             ProgramKind::Rust("panpipe-blocking"),
-            "panpipe::blocking; the server is listen, accept and a recv/send loop",
+            "panpipe::plain::blocking; the server is listen, accept and a recv/send loop",
         )),
         transports: &["unix", "tcp"],
         options: "protocol=plain",
@@ -153,7 +153,7 @@ pub(crate) const FACES: &[Face] = &[
         )],
         panpipe: Some(Program::of(
             ProgramKind::Rust("panpipe-blocking"),
-            "panpipe::blocking; the server is listen, accept and a recv/send loop, or a child with that loop",
+            "panpipe::plain::blocking; the server is listen, accept and a recv/send loop, or a child with that loop",
         )),
         transports: &["unix-seqpacket", "unix-dgram", "fifo", "child"],
         options: "protocol=plain",
@@ -168,7 +168,7 @@ pub(crate) const FACES: &[Face] = &[
         )],
         panpipe: Some(Program::of(
             ProgramKind::Rust("panpipe-blocking"),
-            "panpipe::blocking; the server is listen, accept and a recv/send loop. \
+            "panpipe::plain::blocking; the server is listen, accept and a recv/send loop. \
                     One way would measure what the system drops, so it is not measured",
         )),
         transports: &["udp"],

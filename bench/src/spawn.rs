@@ -33,7 +33,7 @@ static FACE: Face = Face {
             "std::process::Command with piped stdin and stdout, a line each way; the child is cat",
         ),
     }],
-    panpipe: Some(Program::of(ProgramKind::Rust(""), "panpipe::blocking::spawn and call, framing=lines")),
+    panpipe: Some(Program::of(ProgramKind::Rust(""), "panpipe::plain::blocking::spawn and call, framing=lines")),
     transports: &["spawn"],
     options: "",
     workloads: WORKLOADS,
@@ -54,7 +54,7 @@ pub(crate) fn measure(rounds: usize, only: &str, report: &mut Report) {
 
 fn measure_row(mut row: Row, rounds: usize) -> Outcome<Row> {
     let options = row.workload.task;
-    panpipe::blocking::spawn(["cat"], options)?.close()?;
+    panpipe::plain::blocking::spawn(["cat"], options)?.close()?;
     for _ in 0..rounds {
         let (mut by_hand, mut panpipe) = (Vec::new(), Vec::new());
         for _ in 0..CHILDREN {
@@ -86,7 +86,7 @@ fn first_reply_by_hand() -> Outcome<Duration> {
 
 fn first_reply(options: &str) -> Outcome<Duration> {
     let begun = Instant::now();
-    let child = panpipe::blocking::spawn(["cat"], options)?;
+    let child = panpipe::plain::blocking::spawn(["cat"], options)?;
     let reply = child.call("hello")?;
     let taken = begun.elapsed();
     child.close()?;

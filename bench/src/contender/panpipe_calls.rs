@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use panpipe::{Bytes, Error, Peer, Service, connect};
+use panpipe::{Bytes, Peer, Service, connect};
 use panpipe_bench_measure::concurrent::{self, Peer as Measures};
 use panpipe_bench_measure::{END, Measured, Rate, Role, Sink, Task, Workload, announce, check, message};
 use tokio::task::JoinSet;
@@ -18,19 +18,19 @@ pub(super) async fn serve(role: Role, address: &str) -> Outcome<()> {
     let counted = Arc::new(Mutex::new(Sink::default()));
     let sink = counted.clone();
     let mut service = Service::new()
-        .method("echo", |message: Bytes| async move { Ok::<_, Error>(message) })
+        .method("echo", |message: Bytes| async move { Ok(message) })
         .method("sink", move |message: Bytes| {
             // What it does not take it does not count, and the client will see.
             let _ = lock(&sink).take(&message);
-            async { Ok::<_, Error>(()) }
+            async { Ok(()) }
         })
         .method("count", move || {
             let count = lock(&counted).take(END).ok().flatten().unwrap_or_default();
-            async move { Ok::<_, Error>(Bytes::copy_from_slice(&count)) }
+            async move { Ok(Bytes::copy_from_slice(&count)) }
         });
     if let Role::Topics(count) = role {
         for number in 0..count {
-            service = service.topic(topic(number));
+            service.topic::<Bytes>(topic(number));
         }
     }
     let server = panpipe::serve(address, service).await?;

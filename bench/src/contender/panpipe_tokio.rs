@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use panpipe::{Bytes, Connection, connect, listen};
+use panpipe::Bytes;
+use panpipe::plain::{Connection, connect, listen};
 use panpipe_bench_measure::concurrent::{Peer, round_trips, stream};
 use panpipe_bench_measure::{Measured, Rate, Role, Sink, Task, Workload, announce, check, message};
 
@@ -11,7 +12,7 @@ use crate::Outcome;
 pub(super) async fn serve(role: Role, address: &str) -> Outcome<()> {
     match role {
         Role::Echo => {
-            let server = panpipe::serve(address, |message: Bytes| async move { message }).await?;
+            let server = panpipe::plain::serve(address, |message: Bytes| async move { message }).await?;
             announce(server.address())?;
             server.wait().await?;
         }
