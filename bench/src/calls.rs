@@ -77,6 +77,9 @@ const fn in_flight(bars: &'static [Option<Bar>]) -> Workload {
     Workload { name: "64 B, 64 in flight", task: "in-flight 64 64", unit: "k/s", measured: MEASURED, bars }
 }
 
+/// Of the best of them, and what is asked for where bare sockets reach 1.4 M/s.
+const TWICE: Bar = Bar::AtLeastAndReaching(2.0, 1_000.0);
+
 /// The faces that call, and the bars that each must meet.
 pub(crate) const CALLS: &[Face] = &[
     Face {
@@ -87,8 +90,7 @@ pub(crate) const CALLS: &[Face] = &[
         options: "",
         workloads: &[
             call(&[Some(Bar::AtMost(1.2)), None, None, None]),
-            // 1 M/s where bare sockets reach 1.4.
-            in_flight(bars!(AtLeast 0.71, 2.0, 2.0, 2.0)),
+            in_flight(&[None, Some(TWICE), Some(TWICE), Some(TWICE)]),
         ],
         warm_up: 100,
     },

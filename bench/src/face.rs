@@ -79,8 +79,9 @@ pub(crate) const MEASURED: u32 = 40;
 pub(crate) enum Bar {
     AtMost(f64),
     AtLeast(f64),
-    /// The ratio, and also the value of panpipe, in the unit of the workload.
+    /// These two: the ratio, and also the value of panpipe, in the unit of the workload.
     AtMostAndWithin(f64, f64),
+    AtLeastAndReaching(f64, f64),
     /// The difference, in the unit of the workload, and not the ratio.
     MoreByAtMost(f64),
 }
@@ -91,6 +92,7 @@ impl Bar {
             Bar::AtMost(most) => panpipe / rival <= most,
             Bar::AtLeast(least) => panpipe / rival >= least,
             Bar::AtMostAndWithin(most, limit) => panpipe / rival <= most && panpipe <= limit,
+            Bar::AtLeastAndReaching(least, goal) => panpipe / rival >= least && panpipe >= goal,
             Bar::MoreByAtMost(most) => panpipe - rival <= most,
         }
     }

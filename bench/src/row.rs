@@ -112,6 +112,7 @@ impl Row {
             Some(Bar::AtMost(bar)) => format!("≤ {bar:.2}"),
             Some(Bar::AtLeast(bar)) => format!("≥ {bar:.2}"),
             Some(Bar::AtMostAndWithin(bar, limit)) => format!("≤ {bar:.2}, {limit:.0} {unit}"),
+            Some(Bar::AtLeastAndReaching(bar, goal)) => format!("≥ {bar:.2}, {goal:.0} {unit}"),
             Some(Bar::MoreByAtMost(bar)) => format!("≤ +{bar:.0} {unit}"),
         };
         [
