@@ -83,7 +83,7 @@ pub(crate) const FACES: &[Face] = &[
         },
         panpipe: Program {
             kind: ProgramKind::Rust("panpipe-blocking"),
-            about: "panpipe::blocking; the server is listen, accept and a recv/send loop",
+            about: "panpipe::plain::blocking; the server is listen, accept and a recv/send loop",
         },
         transports: &["unix", "tcp"],
         workloads: &[small(1.15), large(1.15), stream(0.9)],
@@ -98,7 +98,7 @@ pub(crate) const FACES: &[Face] = &[
         },
         panpipe: Program {
             kind: ProgramKind::Rust("panpipe-blocking"),
-            about: "panpipe::blocking; the server is listen, accept and a recv/send loop, or a child with that loop",
+            about: "panpipe::plain::blocking; the server is listen, accept and a recv/send loop, or a child with that loop",
         },
         transports: &["unix-seqpacket", "unix-dgram", "fifo", "child"],
         workloads: &[small(1.2), large(1.2), stream(0.9)],
@@ -112,7 +112,7 @@ pub(crate) const FACES: &[Face] = &[
         },
         panpipe: Program {
             kind: ProgramKind::Rust("panpipe-blocking"),
-            about: "panpipe::blocking; the server is listen, accept and a recv/send loop. \
+            about: "panpipe::plain::blocking; the server is listen, accept and a recv/send loop. \
                     One way would measure what the system drops, so it is not measured",
         },
         transports: &["udp"],

@@ -29,7 +29,7 @@ static FACE: Face = Face {
         kind: ProgramKind::Rust(""),
         about: "std::process::Command with piped stdin and stdout, a line each way; the child is cat",
     },
-    panpipe: Program { kind: ProgramKind::Rust(""), about: "panpipe::blocking::spawn and call, framing=lines" },
+    panpipe: Program { kind: ProgramKind::Rust(""), about: "panpipe::plain::blocking::spawn and call, framing=lines" },
     transports: &["spawn"],
     workloads: WORKLOADS,
     warm_up: 0,
@@ -49,7 +49,7 @@ pub(crate) fn measure(rounds: usize, only: &str, report: &mut Report) {
 
 fn measure_row(mut row: Row, rounds: usize) -> Outcome<Row> {
     let options = row.workload.task;
-    panpipe::blocking::spawn(["cat"], options)?.close()?;
+    panpipe::plain::blocking::spawn(["cat"], options)?.close()?;
     for _ in 0..rounds {
         let (mut by_hand, mut panpipe) = (Vec::new(), Vec::new());
         for _ in 0..CHILDREN {
@@ -81,7 +81,7 @@ fn first_reply_by_hand() -> Outcome<Duration> {
 
 fn first_reply(options: &str) -> Outcome<Duration> {
     let begun = Instant::now();
-    let child = panpipe::blocking::spawn(["cat"], options)?;
+    let child = panpipe::plain::blocking::spawn(["cat"], options)?;
     let reply = child.call("hello")?;
     let taken = begun.elapsed();
     child.close()?;

@@ -1,7 +1,7 @@
-//! `panpipe::blocking`, as a user writes it.
+//! `panpipe::plain::blocking`, as a user writes it.
 
 use panpipe::Bytes;
-use panpipe::blocking::{Connection, connect, listen};
+use panpipe::plain::blocking::{Connection, connect, listen};
 
 use super::measure::{Measured, Sink};
 use super::{BYE, Role, Task, announce, blocking};
@@ -34,7 +34,7 @@ pub(super) fn measure(task: Task, address: &str) -> Outcome<Measured> {
         Some(role) => {
             let program = std::env::current_exe()?;
             let program = program.to_str().ok_or("this program has no UTF-8 name")?;
-            panpipe::blocking::spawn([program, "contender", "panpipe-blocking", "server", role, "-"], "")?
+            panpipe::plain::blocking::spawn([program, "contender", "panpipe-blocking", "server", role, "-"], "")?
         }
         None => connect(address)?,
     };

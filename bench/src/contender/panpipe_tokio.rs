@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use panpipe::{Bytes, Connection, connect, listen};
+use panpipe::Bytes;
+use panpipe::plain::{Connection, connect, listen};
 
 use super::measure::{Measured, Rate, RoundTrips, Sink, check, check_count, message};
 use super::{END, Role, Task, WINDOW, Workload, announce};
@@ -12,7 +13,7 @@ use crate::Outcome;
 pub(super) async fn serve(role: Role, address: &str) -> Outcome<()> {
     match role {
         Role::Echo => {
-            let server = panpipe::serve(address, |message: Bytes| async move { message }).await?;
+            let server = panpipe::plain::serve(address, |message: Bytes| async move { message }).await?;
             announce(server.address())?;
             server.wait().await?;
         }

@@ -25,6 +25,11 @@ macro_rules! kinds {
                 match self { $(ErrorKind::$name => $code,)* }
             }
 
+            /// The kind with this code.
+            pub fn named(code: &str) -> Option<ErrorKind> {
+                match code { $($code => Some(ErrorKind::$name),)* _ => None }
+            }
+
             /// The exit code of the `panpipe` command for this kind.
             pub const fn exit_code(self) -> u8 {
                 match self { $(ErrorKind::$name => $exit,)* }
@@ -50,12 +55,20 @@ kinds! {
     PathTooLong = "path-too-long", exit 3;
     /// A limit of this process or machine was reached: descriptors, memory, connections.
     Busy = "busy", exit 3;
+    /// The handler at the other side failed.
+    Remote = "remote", exit 1;
+    /// Arguments that do not fit the method.
+    InvalidArguments = "invalid-arguments", exit 2;
     /// The timeout passed.
     DeadlineExceeded = "deadline-exceeded", exit 4;
     /// The other side broke the framing or the protocol.
     BadPeer = "bad-peer", exit 5;
+    /// The other side speaks another version of the protocol.
+    Version = "version", exit 5;
     /// A message is larger than `max` allows.
     TooLarge = "too-large", exit 6;
+    /// Items were missed, and the subscription was to end then.
+    Lagged = "lagged", exit 7;
     /// The other side went away.
     ConnectionLost = "connection-lost", exit 7;
     /// This side closed, or the connection belongs to the process this one was forked from.

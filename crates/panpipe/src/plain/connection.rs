@@ -14,13 +14,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Child, Clock, Endpoint, ErrorKind, Event, Link, Ran, Remote, Result};
+use panpipe_link::{Address, Alarm, CallId, Clock, Endpoint, ErrorKind, Event, Link, Ran, Remote, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use self::call::Progress;
 use self::driver::{End, drive};
 use self::receiver::Receiver;
+use crate::opening::{gone, open};
 use crate::readiness::{Readiness, register};
 
 /// Connects to an address.
@@ -29,7 +30,7 @@ use crate::readiness::{Readiness, register};
 /// `invalid-address`, `unsupported`, `refused`, `not-found`, `permission`, `path-too-long`, `busy`, `io`, and
 /// `deadline-exceeded` after the address's `timeout`.
 pub async fn connect(address: &str) -> Result<Connection> {
-    connect_to(panpipe_link::parse(address)?).await
+    connect_to(super::parse(address)?).await
 }
 
 /// Starts a program as a child of this process and connects to it, with the options of an address, such as
@@ -44,33 +45,7 @@ pub async fn spawn<S: AsRef<str>>(command: impl IntoIterator<Item = S>, options:
 }
 
 async fn connect_to(address: Address) -> Result<Connection> {
-    let mut connecting = match panpipe_link::may_block(&address) {
-        false => panpipe_link::connect(&address)?,
-        // The resolver blocks; it gets a thread of its own for as long as it takes.
-        true => {
-            let address = address.clone();
-            match tokio::task::spawn_blocking(move || panpipe_link::connect(&address)).await {
-                Ok(connecting) => connecting?,
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            }
-        }
-    };
-    let link = tokio::time::timeout(address.timeout, advance(&mut connecting)).await;
-    Connection::new(link.unwrap_or_else(|_| Err(connecting.timed_out()))?, &address)
-}
-
-async fn advance(connecting: &mut panpipe_link::Connecting) -> Result<Link> {
-    loop {
-        match connecting.advance()? {
-            panpipe_link::Progress::Connected(link) => return Ok(link),
-            panpipe_link::Progress::WaitFor(pause) => tokio::time::sleep(pause).await,
-            panpipe_link::Progress::WaitWritable(socket) => {
-                let socket = register(&socket, Interest::WRITABLE, connecting.address().text())?;
-                // An error is one of the socket's, and the next attempt to advance says which.
-                let _ = socket.writable().await;
-            }
-        }
-    }
+    Connection::new(open(&address).await?, &address)
 }
 
 /// Two connected connections inside this program: `socket` (as when nothing is said), `pipe` or `one-way`, of which
@@ -293,23 +268,6 @@ impl Connection {
             let _ = tokio::spawn(gone(child)).await;
         }
         failure
-    }
-}
-
-/// Waits for a child to end.
-async fn gone(mut child: Child) {
-    /// How often to look when there is no descriptor left to wait on.
-    const LOOK: Duration = Duration::from_millis(20);
-    let watched =
-        child.descriptor_of_its_own().and_then(|fd| register(&fd, Interest::READABLE, &"a child".into()).ok());
-    while let Some(again) = child.advance(Instant::now()) {
-        match &watched {
-            Some(watched) => {
-                let ready = async { watched.readable().await.map(|mut ready| ready.clear_ready()) };
-                let _ = tokio::time::timeout_at(again.into(), ready).await;
-            }
-            None => tokio::time::sleep_until(again.min(Instant::now() + LOOK).into()).await,
-        }
     }
 }
 

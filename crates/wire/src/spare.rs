@@ -9,7 +9,7 @@ const MOST: usize = 1 << 20;
 
 /// What the room is for. A message lies in the one while its reply is written into the other.
 #[derive(Clone, Copy)]
-pub(super) enum Room {
+pub(crate) enum Room {
     Inbox,
     Outbox,
 }
@@ -20,7 +20,7 @@ thread_local! {
 
 /// The room that is spare, or none.
 #[inline]
-pub(super) fn take(room: Room) -> BytesMut {
+pub(crate) fn take(room: Room) -> BytesMut {
     // While a thread ends there is none.
     SPARE.try_with(|spare| spare[room as usize].take()).ok().flatten().unwrap_or_default()
 }
@@ -29,7 +29,7 @@ pub(super) fn take(room: Room) -> BytesMut {
 ///
 /// The size is told, since messages that were cut off and are still held are not part of the capacity.
 #[inline]
-pub(super) fn give(room: Room, mut bytes: BytesMut, size: usize) {
+pub(crate) fn give(room: Room, mut bytes: BytesMut, size: usize) {
     if size <= MOST {
         bytes.clear();
         let _ = SPARE.try_with(|spare| spare[room as usize].set(Some(bytes)));

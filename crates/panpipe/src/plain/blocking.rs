@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! # fn example() -> panpipe::Result<()> {
-//! let peer = panpipe::blocking::connect("tcp://localhost:9999?framing=raw")?;
+//! let peer = panpipe::plain::blocking::connect("tcp://localhost:9999?framing=raw")?;
 //! let reply = peer.call("Hello, server!")?;
 //! # Ok(()) }
 //! ```
@@ -15,14 +15,14 @@ use bytes::Bytes;
 use panpipe_link::{Blocking, Endpoint, Error, ErrorKind, Remote, Result, ServerEvent, Wait, WaitFor, blocking};
 use rustix::event::{PollFd, PollFlags};
 
-use crate::server::Reply;
+use super::server::Reply;
 
 /// Connects to an address.
 ///
 /// # Errors
-/// Those of [`crate::connect`].
+/// Those of [`crate::plain::connect`].
 pub fn connect(address: &str) -> Result<Connection> {
-    let address = panpipe_link::parse(address)?;
+    let address = super::parse(address)?;
     let connection = blocking::connect(&address, None, &mut WaitFor)?;
     Ok(Connection { connection, timeout: address.timeout })
 }
@@ -31,7 +31,7 @@ pub fn connect(address: &str) -> Result<Connection> {
 /// the first end reads and the second writes, with the options of an address, as `pipe?framing=lines` or `framing=lines`.
 ///
 /// # Errors
-/// Those of [`crate::pair`].
+/// Those of [`crate::plain::pair`].
 pub fn pair(kind: &str) -> Result<(Connection, Connection)> {
     let address = panpipe_link::pair_address(kind)?;
     let (one, other) = panpipe_link::pair(&address)?;
@@ -44,7 +44,7 @@ pub fn pair(kind: &str) -> Result<(Connection, Connection)> {
 /// `framing=lines`.
 ///
 /// # Errors
-/// Those of [`crate::spawn`].
+/// Those of [`crate::plain::spawn`].
 pub fn spawn<S: AsRef<str>>(command: impl IntoIterator<Item = S>, options: &str) -> Result<Connection> {
     let address = panpipe_link::spawn_address(command, options)?;
     let connection = blocking::connect(&address, None, &mut WaitFor)?;
@@ -143,9 +143,9 @@ impl Drop for Connection {
 /// Listens on an address.
 ///
 /// # Errors
-/// Those of [`crate::listen`].
+/// Those of [`crate::plain::listen`].
 pub fn listen(address: &str) -> Result<Listener> {
-    Ok(Listener { listener: panpipe_link::listen(&panpipe_link::parse(address)?)? })
+    Ok(Listener { listener: panpipe_link::listen(&super::parse(address)?)? })
 }
 
 /// A listening address. Dropping it stops listening and removes its socket file.

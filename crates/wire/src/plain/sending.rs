@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::{Call, CallId, MOST_CALLS, MOST_UNASKED, Session, spare, unasked_cost};
-use crate::error::{Error, ErrorKind, Ran, Result};
+use super::{Call, CallId, MOST_CALLS, MOST_UNASKED, Plain, unasked_cost};
+use crate::error::{ErrorKind, Ran, Result};
 use crate::framing::{Fault, Framing, Head};
+use crate::session::Session;
+use crate::spare;
 
-impl Session {
+impl Plain {
     /// Checks that `message` can be sent, and writes what goes before it into `head`.
     ///
     /// # Errors
@@ -84,10 +86,10 @@ impl Session {
         if self.calls.is_empty() && !self.inbox.is_empty() {
             self.set_unasked_aside();
         }
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.inbox.failure() {
             return Err(failure.clone().met_while(self.doing("calling")).ran(Ran::No));
         }
-        if self.input_ended {
+        if self.inbox.has_ended() {
             let error = self.error(ErrorKind::ConnectionLost, "calling");
             return Err(error.because("the other side has closed"));
         }
@@ -110,9 +112,9 @@ impl Session {
             // Copied, so that a small one does not keep a whole buffer in memory.
             self.unasked.push_back(message.map(|message| Bytes::copy_from_slice(&message)));
         }
-        if self.unasked_size > MOST_UNASKED && self.failure.is_none() {
+        if self.unasked_size > MOST_UNASKED && self.inbox.failure().is_none() {
             let error = self.error(ErrorKind::BadPeer, "receiving from");
-            self.failure = Some(error.because("more than 1 MiB of messages came that nobody received"));
+            self.inbox.fail(error.because("more than 1 MiB of messages came that nobody received"));
         }
     }
 
@@ -136,7 +138,7 @@ impl Session {
     }
 
     /// Takes the packet of a call that nothing was sent of out of the outbox.
-    fn withdraw(&mut self, place: usize) {
+    pub(super) fn withdraw(&mut self, place: usize) {
         let begins = (self.calls[place].begins - self.written) as usize;
         let Some(length) = self.outbox.get(begins..).and_then(|packet| packet.first_chunk()) else { return };
         let total = length.len() + u32::from_be_bytes(*length) as usize;
@@ -147,16 +149,6 @@ impl Session {
         self.calls.iter_mut().skip(place + 1).for_each(|call| call.begins -= total as u64);
     }
 
-    /// Takes the calls that wait for their turn out of what is to be sent; they end when the output does.
-    pub fn withdraw_unsent(&mut self) {
-        for place in (0..self.calls.len()).rev() {
-            if self.is_datagrams && self.calls[place].begins >= self.written {
-                self.withdraw(place);
-                self.calls[place].begins = u64::MAX;
-            }
-        }
-    }
-
     /// Over datagrams no call keeps its place that nobody waits for.
     pub(super) fn forget_abandoned(&mut self) {
         while self.is_datagrams
@@ -165,13 +157,6 @@ impl Session {
             self.is_stale |= call.begins < self.written;
             self.calls.pop_front();
             self.first_call += 1;
-        }
-    }
-
-    /// Drops the first packet that waits to be sent.
-    pub fn skip_packet(&mut self) {
-        if let Some(length) = self.outbox.first_chunk() {
-            self.written(size_of::<u32>() + u32::from_be_bytes(*length) as usize);
         }
     }
 
@@ -190,48 +175,9 @@ impl Session {
         !self.calls.is_empty()
     }
 
-    /// What may be written now.
-    #[inline]
-    pub fn outbox(&self) -> &[u8] {
-        if !self.is_datagrams {
-            return &self.outbox;
-        }
-        let now = self.calls.get(1).map(|next| next.begins.saturating_sub(self.written) as usize);
-        &self.outbox[..now.map_or(self.outbox.len(), |now| now.min(self.outbox.len()))]
-    }
-
-    /// How many bytes wait to be written, now or later.
-    #[inline]
-    pub fn unwritten(&self) -> usize {
-        self.outbox.len()
-    }
-
     /// Whether what is framed next waits for nothing before it.
     #[inline]
     pub fn goes_first(&self) -> bool {
         self.outbox.is_empty() && !(self.is_datagrams && self.calls.len() > 1)
-    }
-
-    /// Says that the first `count` bytes of the outbox are with the system.
-    pub fn written(&mut self, count: usize) {
-        self.written += count as u64;
-        if count < self.outbox.len() {
-            self.outbox.advance(count);
-        } else {
-            let outbox = std::mem::take(&mut self.outbox);
-            let size = outbox.capacity();
-            spare::give(spare::Room::Outbox, outbox, size);
-        }
-    }
-
-    /// Says that nothing more can be sent because of `error`. What arrives is still received.
-    pub fn output_failed(&mut self, error: Error) {
-        self.outbox = BytesMut::new();
-        self.output_failure.get_or_insert(error);
-    }
-
-    /// Why nothing more can be sent.
-    pub fn output_failure(&self) -> Option<&Error> {
-        self.output_failure.as_ref()
     }
 }

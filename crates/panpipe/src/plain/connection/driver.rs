@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 
-use super::{Shared, gone};
+use super::Shared;
+use crate::opening::gone;
 
 /// How long a dropped connection may take to write what was sent on it.
 const LINGER: Duration = Duration::from_secs(10);

@@ -10,30 +10,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Mutex;
 
-use crate::connection::Connection;
 use crate::readiness::register;
 
-/// Listens on an address.
-///
-/// # Errors
-/// `invalid-address`, `unsupported`, `address-in-use`, `not-found`, `permission`, `path-too-long`, `busy`, `io`.
-pub async fn listen(address: &str) -> Result<Listener> {
-    let address = panpipe_link::parse(address)?;
-    let listener = match panpipe_link::may_block(&address) {
-        false => panpipe_link::listen(&address)?,
-        true => match tokio::task::spawn_blocking(move || panpipe_link::listen(&address)).await {
-            Ok(listener) => listener?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        },
-    };
-    let text = listener.address().text();
-    let descriptors = listener.descriptors();
-    let descriptors = descriptors.iter().map(|fd| register(fd, Interest::READABLE, text)).collect::<Result<_>>()?;
-    Ok(Listener { descriptors, accepting: Mutex::new(()), listener })
-}
-
 /// A listening address. Dropping it stops listening and removes its socket file.
-pub struct Listener {
+pub(crate) struct Listening {
     // Deregistered before the listener closes them.
     descriptors: Vec<AsyncFd<Arc<OwnedFd>>>,
     /// A descriptor wakes one task; others that accept wait here for their turn.
@@ -41,18 +21,32 @@ pub struct Listener {
     listener: panpipe_link::Listener,
 }
 
-impl Listener {
-    /// The real address, with the port or the name that was picked: connect to this.
-    pub fn address(&self) -> &str {
-        self.listener.address().text()
+impl Listening {
+    /// Listens on an address.
+    pub(crate) async fn on(address: &Address) -> Result<Self> {
+        let listener = match panpipe_link::may_block(address) {
+            false => panpipe_link::listen(address)?,
+            true => {
+                let address = address.clone();
+                match tokio::task::spawn_blocking(move || panpipe_link::listen(&address)).await {
+                    Ok(listener) => listener?,
+                    Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+                }
+            }
+        };
+        let text = listener.address().text();
+        let descriptors = listener.descriptors();
+        let descriptors = descriptors.iter().map(|fd| register(fd, Interest::READABLE, text)).collect::<Result<_>>()?;
+        Ok(Listening { descriptors, accepting: Mutex::new(()), listener })
     }
 
-    pub(crate) fn parsed_address(&self) -> &Address {
+    /// The real address, with the port or the name that was picked: connect to this.
+    pub(crate) fn address(&self) -> &Address {
         self.listener.address()
     }
 
     /// Datagrams that were dropped for want of room, by this program and by the system; zero where none are.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.listener.dropped()
     }
 
@@ -61,33 +55,21 @@ impl Listener {
         self.listener.serve()
     }
 
-    /// Waits for the next connection; `None` when no more will come.
-    ///
-    /// Safe to cancel. Running out of descriptors is waited out.
-    ///
-    /// # Errors
-    /// `io` when listening itself is broken.
-    pub async fn accept(&self) -> Result<Option<Connection>> {
-        match self.accept_link().await? {
-            Some(link) => Connection::new(link, self.listener.address()).map(Some),
-            None => Ok(None),
-        }
-    }
-
     pub(crate) fn check_replies(&self) -> Result<()> {
         self.listener.check_replies()
     }
 
-    /// Whether there is one connection, which was there from the start.
     pub(crate) fn most_connections(&self) -> usize {
         self.listener.most_connections()
     }
 
+    /// Whether there is one connection, which was there from the start.
     pub(crate) fn serves_one(&self) -> bool {
         self.descriptors.is_empty()
     }
 
-    pub(crate) async fn accept_link(&self) -> Result<Option<Link>> {
+    /// Waits for the next connection; `None` when no more will come. Safe to cancel.
+    pub(crate) async fn accept(&self) -> Result<Option<Link>> {
         let _turn = self.accepting.lock().await;
         loop {
             match self.listener.accept()? {

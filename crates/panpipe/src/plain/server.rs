@@ -12,7 +12,7 @@ use panpipe_link::{Address, Endpoint, Error, ErrorKind, Event, Link, Result};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::listener::{Listener, listen};
+use crate::listening::Listening;
 use crate::readiness::Readiness;
 
 /// A connection that has ended but has replies to write is given this long.
@@ -78,10 +78,10 @@ where
 /// Connections are concurrent; the messages of one are handled one after another and answered in order.
 ///
 /// # Errors
-/// Those of [`listen`].
+/// Those of [`listen`](super::listen).
 pub async fn serve(address: &str, handler: impl Handler) -> Result<Server> {
-    let listener = listen(address).await?;
-    let address = Arc::clone(listener.parsed_address().text());
+    let listener = Listening::on(&super::parse(address)?).await?;
+    let address = Arc::clone(listener.address().text());
     let replies = listener.check_replies();
     let (stop, stopped) = watch::channel(());
     let task = tokio::spawn(run(listener, Arc::new(handler), stopped));
@@ -138,16 +138,16 @@ fn ended(outcome: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
     }
 }
 
-async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch::Receiver<()>) -> Result<()> {
+async fn run(listener: Listening, handler: Arc<impl Handler>, mut stopped: watch::Receiver<()>) -> Result<()> {
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
-    let serves_one = listener.as_ref().is_some_and(Listener::serves_one);
-    let always_accepts = listener.as_ref().is_some_and(Listener::serve);
+    let serves_one = listener.as_ref().is_some_and(Listening::serves_one);
+    let always_accepts = listener.as_ref().is_some_and(Listening::serve);
     let outcome = loop {
         if listener.is_none() && connections.is_empty() {
             break Ok(());
         }
-        let has_room = |listener: &&Listener| always_accepts || connections.len() < listener.most_connections();
+        let has_room = |listener: &&Listening| always_accepts || connections.len() < listener.most_connections();
         let open = listener.as_ref().filter(has_room);
         tokio::select! {
             _ = stopped.changed() => break Ok(()),
@@ -176,9 +176,9 @@ async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch:
     outcome
 }
 
-async fn accept(listener: Option<&Listener>) -> Result<Option<(Link, Address)>> {
+async fn accept(listener: Option<&Listening>) -> Result<Option<(Link, Address)>> {
     let Some(listener) = listener else { return Ok(None) };
-    Ok(listener.accept_link().await?.map(|link| (link, listener.parsed_address().clone())))
+    Ok(listener.accept().await?.map(|link| (link, listener.address().clone())))
 }
 
 async fn serve_connection(
