@@ -16,18 +16,15 @@ use crate::timestamp::Timestamp;
 /// Maps of more entries look for a repeated key in a set, smaller ones one key after another.
 const FEW_KEYS: usize = 16;
 
-/// An array or a map that claims no more than this needs no check: there are at most 64 of them open.
-const SMALL_CLAIM: usize = 15;
-
 /// Reads one value after another from a payload.
 pub(crate) struct Reader<'de> {
     rest: &'de [u8],
     /// All of `rest` is the content of one bytes value.
     raw: bool,
     depth: usize,
-    /// What the arrays and maps that are open have claimed and not shown yet. Each takes a byte at least, so that
-    /// what is reserved for claims stays in proportion to what is there.
-    owed: usize,
+    /// How many items are believed of the arrays and maps that are open. Each takes a byte at least, so that all
+    /// together reserve no more than what is there can fill.
+    believed: usize,
     /// The keys so far of the small maps that are open.
     keys: Vec<Key<'de>>,
 }
@@ -68,7 +65,7 @@ impl Key<'_> {
 
 impl<'de> Reader<'de> {
     pub(crate) fn new(input: &'de [u8], raw: bool) -> Self {
-        Reader { rest: input, raw, depth: 0, owed: 0, keys: Vec::new() }
+        Reader { rest: input, raw, depth: 0, believed: 0, keys: Vec::new() }
     }
 
     /// What was not read yet.
@@ -222,42 +219,45 @@ impl<'de> Reader<'de> {
         nil
     }
 
-    /// Begins an array or a map of so many values.
+    /// Begins an array or a map; says how many of the items that it claims are to be believed.
     #[inline]
-    fn enter(&mut self, claimed: usize) -> Result<()> {
+    fn enter(&mut self, claimed: usize) -> Result<usize> {
         if self.depth == DEPTH_MAX {
             return Err(Error::new(format!("nested deeper than {DEPTH_MAX}")));
         }
         self.depth += 1;
-        self.owed = self.owed.saturating_add(claimed);
-        if claimed > SMALL_CLAIM && self.owed > self.rest.len() {
-            return Err(Error::new(format!("an array or a map that claims {claimed} values and ends before")));
-        }
-        Ok(())
+        let believed = claimed.min(self.rest.len().saturating_sub(self.believed));
+        self.believed += believed;
+        Ok(believed)
+    }
+
+    fn leave(&mut self, believed: usize) {
+        self.believed -= believed;
+        self.depth -= 1;
     }
 
     fn array<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value> {
-        self.enter(len)?;
-        let mut items = Items { reader: self, index: 0, len };
+        let believed = self.enter(len)?;
+        let mut items = Items { reader: self, index: 0, len, believed };
         let value = visitor.visit_seq(&mut items)?;
         if items.index < len {
             return Err(Error::new(format!("{len} items, expected {}", items.index)));
         }
-        self.depth -= 1;
+        self.leave(believed);
         Ok(value)
     }
 
     fn map<V: Visitor<'de>>(&mut self, len: usize, visitor: V) -> Result<V::Value> {
-        self.enter(len.saturating_mul(2))?;
+        let believed = self.enter(len)?;
         let first = self.keys.len();
         let set = if len > FEW_KEYS { Some(HashSet::new()) } else { None };
-        let mut entries = Entries { reader: self, left: len, first, set, key: Key::Bool(false) };
+        let mut entries = Entries { reader: self, left: len, believed, first, set, key: Key::Bool(false) };
         let value = visitor.visit_map(&mut entries)?;
         if entries.left > 0 {
             return Err(Error::new(format!("a map with {} entries more than expected", entries.left)));
         }
         self.keys.truncate(first);
-        self.depth -= 1;
+        self.leave(believed);
         Ok(value)
     }
 
@@ -366,14 +366,13 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         match self.token()? {
             Token::Text(variant) => visitor.visit_enum(BorrowedStrDeserializer::new(variant)),
             Token::Map(1) => {
-                self.enter(2)?;
+                let believed = self.enter(1)?;
                 let variant = match self.key()? {
                     Key::Text(variant) => variant,
                     _ => return Err(Error::new("a variant's name that is no text")),
                 };
-                self.owed -= 2;
                 let value = visitor.visit_enum(Variant { reader: self, variant })?;
-                self.depth -= 1;
+                self.leave(believed);
                 Ok(value)
             }
             other => Err(other.is_not(&"a variant: text, or a map of one entry")),
@@ -389,6 +388,7 @@ struct Items<'r, 'de> {
     reader: &'r mut Reader<'de>,
     index: usize,
     len: usize,
+    believed: usize,
 }
 
 impl<'de> SeqAccess<'de> for &mut Items<'_, 'de> {
@@ -399,7 +399,6 @@ impl<'de> SeqAccess<'de> for &mut Items<'_, 'de> {
         if self.index == self.len {
             return Ok(None);
         }
-        self.reader.owed -= 1;
         let item = seed.deserialize(&mut *self.reader);
         let item = item.map_err(|error| error.inside(Step::Number(self.index as i128)))?;
         self.index += 1;
@@ -407,13 +406,14 @@ impl<'de> SeqAccess<'de> for &mut Items<'_, 'de> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.len - self.index)
+        Some(self.believed.saturating_sub(self.index))
     }
 }
 
 struct Entries<'r, 'de> {
     reader: &'r mut Reader<'de>,
     left: usize,
+    believed: usize,
     /// Where this map's keys begin among the reader's.
     first: usize,
     set: Option<HashSet<Key<'de>>>,
@@ -447,7 +447,6 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de> {
         if self.left == 0 {
             return Ok(None);
         }
-        self.reader.owed -= 1;
         let key = self.reader.key()?;
         if !self.is_new(key) {
             return Err(Error::new("a key twice").inside(key.step()));
@@ -459,12 +458,11 @@ impl<'de> MapAccess<'de> for &mut Entries<'_, 'de> {
 
     #[inline]
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
-        self.reader.owed -= 1;
         seed.deserialize(&mut *self.reader).map_err(|error| error.inside(self.key.step()))
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.left)
+        Some(self.believed.min(self.left))
     }
 }
 
