@@ -96,15 +96,18 @@ fn give_time<'de, V: Visitor<'de>>(time: Timestamp, visitor: V) -> Result<V::Val
 
 /// What serde asks for by name is given under no other: a text is no bytes, an array is no struct.
 macro_rules! only {
-    ($($method:ident($($argument:ident: $type:ty),*) $token:pat,)*) => {$(
+    ($($method:ident($($argument:ident: $type:ty),*) $token:ident $give:ident;)*) => {$(
         #[inline]
         fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value> {
             match self.tokens.next()? {
-                token @ $token => self.give(token, visitor),
+                Token::$token(content) => only! { @$give self, visitor, content },
                 other => Err(other.is_not(&visitor)),
             }
         }
     )*};
+    (@array $reader:ident, $visitor:ident, $content:ident) => { $reader.array($content, $visitor) };
+    (@map $reader:ident, $visitor:ident, $content:ident) => { $reader.map($content, $visitor) };
+    (@$give:ident $reader:ident, $visitor:ident, $content:ident) => { $visitor.$give($content) };
 }
 
 impl<'de> Deserializer<'de> for &mut Reader<'de> {
@@ -117,17 +120,17 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 
     only! {
-        deserialize_char() Token::Text(_),
-        deserialize_str() Token::Text(_),
-        deserialize_string() Token::Text(_),
-        deserialize_identifier() Token::Text(_),
-        deserialize_bytes() Token::Bytes(_),
-        deserialize_byte_buf() Token::Bytes(_),
-        deserialize_seq() Token::Array(_),
-        deserialize_tuple(_len: usize) Token::Array(_),
-        deserialize_tuple_struct(_name: &'static str, _len: usize) Token::Array(_),
-        deserialize_map() Token::Map(_),
-        deserialize_struct(_name: &'static str, _fields: &'static [&'static str]) Token::Map(_),
+        deserialize_char() Text visit_borrowed_str;
+        deserialize_str() Text visit_borrowed_str;
+        deserialize_string() Text visit_borrowed_str;
+        deserialize_identifier() Text visit_borrowed_str;
+        deserialize_bytes() Bytes visit_borrowed_bytes;
+        deserialize_byte_buf() Bytes visit_borrowed_bytes;
+        deserialize_seq() Array array;
+        deserialize_tuple(_len: usize) Array array;
+        deserialize_tuple_struct(_name: &'static str, _len: usize) Array array;
+        deserialize_map() Map map;
+        deserialize_struct(_name: &'static str, _fields: &'static [&'static str]) Map map;
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {

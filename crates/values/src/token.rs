@@ -1,5 +1,7 @@
 //! MessagePack's bytes, taken strictly: what values begin with, and what stands alone.
 
+use std::str::Utf8Error;
+
 use serde::de::{Error as _, Expected, Unexpected};
 
 use crate::error::{Error, Result, Step};
@@ -85,7 +87,8 @@ impl<'de> Tokens<'de> {
     }
 
     /// What comes next.
-    #[inline]
+    // Where serde asks for one kind the rest of it is dead code, and goes.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Token<'de>> {
         if self.raw {
             self.raw = false;
@@ -103,33 +106,33 @@ impl<'de> Tokens<'de> {
             0xc1 => return Err(Error::new("the byte c1 begins no value")),
             0xc2 => Token::Bool(false),
             0xc3 => Token::Bool(true),
-            0xc4 => self.binary(1)?,
-            0xc5 => self.binary(2)?,
-            0xc6 => self.binary(4)?,
-            0xca => Token::Float(f32::from_bits(self.number(4)? as u32).into()),
-            0xcb => Token::Float(f64::from_bits(self.number(8)?)),
-            0xcc => Token::Int(self.number(1)? as i64),
-            0xcd => Token::Int(self.number(2)? as i64),
-            0xce => Token::Int(self.number(4)? as i64),
+            0xc4 => self.sized::<1>(Self::binary)?,
+            0xc5 => self.sized::<2>(Self::binary)?,
+            0xc6 => self.sized::<4>(Self::binary)?,
+            0xca => Token::Float(f32::from_be_bytes(self.chunk()?).into()),
+            0xcb => Token::Float(f64::from_be_bytes(self.chunk()?)),
+            0xcc => Token::Int(u8::from_be_bytes(self.chunk()?).into()),
+            0xcd => Token::Int(u16::from_be_bytes(self.chunk()?).into()),
+            0xce => Token::Int(u32::from_be_bytes(self.chunk()?).into()),
             0xcf => {
-                let number = self.number(8)?;
+                let number = u64::from_be_bytes(self.chunk()?);
                 i64::try_from(number).map_or(Token::Uint(number), Token::Int)
             }
-            0xd0 => Token::Int((self.number(1)? as i8).into()),
-            0xd1 => Token::Int((self.number(2)? as i16).into()),
-            0xd2 => Token::Int((self.number(4)? as i32).into()),
-            0xd3 => Token::Int(self.number(8)? as i64),
-            0xd9 => self.long_text(1)?,
-            0xda => self.long_text(2)?,
-            0xdb => self.long_text(4)?,
-            0xdc => Token::Array(self.number(2)? as usize),
-            0xdd => Token::Array(self.number(4)? as usize),
-            0xde => Token::Map(self.number(2)? as usize),
-            0xdf => Token::Map(self.number(4)? as usize),
+            0xd0 => Token::Int(i8::from_be_bytes(self.chunk()?).into()),
+            0xd1 => Token::Int(i16::from_be_bytes(self.chunk()?).into()),
+            0xd2 => Token::Int(i32::from_be_bytes(self.chunk()?).into()),
+            0xd3 => Token::Int(i64::from_be_bytes(self.chunk()?)),
+            0xd9 => self.sized::<1>(Self::text)?,
+            0xda => self.sized::<2>(Self::text)?,
+            0xdb => self.sized::<4>(Self::text)?,
+            0xdc => Token::Array(self.size::<2>()?),
+            0xdd => Token::Array(self.size::<4>()?),
+            0xde => Token::Map(self.size::<2>()?),
+            0xdf => Token::Map(self.size::<4>()?),
             0xd4..=0xd8 => self.ext(1 << (first - 0xd4))?,
-            0xc7 => self.long_ext(1)?,
-            0xc8 => self.long_ext(2)?,
-            0xc9 => self.long_ext(4)?,
+            0xc7 => self.sized::<1>(Self::ext)?,
+            0xc8 => self.sized::<2>(Self::ext)?,
+            0xc9 => self.sized::<4>(Self::ext)?,
         })
     }
 
@@ -140,51 +143,54 @@ impl<'de> Tokens<'de> {
         Ok(taken)
     }
 
-    /// A big-endian number of at most 8 bytes.
     #[inline]
-    fn number(&mut self, size: usize) -> Result<u64> {
-        Ok(self.take(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    fn chunk<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let Some((chunk, rest)) = self.rest.split_first_chunk() else { return Err(cut_off()) };
+        self.rest = rest;
+        Ok(*chunk)
+    }
+
+    /// A size in so many bytes.
+    #[inline]
+    fn size<const N: usize>(&mut self) -> Result<usize> {
+        Ok(self.chunk::<N>()?.iter().fold(0, |size, byte| size << 8 | usize::from(*byte)))
+    }
+
+    /// What has its size before it, in so many bytes.
+    #[inline]
+    fn sized<const N: usize>(&mut self, read: fn(&mut Self, usize) -> Result<Token<'de>>) -> Result<Token<'de>> {
+        let size = self.size::<N>()?;
+        read(self, size)
+    }
+
+    fn binary(&mut self, size: usize) -> Result<Token<'de>> {
+        self.take(size).map(Token::Bytes)
     }
 
     #[inline]
     fn text(&mut self, size: usize) -> Result<Token<'de>> {
         match std::str::from_utf8(self.take(size)?) {
             Ok(text) => Ok(Token::Text(text)),
-            Err(error) => Err(Error::new(format!("text that is not UTF-8 after {} bytes", error.valid_up_to()))),
+            Err(error) => Err(no_text(error)),
         }
-    }
-
-    fn long_text(&mut self, length: usize) -> Result<Token<'de>> {
-        let size = self.number(length)? as usize;
-        self.text(size)
-    }
-
-    fn binary(&mut self, length: usize) -> Result<Token<'de>> {
-        let size = self.number(length)? as usize;
-        Ok(Token::Bytes(self.take(size)?))
-    }
-
-    fn long_ext(&mut self, length: usize) -> Result<Token<'de>> {
-        let size = self.number(length)? as usize;
-        self.ext(size)
     }
 
     /// A time is the only ext of the model (spec.md of MessagePack, "Timestamp extension type").
     #[cold]
     fn ext(&mut self, size: usize) -> Result<Token<'de>> {
-        let kind = self.number(1)? as i8;
+        let kind = i8::from_be_bytes(self.chunk()?);
         if kind != -1 {
             return Err(Error::new(format!("ext type {kind}, which is no time")));
         }
         let (seconds, nanoseconds) = match size {
-            4 => (self.number(4)? as i64, 0),
+            4 => (u32::from_be_bytes(self.chunk()?).into(), 0),
             8 => {
-                let both = self.number(8)?;
+                let both = u64::from_be_bytes(self.chunk()?);
                 ((both & 0x3_ffff_ffff) as i64, (both >> 34) as u32)
             }
             12 => {
-                let nanoseconds = self.number(4)? as u32;
-                (self.number(8)? as i64, nanoseconds)
+                let nanoseconds = u32::from_be_bytes(self.chunk()?);
+                (i64::from_be_bytes(self.chunk()?), nanoseconds)
             }
             _ => return Err(Error::new(format!("a time of {size} bytes"))),
         };
@@ -203,6 +209,11 @@ impl<'de> Tokens<'de> {
         }
         nil
     }
+}
+
+#[cold]
+fn no_text(error: Utf8Error) -> Error {
+    Error::new(format!("text that is not UTF-8 after {} bytes", error.valid_up_to()))
 }
 
 #[cold]
