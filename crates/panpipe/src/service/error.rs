@@ -10,8 +10,8 @@ use serde::Serialize;
 
 /// Why a handler failed, as its caller gets to know it.
 ///
-/// `?` makes one of any error: with its text, its type's name and its chain of sources. An error that the handler's own
-/// call got from another peer is passed on whole, and says through which address it came.
+/// `?` makes one of any error: with its text, its type's name and its chain of sources. An error of panpipe, which the
+/// handler's own call to another peer met, is passed on with its code, and says through which address it came.
 /// (It is no [`std::error::Error`] itself, since it could not be made of any other then.)
 pub struct HandlerError(Box<Failure>);
 
@@ -59,31 +59,26 @@ impl<E: StdError + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
         let any: &dyn Any = &error;
         if let Some(failure) = any.downcast_ref::<Failure>() {
-            return passed_on(failure, None);
+            return passed_on(failure.clone(), None);
         }
-        if let Some(ours) = any.downcast_ref::<Error>() {
-            if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
-                return passed_on(failure, ours.address());
-            }
-            // The code says what happened to the handler's call, not to the one that it answers.
-            let cause = Failure::new(ours.code(), ours.to_string());
-            let failure = Failure { type_name: name::<E>(), cause: Some(Box::new(cause)), ..message(&error) };
-            return HandlerError(Box::new(failure));
+        if let Some(met) = any.downcast_ref::<Error>() {
+            let answered = met.source().and_then(|source| source.downcast_ref::<Failure>());
+            let failure = answered.cloned().unwrap_or_else(|| Failure::new(met.code(), met.to_string()));
+            return passed_on(failure, met.address());
         }
-        HandlerError(Box::new(Failure { type_name: name::<E>(), cause: causes(error.source(), 16), ..message(&error) }))
+        HandlerError(Box::new(Failure {
+            type_name: Some(type_name::<E>().to_owned()),
+            cause: causes(error.source(), 16),
+            ..message(&error)
+        }))
     }
 }
 
-fn passed_on(failure: &Failure, address: Option<&str>) -> HandlerError {
-    let mut failure = failure.clone();
+/// As it came, and through where; `ran` is left out, since it speaks of another call than the one that failed now.
+fn passed_on(mut failure: Failure, address: Option<&str>) -> HandlerError {
     failure.via.splice(0..0, address.map(str::to_owned));
-    // The handler that passes it on did run.
     failure.did_not_run = false;
     HandlerError(Box::new(failure))
-}
-
-fn name<E>() -> Option<String> {
-    Some(type_name::<E>().to_owned())
 }
 
 fn message(error: &dyn StdError) -> Failure {
@@ -151,10 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn of_the_handlers_own_call_is_the_cause() {
-        let lost = Error::new(ErrorKind::ConnectionLost, "calling grow");
-        let failure = HandlerError::from(lost);
-        assert_eq!(failure.failure().code, "remote");
-        assert_eq!(failure.failure().cause.as_ref().unwrap().code, "connection-lost");
+    fn passes_on_what_its_own_call_met() {
+        let lost = Error::new(ErrorKind::ConnectionLost, "calling grow").at(&Arc::from("tcp://near:1"));
+        let via = vec!["tcp://near:1".to_owned()];
+        let expected = Failure { via, ..Failure::new("connection-lost", "calling grow: connection-lost") };
+        assert_eq!(HandlerError::from(lost).failure(), &expected);
     }
 }
