@@ -1,6 +1,6 @@
 //! What a handler answers when it fails.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -19,6 +19,12 @@ impl HandlerError {
     /// A failure with a text for people; its code is `remote`.
     pub fn new(message: impl fmt::Display) -> Self {
         HandlerError(Box::new(Failure::new(REMOTE, message.to_string())))
+    }
+
+    /// What `?` would make of an error whose type is not known any more: a boxed one, or one of `anyhow`.
+    pub fn of(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let error = error.into();
+        made_of(&*error, None)
     }
 
     /// What went wrong before the handler began.
@@ -57,21 +63,21 @@ const REMOTE: &str = "remote";
 
 impl<E: StdError + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        let any: &dyn Any = &error;
-        if let Some(failure) = any.downcast_ref::<Failure>() {
-            return passed_on(failure.clone(), None);
-        }
-        if let Some(met) = any.downcast_ref::<Error>() {
-            let answered = met.source().and_then(|source| source.downcast_ref::<Failure>());
-            let failure = answered.cloned().unwrap_or_else(|| Failure::new(met.code(), met.to_string()));
-            return passed_on(failure, met.address());
-        }
-        HandlerError(Box::new(Failure {
-            type_name: Some(type_name::<E>().to_owned()),
-            cause: causes(error.source(), 16),
-            ..message(&error)
-        }))
+        made_of(&error, Some(type_name::<E>().to_owned()))
     }
+}
+
+fn made_of(error: &(dyn StdError + 'static), type_name: Option<String>) -> HandlerError {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return passed_on(failure.clone(), None);
+    }
+    if let Some(met) = error.downcast_ref::<Error>() {
+        let answered = met.source().and_then(|source| source.downcast_ref::<Failure>());
+        let failure = answered.cloned().unwrap_or_else(|| Failure::new(met.code(), met.to_string()));
+        return passed_on(failure, met.address());
+    }
+    let failure = Failure { type_name, cause: causes(error.source(), 16), ..message(error) };
+    HandlerError(Box::new(failure))
 }
 
 /// As it came, and through where; `ran` is left out, since it speaks of another call than the one that failed now.
@@ -134,6 +140,17 @@ mod tests {
         assert_eq!(failure.cause.as_ref().unwrap().message, "invalid digit found in string");
         assert_eq!(failure.data, Some(vec![1, 2].into()));
         assert!(!failure.did_not_run);
+    }
+
+    #[test]
+    fn is_made_of_boxed_errors_too() {
+        let boxed: Box<dyn StdError + Send + Sync> = Box::new(Outer("x".parse::<u8>().unwrap_err()));
+        let failure = HandlerError::of(boxed);
+        assert_eq!(failure.failure().message, "no number given");
+        assert_eq!(failure.failure().cause.as_ref().unwrap().message, "invalid digit found in string");
+        assert_eq!(HandlerError::of("just a text").failure(), &Failure::new("remote", "just a text"));
+        let met = Error::new(ErrorKind::Busy, "calling grow");
+        assert_eq!(HandlerError::of(met).failure().code, "busy");
     }
 
     #[test]
