@@ -14,7 +14,8 @@ pub use handler::{Answer, Encoded, ItemStream, MethodHandler, Outcome, ServiceCa
 mod schema;
 
 mod topic;
-pub use topic::{Subscriber, Subscription, Topic};
+pub use topic::Topic;
+pub(crate) use topic::{Subscriber, Subscription};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -224,7 +225,7 @@ impl Service {
     ///
     /// # Errors
     /// `not-found` where there is no such topic.
-    pub fn subscribe(&self, topic: &str, subscriber: Arc<dyn Subscriber>) -> Result<Subscription, HandlerError> {
+    pub(crate) fn subscribe(&self, topic: &str, subscriber: Arc<dyn Subscriber>) -> Result<Subscription, HandlerError> {
         Ok(self.publisher(topic)?.subscribe(subscriber))
     }
 

@@ -92,6 +92,7 @@ pub struct Request {
     pub flags: Flags,
     /// When it is out of time.
     pub deadline: Option<Instant>,
+    is_call: bool,
     name: usize,
     body: Bytes,
 }
@@ -101,6 +102,12 @@ impl Request {
     #[inline]
     pub fn name(&self) -> &str {
         std::str::from_utf8(&self.body[..self.name]).unwrap_or_default()
+    }
+
+    /// Whether it is to be answered.
+    #[inline]
+    pub fn is_call(&self) -> bool {
+        self.is_call
     }
 
     /// The arguments.
@@ -187,7 +194,7 @@ pub enum PanpipeEvent {
 
 /// Hashes ids, which are distinct numbers already.
 #[derive(Default)]
-pub(crate) struct IdHasher(u64);
+pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
@@ -203,7 +210,8 @@ impl Hasher for IdHasher {
     }
 }
 
-pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
+/// What there is of each call, by its id.
+pub type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
 /// One connection's state in the panpipe protocol.
 pub struct Panpipe {
@@ -305,6 +313,11 @@ impl Panpipe {
     /// How many calls of the other side are not answered yet.
     pub fn serving(&self) -> usize {
         self.serving.len()
+    }
+
+    /// Whether the connection has ended, or broken in either direction.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Whether the id is of a call of this side.

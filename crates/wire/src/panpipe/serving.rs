@@ -104,7 +104,8 @@ impl Panpipe {
         if body.len() < name || !super::calling::is_name(&body[..name]) {
             return Err("a name that is none");
         }
-        let request = Request { id: CallId(id), flags, deadline, name, body };
+        let is_call = kind == Kind::Call;
+        let request = Request { id: CallId(id), flags, deadline, is_call, name, body };
         if kind == Kind::Call {
             let has_room = match flags.is_topic() {
                 true => self.serving.subscriptions < SUBSCRIPTIONS,
@@ -137,20 +138,18 @@ impl Panpipe {
         if self.output.unwritten() >= BACKLOG || !self.serving.waiting.is_empty() {
             self.serving.waiting.push_back(request);
         } else {
-            let event = self.begin(kind == Kind::Send, request);
+            let event = self.begin(request);
             self.events.push_back(event);
         }
         Ok(())
     }
 
-    fn begin(&mut self, is_one_way: bool, request: Request) -> PanpipeEvent {
-        match is_one_way {
-            true => PanpipeEvent::Send(request),
-            false => {
-                self.give_back(request.cost());
-                PanpipeEvent::Call(request)
-            }
+    fn begin(&mut self, request: Request) -> PanpipeEvent {
+        if !request.is_call {
+            return PanpipeEvent::Send(request);
         }
+        self.give_back(request.cost());
+        PanpipeEvent::Call(request)
     }
 
     /// A request that had to wait, once the other side reads its replies again.
@@ -159,8 +158,7 @@ impl Panpipe {
             return None;
         }
         let request = self.serving.waiting.pop_front()?;
-        let is_call = self.serving.calls.contains_key(&request.id.0);
-        Some(self.begin(!is_call, request))
+        Some(self.begin(request))
     }
 
     /// Gives back what a request has cost of the window.
