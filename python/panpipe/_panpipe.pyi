@@ -17,6 +17,7 @@ __all__ = [
     "Registry",
     "Server",
     "Topic",
+    "WaitingCore",
     "accept_core",
     "connect",
     "decode_value",
@@ -98,8 +99,10 @@ class Listener:
     def dropped(self) -> int:
         """Datagrams that were dropped for want of room, by this program and by the system; zero where none are."""
 
-    def accept(self, *, timeout: float | None = None) -> Connection | None:
+    def accept(self, *, timeout: float | None = None) -> Any:
         """Waits for the next connection; ``None`` when no more will come.
+
+        It is a ``Peer`` where the address means the panpipe protocol, and else a ``Connection``.
 
         Raises ``DeadlineExceeded`` after ``timeout`` seconds, ``Closed`` or ``Io``.
         """
@@ -113,14 +116,10 @@ class Listener:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
     def __iter__(self) -> Self: ...
-    def __next__(self) -> Connection: ...
+    def __next__(self) -> Any: ...
 
-def connect(address: str, *, timeout: float | None = None) -> Connection:
-    """Connects to an address.
-
-    Raises ``InvalidAddress``, ``Unsupported``, ``Refused``, ``NotFound``, ``Permission``, ``PathTooLong``, ``Busy``,
-    ``Io``, and ``DeadlineExceeded`` after the address's ``timeout`` or the given seconds.
-    """
+def connect(address: str, timeout: float | None, service: Registry | None) -> Connection | WaitingCore:
+    """Connects to an address."""
 
 def listen(address: str) -> Listener:
     """Listens on an address.
@@ -129,14 +128,10 @@ def listen(address: str) -> Listener:
     ``Busy`` or ``Io``.
     """
 
-def pair(kind: str = "") -> tuple[Connection, Connection]:
-    """Two connected connections inside this program, of a kind and with the options of an address.
-
-    ``socket``, as when nothing is said; ``pipe``, two pipes; ``one-way``, of which the first end reads and the second
-    writes: ``pair("pipe?framing=lines")``, ``pair("framing=lines")``.
-
-    Raises ``InvalidAddress``, ``Unsupported`` or ``Busy``.
-    """
+def pair(
+    kind: str, services: tuple[Registry | None, Registry | None]
+) -> tuple[Connection | WaitingCore, Connection | WaitingCore]:
+    """Two connected connections inside this program."""
 
 def spawn_address(command: Sequence[str], options: str) -> str:
     """The address of a child: a program with its arguments, and options."""
@@ -269,6 +264,43 @@ class PeerCore:
     def child(self) -> Child | None: ...
 
 @final
+class WaitingCore:
+    """What a blocking ``panpipe.Peer`` does."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def remote(self) -> Remote: ...
+    @property
+    def late_replies(self) -> int: ...
+    @property
+    def timeout(self) -> float: ...
+    def call(
+        self, method: str, positional: tuple[Any, ...], named: dict[str, Any] | None, timeout: float | None
+    ) -> Any: ...
+    def start(
+        self,
+        method: str,
+        positional: tuple[Any, ...],
+        named: dict[str, Any] | None,
+        timeout: float | None,
+        is_stream: bool,
+        has_items: bool,
+    ) -> int: ...
+    def finish(self, call: int) -> Any: ...
+    def subscribe(self, topic: str, settings: dict[str, Any], timeout: float | None) -> int: ...
+    def send(self, method: str, positional: tuple[Any, ...], named: dict[str, Any] | None, is_topic: bool) -> None: ...
+    def flush(self, timeout: float | None) -> None: ...
+    def wait_for_end(self, timeout: float | None) -> None: ...
+    def next_item(self, call: int, end: object) -> Any: ...
+    def room(self, call: int) -> bool: ...
+    def is_stopped(self, call: int) -> bool: ...
+    def item(self, call: int, item: Any) -> None: ...
+    def end(self, call: int) -> None: ...
+    def cancel(self, call: int) -> None: ...
+    def close(self) -> None: ...
+
+@final
 class Handler:
     """A method, as calls find it."""
 
@@ -323,4 +355,6 @@ class Child:
 def accept_core(
     listener: Listener, event_loop: asyncio.AbstractEventLoop
 ) -> Core | PeerCore | float | Literal[False] | None: ...
-def open_pair(event_loop: asyncio.AbstractEventLoop, kind: str, has_service: bool) -> tuple[Core | PeerCore, Core | PeerCore]: ...
+def open_pair(
+    event_loop: asyncio.AbstractEventLoop, kind: str, has_service: bool
+) -> tuple[Core | PeerCore, Core | PeerCore]: ...

@@ -84,14 +84,16 @@ class Service:
         self._registry.add_topic(name, topic._native)
         return topic
 
-    def aserve(self, address: str) -> "Serving":
+    def aserve(self, address: str | _panpipe.Listener) -> "Serving":
         """Serves on asyncio: ``async with service.aserve(address) as server``; awaited, it serves until cancelled."""
         from panpipe._serving import Serving
 
         return Serving(address, self)
 
-    def serve(self, address: str, *, grace: float = 10.0) -> None:
+    def serve(self, address: str | _panpipe.Listener, *, grace: float = 10.0) -> None:
         """Serves in this thread until SIGTERM or Ctrl-C, on an asyncio loop of its own.
+
+        With a listener in place of the address, its ``address`` is known before serving begins.
 
         Either of them refuses new calls and lets those that run finish for ``grace`` seconds; a second one ends it at
         once.  After SIGTERM it returns, Ctrl-C raises ``KeyboardInterrupt``.
@@ -101,7 +103,7 @@ class Service:
         """
         asyncio.run(self._serve(address, grace))
 
-    async def _serve(self, address: str, grace: float) -> None:
+    async def _serve(self, address: str | _panpipe.Listener, grace: float) -> None:
         server = await self.aserve(address).open()
         loop, serving = asyncio.get_running_loop(), asyncio.ensure_future(server.wait())
 

@@ -19,7 +19,7 @@ _log = logging.getLogger("panpipe")
 class Serving(Opening["ServiceServer"]):
     """A server that is opened with ``async with``, or awaited to serve until cancelled."""
 
-    def __init__(self, address: str, service: Service) -> None:
+    def __init__(self, address: str | _panpipe.Listener, service: Service) -> None:
         super().__init__(self._open(address, service))
 
     async def open(self) -> "ServiceServer":
@@ -30,8 +30,8 @@ class Serving(Opening["ServiceServer"]):
         return self._for_ever().__await__()
 
     @staticmethod
-    async def _open(address: str, service: Service) -> "ServiceServer":
-        return ServiceServer(_panpipe.listen(address), service)
+    async def _open(address: str | _panpipe.Listener, service: Service) -> "ServiceServer":
+        return ServiceServer(_panpipe.listen(address) if isinstance(address, str) else address, service)
 
     async def _for_ever(self) -> None:
         async with self as server:

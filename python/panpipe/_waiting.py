@@ -1,0 +1,255 @@
+"""A peer for threads that wait."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import Any, Self
+
+from panpipe import _panpipe
+from panpipe._error import Error, make
+from panpipe._method import Method
+from panpipe._remote import Remote
+from panpipe._service import Service
+
+_END = object()
+_UNSET: Any = object()
+
+
+class Items(Iterator[Any]):
+    """What the caller streams to a handler."""
+
+    def __init__(self, core: _panpipe.WaitingCore, call: int) -> None:
+        self._core, self._call = core, call
+
+    def __next__(self) -> Any:
+        if (item := self._core.next_item(self._call, _END)) is _END:
+            raise StopIteration
+        return item
+
+
+class Stream(Items):
+    """The items that a call brings, to be iterated; leaving early tells the other side to stop."""
+
+    def __init__(self, core: _panpipe.WaitingCore, call: int, input: Iterator[Any] | None = None) -> None:
+        super().__init__(core, call)
+        self._input = input
+        self._is_open = True
+
+    def __next__(self) -> Any:
+        if not self._is_open:
+            raise StopIteration
+        try:
+            self._send_some()
+            return super().__next__()
+        except (StopIteration, Error):
+            self._is_open = False
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _send_some(self) -> None:
+        """Sends items of this side until there is one to take."""
+        while self._input is not None and self._core.room(self._call):
+            item = next(self._input, _END)
+            if item is _END:
+                self._core.end(self._call)
+                self._input = None
+            else:
+                self._core.item(self._call, item)
+
+    def close(self) -> None:
+        """Wants no more items: the other side is told to stop."""
+        if self._is_open:
+            self._is_open = False
+            self._core.cancel(self._call)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Peer:
+    """The other end of a connection; any number of threads may use it at once.
+
+    What it offers is called with ``call``, ``stream``, ``send``, ``publish`` and ``subscribe``; what this side offers
+    is the ``service`` that the connection was given, whose plain functions run in whichever thread waits for the other
+    side.  Methods take positional and named arguments alike, so what is said of the call itself goes before it:
+    ``peer.options(timeout=1).call("upper", text="Hello")``.
+    """
+
+    def __init__(self, core: _panpipe.WaitingCore) -> None:
+        self._core = core
+        self._timeout: float | None = core.timeout
+        self._stream_timeout: float | None = None
+        self._input: Iterable[Any] | None = None
+
+    @property
+    def address(self) -> str:
+        """The address it was opened with."""
+        return self._core.address
+
+    @property
+    def remote(self) -> Remote:
+        """What was known of the other end when the connection was made."""
+        return self._core.remote
+
+    @property
+    def late_replies(self) -> int:
+        """Answers that came after their call had ended, and were dropped."""
+        return self._core.late_replies
+
+    def options(self, *, timeout: float | None = _UNSET, input: Iterable[Any] | None = None) -> "Peer":
+        """The same peer, whose calls have a ``timeout`` in seconds (``None``: none) or stream ``input`` to the handler.
+
+        Without it calls have the address's ``timeout``, and streams have none.  A handler's own calls end no later
+        than the call that it answers.
+        """
+        other = copy.copy(self)
+        if timeout is not _UNSET:
+            other._timeout = other._stream_timeout = timeout
+        if input is not None:
+            other._input = input
+        return other
+
+    def call(self, method: str, /, *positional: Any, **named: Any) -> Any:
+        """Calls a method of the other side and waits for its reply.
+
+        Ctrl-C tells the handler to stop.  Raises what the other side answered with: ``RemoteError`` for what the
+        handler raised, ``NotFound``, ``InvalidArguments`` and others by their code; ``DeadlineExceeded``,
+        ``ConnectionLost``, ``Refused``, ``TooLarge``, ``Busy``, ``BadPeer`` or ``Closed``, whose ``ran`` says whether
+        it may have run; and ``InvalidArguments``, too, for arguments that have no place in a message.
+        """
+        if self._input is None:
+            return self._core.call(method, positional, named, self._timeout)
+        core = self._core
+        call = core.start(method, positional, named, self._timeout, False, True)
+        try:
+            for item in self._input:
+                if not core.room(call):
+                    # It is answered already, and takes no more.
+                    break
+                core.item(call, item)
+            else:
+                core.end(call)
+        except BaseException:
+            core.cancel(call)
+            raise
+        return core.finish(call)
+
+    def stream(self, method: str, /, *positional: Any, **named: Any) -> Stream:
+        """Calls a method that streams: iterate what is returned.
+
+        Iterating raises what ``call`` raises, once the items before it were taken.  Who does not iterate on holds up
+        the handler, and nobody else.
+        """
+        call = self._core.start(method, positional, named, self._stream_timeout, True, self._input is not None)
+        return Stream(self._core, call, None if self._input is None else iter(self._input))
+
+    def send(self, method: str, /, *positional: Any, **named: Any) -> None:
+        """Sends a one-way message to a method; returns once the system has it.
+
+        Nobody tells what becomes of it.  Raises ``TooLarge``, ``InvalidArguments``, ``Refused``, ``ConnectionLost``,
+        ``Busy`` or ``Closed``.
+        """
+        self._core.send(method, positional, named, False)
+
+    def publish(self, topic: str, value: Any) -> None:
+        """Publishes on a topic of the other side's service, as ``send`` sends."""
+        self._core.send(topic, (value,), None, True)
+
+    def flush(self) -> None:
+        """Waits until the other side has read all that was sent before, for the timeout.
+
+        Raises ``DeadlineExceeded``, ``ConnectionLost``, ``Busy`` when 64 flushes wait, or ``Closed``.
+        """
+        self._core.flush(self._timeout)
+
+    def subscribe(self, topic: str, *, policy: str = "drop-oldest") -> Stream:
+        """Subscribes to a topic of the other side; what is published from now on comes, until the stream is closed.
+
+        ``policy`` says what becomes of items that are not taken fast enough: ``drop-oldest``, ``drop-newest``
+        (``Missed(count)`` stands in their place), ``disconnect`` (it ends with ``Lagged``), or ``block``.
+
+        Raises ``NotFound`` for a topic that is not there, ``InvalidArguments`` for a policy that is not known, and
+        what ``flush`` raises.
+        """
+        return Stream(self._core, self._core.subscribe(topic, {"policy": policy}, self._timeout))
+
+    def describe(self) -> Any:
+        """What the other side offers, as an OpenRPC document."""
+        return self.call("panpipe.describe")
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Runs the handlers of this side's service until the other side closes.
+
+        Raises ``DeadlineExceeded`` after ``timeout`` seconds, ``ConnectionLost``, ``BadPeer`` or ``Closed``.
+        """
+        self._core.wait_for_end(timeout)
+
+    def close(self) -> None:
+        """Writes what was sent, for at most the address's ``timeout``, and closes; who waits gets ``Closed``."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<panpipe.Peer {self.address}>"
+
+    def _run(
+        self, call: int, method: Method, positional: tuple[Any, ...], named: dict[str, Any] | None, fits: bool
+    ) -> Any:
+        """Runs a handler that is no plain function; called by the native part."""
+        if method.is_async:
+            raise make("unsupported", f"calling {method.name}", None, "no", "an async handler needs panpipe.aio")
+        if not fits:
+            positional, named = method.bind(positional, named, Items(self._core, call))
+        result = method.function(*positional, **named or {})
+        return self._produce(call, result) if method.is_stream else result
+
+    def _produce(self, call: int, generator: Any) -> None:
+        with closing(generator):
+            for item in generator:
+                self._core.item(call, item)
+                while not self._core.room(call):
+                    if self._core.is_stopped(call):
+                        return
+
+
+def wrap(opened: Any) -> Any:
+    """The connection as a user holds it."""
+    return Peer(opened) if isinstance(opened, _panpipe.WaitingCore) else opened
+
+
+def connect(address: str, *, service: Service | None = None, timeout: float | None = None) -> Any:
+    """Connects to an address.
+
+    It is a ``Peer`` where the address means the panpipe protocol, and else a ``Connection``.  The methods of
+    ``service`` are for the other end, which may call them.
+
+    Raises ``InvalidAddress``, ``Unsupported``, ``Refused``, ``NotFound``, ``Permission``, ``PathTooLong``, ``Busy``,
+    ``Io``, and ``DeadlineExceeded`` after the address's ``timeout`` or the given seconds.
+    """
+    return wrap(_panpipe.connect(address, timeout, None if service is None else service._registry))
+
+
+def pair(kind: str = "", *, services: tuple[Service | None, Service | None] = (None, None)) -> tuple[Any, Any]:
+    """Two connected connections inside this program, of a kind and with the options of an address.
+
+    ``socket``, as when nothing is said; ``pipe``, two pipes; ``one-way``, of which the first end reads and the second
+    writes: ``pair("pipe?framing=lines")``, ``pair("framing=lines")``.
+
+    Raises ``InvalidAddress``, ``Unsupported`` or ``Busy``.
+    """
+    first, second = (None if service is None else service._registry for service in services)
+    one, other = _panpipe.pair(kind, (first, second))
+    return wrap(one), wrap(other)
