@@ -164,17 +164,17 @@ _BY_CODE: dict[str, type[Error]] = {
         AddressInUse,
         PathTooLong,
         Busy,
+        RemoteError,
+        InvalidArguments,
         DeadlineExceeded,
         BadPeer,
+        Version,
         TooLarge,
+        Lagged,
         ConnectionLost,
         Closed,
         Cancelled,
         Io,
-        RemoteError,
-        InvalidArguments,
-        Lagged,
-        Version,
     )
 }
 

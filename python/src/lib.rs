@@ -28,11 +28,11 @@ mod _panpipe {
     #[pymodule_export]
     use crate::request::log_send;
     #[pymodule_export]
-    use crate::waiting::WaitingCore;
-    #[pymodule_export]
     use crate::server::{Server, framings, methods};
     #[pymodule_export]
     use crate::service::{Handler, Registry, Topic, running};
     #[pymodule_export]
     use crate::value::{decode_value, encode_value};
+    #[pymodule_export]
+    use crate::waiting::WaitingCore;
 }

@@ -47,7 +47,9 @@ pub(crate) fn find<'py>(
     match value::decode_arguments(py, &payload.bytes, flags.is_raw(), flags.is_named()) {
         Ok(arguments) if handler.get().takes_items => Ok((handler, arguments)),
         Ok(arguments) => fit(&handler, arguments).map(|arguments| (handler, arguments)),
-        Err(Fault::Value { path, reason }) => Err(Refusal::Known(ErrorKind::InvalidArguments, format!("{path}: {reason}"))),
+        Err(Fault::Value { path, reason }) => {
+            Err(Refusal::Known(ErrorKind::InvalidArguments, format!("{path}: {reason}")))
+        }
         Err(Fault::Raised(raised)) => Err(Refusal::Raised(raised)),
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use bytes::Bytes;
-use panpipe_link::panpipe::{Body, Flags, Policy};
 use panpipe_link::CallId;
+use panpipe_link::panpipe::{Body, Flags, Policy};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -232,12 +232,7 @@ impl Topic {
     }
 
     /// Adds a subscriber: its number, and what is retained for it.
-    pub(crate) fn subscribe(
-        &mut self,
-        outlet: Outlet,
-        call: CallId,
-        policy: Policy,
-    ) -> (u64, Option<(Flags, Bytes)>) {
+    pub(crate) fn subscribe(&mut self, outlet: Outlet, call: CallId, policy: Policy) -> (u64, Option<(Flags, Bytes)>) {
         self.last += 1;
         self.subscribers.insert(self.last, Subscriber { outlet, call, policy });
         (self.last, self.retained.clone())

@@ -266,7 +266,8 @@ impl WaitingCore {
 
     /// Sends an item to a subscriber; whether it is there still.
     pub(crate) fn publish(&self, py: Python<'_>, call: CallId, flags: Flags, item: Bytes) -> PyResult<bool> {
-        let sent = self.shared.with(|endpoint, _| endpoint.session_for("publishing")?.item(call, flags, Body::Shared(item)));
+        let sent =
+            self.shared.with(|endpoint, _| endpoint.session_for("publishing")?.item(call, flags, Body::Shared(item)));
         if let Err(error) = &sent
             && error.kind() == ErrorKind::Lagged
         {
@@ -508,18 +509,22 @@ impl WaitingCore {
     }
 
     /// Subscribes to a topic and waits until that stands: the call's number.
-    fn subscribe(slf: &Bound<'_, Self>, topic: &str, settings: &Bound<'_, PyDict>, timeout: Option<f64>) -> PyResult<u64> {
+    fn subscribe(
+        slf: &Bound<'_, Self>,
+        topic: &str,
+        settings: &Bound<'_, PyDict>,
+        timeout: Option<f64>,
+    ) -> PyResult<u64> {
         let py = slf.py();
         let arguments = PyTuple::new(py, [settings])?;
         let flags = Flags::NONE.stream(true).topic(true);
         let call = slf.get().begin(py, topic, flags, (&arguments, None), None)?;
         let doing = format!("subscribing to {}", slf.get().shared.address());
-        let opened = Self::wait(slf, deadline(timeout)?, "subscribing to", |_, told| {
-            match told.confirmed.remove(&call.0) {
+        let opened =
+            Self::wait(slf, deadline(timeout)?, "subscribing to", |_, told| match told.confirmed.remove(&call.0) {
                 true => Some(Ok(None)),
                 false => told.answer(call, &doing).map(|answer| answer.map(Some)),
-            }
-        });
+            });
         match opened {
             Ok(None) => return Ok(call.0),
             Ok(Some(answer)) => {
@@ -547,9 +552,9 @@ impl WaitingCore {
         let now = Instant::now();
         let sent = value::with_arguments(positional, named, &mut Vec::new(), |payload| {
             let flags = payload.flags.topic(is_topic);
-            slf.get().shared.with(|endpoint, _| {
-                endpoint.session_for("sending to")?.send(method, flags, payload.body, now)
-            })
+            slf.get()
+                .shared
+                .with(|endpoint, _| endpoint.session_for("sending to")?.send(method, flags, payload.body, now))
         });
         error::result(py, sent.map_err(|fault| value::invalid(py, fault, "", &format!("sending {method}")))?)?;
         Self::written(slf, None, "sending to")
@@ -623,7 +628,8 @@ impl WaitingCore {
     fn room(slf: &Bound<'_, Self>, call: u64) -> PyResult<bool> {
         Self::wait(slf, None, "streaming to", |endpoint, told| {
             let has_items = told.streams.get(&call).is_some_and(|stream| !stream.items.is_empty());
-            if has_items || told.answers.contains_key(&call) || told.ended.is_some() || told.stopped.contains_key(&call) {
+            if has_items || told.answers.contains_key(&call) || told.ended.is_some() || told.stopped.contains_key(&call)
+            {
                 return Some(Ok(false));
             }
             match endpoint.session_for("streaming to") {
@@ -675,7 +681,8 @@ impl WaitingCore {
                 session.say_goodbye();
             }
         });
-        let is_usable = this.shared.with(|endpoint, told| endpoint.check_usable("closing").is_ok() && told.ended.is_none());
+        let is_usable =
+            this.shared.with(|endpoint, told| endpoint.check_usable("closing").is_ok() && told.ended.is_none());
         let written = match is_usable {
             true => Self::written(slf, Instant::now().checked_add(this.timeout), "closing"),
             false => Ok(()),

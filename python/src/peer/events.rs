@@ -101,7 +101,10 @@ impl PeerCore {
         };
         if let Some(future) = future {
             let value = value::decode(py, &payload.bytes, payload.flags.is_raw());
-            resolve(future.bind(py), value.map_err(|fault| failure::refused(py, fault, "reply", slf.borrow().endpoint.address())))?;
+            resolve(
+                future.bind(py),
+                value.map_err(|fault| failure::refused(py, fault, "reply", slf.borrow().endpoint.address())),
+            )?;
         }
         match has_streams {
             true => slf.borrow_mut().end_stream(py, call, End::Done),
