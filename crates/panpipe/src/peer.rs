@@ -30,7 +30,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::call::Progress;
-use self::state::{Prepared, State};
+use self::state::{Prepared, Until};
 use crate::opening::{gone, open};
 use crate::service::Service;
 
@@ -267,7 +267,7 @@ impl Peer {
             &mut dyn FnMut(bool, bool, &[u8]) -> Result<()>,
         ) -> panpipe_values::Result<Result<()>>,
     ) -> Result<()> {
-        poll_fn(|cx| self.shared().poll_room(cx, State::takes_messages)).await;
+        poll_fn(|cx| self.shared().poll_room(cx, Until::RoomForMessages)).await;
         let shared = self.shared();
         let mut scratch = SCRATCH.take();
         let sent = encode(&mut scratch, &mut |raw, named, bytes| {
@@ -317,7 +317,7 @@ impl Peer {
     /// `connection-lost` or `deadline-exceeded` when not everything could be written; it is closed then too.
     pub async fn close(&self) -> Result<()> {
         let shared = self.shared();
-        let written = poll_fn(|cx| shared.poll_room(cx, |state| !state.endpoint.delays_close()));
+        let written = poll_fn(|cx| shared.poll_room(cx, Until::Written));
         let in_time = tokio::time::timeout(shared.timeout, written).await;
         let (failure, child) = {
             let mut state = shared.lock();
@@ -348,7 +348,7 @@ impl Peer {
             }
             state.begin_writing();
         }
-        let idle = poll_fn(|cx| self.shared().poll_room(cx, State::serves_nobody));
+        let idle = poll_fn(|cx| self.shared().poll_room(cx, Until::Idle));
         let _ = tokio::time::timeout(grace, idle).await;
         self.close().await
     }
