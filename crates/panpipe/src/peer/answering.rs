@@ -74,12 +74,16 @@ impl Batch<'_, '_> {
     }
 
     #[inline]
-    fn begin(&mut self, request: Request) {
+    fn begin(&mut self, mut request: Request) {
         let Some(service) = &self.shared.service else {
             let reason = format!("this side has no service, and so no method {:?}", request.name());
             return self.refuse(request, "not-found", reason);
         };
-        let payload = request.payload();
+        let method = service.find(request.name());
+        let payload = match method {
+            Some(_) => request.take_payload(),
+            None => request.payload(),
+        };
         let call = ServiceCall {
             context: Context::of(self.shared, &request),
             payload: payload.bytes,
@@ -87,7 +91,17 @@ impl Batch<'_, '_> {
             named: payload.flags.is_named(),
         };
         let cx = &mut *self.cx;
-        let begun = DEADLINE.sync_scope(request.deadline, || catch(|| begin(service.call(request.name(), call), cx)));
+        let begun = DEADLINE.sync_scope(request.deadline, || {
+            catch(|| {
+                begin(
+                    match method {
+                        Some(method) => method.begin(call),
+                        None => service.call(request.name(), call),
+                    },
+                    cx,
+                )
+            })
+        });
         match begun {
             Ok(Begun::Answered(outcome)) | Err(outcome) => self.answers.push((request, outcome)),
             Ok(Begun::Later(answering)) => run(self.shared, request, answering),
@@ -267,7 +281,7 @@ impl State {
             outcome if !request.is_call() => {
                 session.handled(request);
                 if let Err(error) = outcome {
-                    tracing::warn!(method = request.name(), %error, "a one-way message failed");
+                    tracing::warn!(id = request.id.0, %error, "a one-way message failed");
                 }
             }
             Ok(reply) => session.reply(request.id, Flags::NONE.raw(reply.raw), Body::Shared(reply.payload)),

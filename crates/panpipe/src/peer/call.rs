@@ -45,7 +45,7 @@ impl Progress {
             let mut state = shared.lock();
             let Prepared { method, flags, payload, deadline } = &**prepared;
             if has_room {
-                *self = state.begin_call(method, *flags, Body::Slice(payload), *deadline);
+                *self = state.begin_call(method, *flags, Body::Slice(payload), *deadline, None);
             } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 let error = state.endpoint.error(ErrorKind::DeadlineExceeded, "calling");
                 *self = Progress::Ended(Some(error.because("no room to send it in within the timeout")));

@@ -71,6 +71,8 @@ pub(crate) struct State {
     /// The driver has been woken and will flush: what is sent until then shares a write.
     pub(super) corked: bool,
     pub(super) clock: Clock,
+    /// When it was last looked for events.
+    pub(super) looked: Instant,
     /// Goes off when the driver must look for what is out of time.
     pub(super) alarm: Alarm,
     /// The user has let go.
@@ -164,6 +166,7 @@ impl Shared {
             // What is sent before the driver runs goes out with the hello.
             corked: true,
             clock: Clock::start(),
+            looked: Instant::now(),
             alarm: Alarm::new()?,
             dropped: false,
             ended: None,
@@ -187,7 +190,7 @@ impl Shared {
     #[inline]
     pub(super) fn poll_room(&self, cx: &mut Context<'_>, until: Until) -> Poll<()> {
         let mut state = self.lock();
-        if state.holds(until) || state.is_over() {
+        if state.has_room_now(until) {
             return Poll::Ready(());
         }
         state.wait_for_room(until, cx);
@@ -228,11 +231,12 @@ impl State {
         flags: Flags,
         payload: Body<'_>,
         deadline: Option<Instant>,
+        now: Option<Instant>,
     ) -> Progress {
         // A lone call goes out at once. While others are not yet collected more will follow in this turn, and they
         // share a write.
         let at_once = !self.corked && self.calls.is_empty();
-        let now = self.clock.now();
+        let now = now.unwrap_or_else(Instant::now);
         let session = self.endpoint.session_for("calling");
         let call = match session.and_then(|session| session.call(method, flags, payload, deadline, now)) {
             Ok(call) => call,
@@ -270,6 +274,11 @@ impl State {
         if let Some(driver) = self.driver.take() {
             driver.wake();
         }
+    }
+
+    /// Whether this holds, or nothing can be sent any more.
+    pub(super) fn has_room_now(&self, until: Until) -> bool {
+        self.holds(until) || self.is_over()
     }
 
     /// Nothing more can be sent.
@@ -412,6 +421,7 @@ impl State {
 
     /// Hands out what has come.
     pub(super) fn dispatch(&mut self, now: Instant) {
+        self.looked = now;
         while let Some(event) = self.endpoint.next_event(now) {
             match event {
                 PanpipeEvent::Reply { call, payload } => self.settle(call, Ok(payload)),
