@@ -340,7 +340,8 @@ impl Panpipe {
         }
     }
 
-    pub(super) fn has_unsent(&self) -> bool {
+    /// Whether anything of this side waits for the other side to take earlier calls and messages.
+    pub fn has_unsent(&self) -> bool {
         !self.calling.unsent.is_empty()
     }
 
