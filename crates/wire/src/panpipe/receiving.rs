@@ -17,7 +17,7 @@ use crate::session::Session;
 const MOST_IN_PIECES: usize = 4;
 
 /// A piece that is not the last has at least so many bytes of payload.
-const SMALLEST_PIECE: usize = 1 << 10;
+pub(super) const SMALLEST_PIECE: usize = 1 << 10;
 
 /// Room is taken for so many bytes of a long message before they come.
 const TRUSTED: usize = 512 << 10;
@@ -87,7 +87,7 @@ impl Panpipe {
         if self.serving.deadline().is_some_and(|at| at <= now) {
             self.expire_serving(now);
         }
-        match self.times.look(now, self.output.unwritten(), self.output.written) {
+        match self.times.look(now, self.output.unwritten(), self.output.written_so_far()) {
             None => {}
             Some(Due::Ping) => self.output.push(Message::bare(Kind::Ping, 0)),
             Some(Due::NoHello) => self.break_off(ErrorKind::DeadlineExceeded, "no hello came within 5 seconds".into()),
