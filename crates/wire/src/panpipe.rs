@@ -185,7 +185,7 @@ pub enum PanpipeEvent {
         /// `cancelled`, `deadline-exceeded` or `connection-lost`.
         why: ErrorKind,
     },
-    /// A stream that had no room has some; or, of a call of this side, nobody takes its arguments any more.
+    /// A stream that had no room has some.
     Room {
         /// Which call.
         call: CallId,
@@ -253,6 +253,8 @@ pub struct Panpipe {
     /// Where pongs stand in the output that are not written yet.
     pongs: VecDeque<u64>,
     times: Times,
+    /// How much of the input was there when it was last looked at.
+    seen: usize,
     has_ended: bool,
     counts: Counts,
 }
@@ -293,6 +295,7 @@ impl Panpipe {
             flushes: VecDeque::new(),
             pongs: VecDeque::new(),
             times: Times::new(now, address.reaches_other_machines()),
+            seen: 0,
             has_ended: false,
             counts: Counts::default(),
         };
@@ -340,6 +343,9 @@ impl Panpipe {
     /// Those of [`call`](Self::call).
     pub fn flush(&mut self, now: Instant) -> Result<CallId> {
         self.check_open("flushing")?;
+        if self.calling.is_full() {
+            return self.explain_request("flushing", "flush", Flags::NONE, 0).map(|()| CallId(0));
+        }
         let id = self.calling.next_id();
         self.request(Kind::Ping, Flags::NONE, id, "", Body::Slice(&[]), None, now);
         Ok(CallId(id))
@@ -387,6 +393,16 @@ impl Panpipe {
             self.output.push(Message::with(Kind::Goodbye, Flags::NONE, 0, Body::Slice(&payload)));
         }
         self.input.refuse(error);
+        self.finish();
+    }
+
+    /// Ends the connection with one that does not read, or is not there any more: nothing can be told to it.
+    #[cold]
+    fn give_up(&mut self, kind: ErrorKind, reason: &str) {
+        let error = self.error(kind, "receiving from").because(reason.to_owned()).ran(crate::Ran::Maybe);
+        self.output_failed(error.clone());
+        self.input.refuse(error);
+        self.finish();
     }
 }
 
@@ -453,7 +469,8 @@ impl Session for Panpipe {
     fn use_datagrams(&mut self, _may_be_lost: bool) {
         self.is_datagrams = true;
         self.times.has_greeted();
-        self.max = self.max.min(self.packet.unwrap_or(usize::MAX) - frame::HEAD - size_of::<u32>());
+        let before = frame::HEAD + size_of::<u32>();
+        self.max = self.max.min(self.packet.unwrap_or(usize::MAX).saturating_sub(before));
         self.peer_max = self.max;
     }
 
@@ -467,6 +484,9 @@ impl Session for Panpipe {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
+        if self.has_ended {
+            return None;
+        }
         self.times
             .next(self.output.unwritten())
             .into_iter()
