@@ -150,7 +150,7 @@ pub(crate) struct WaitingCore {
 
 impl WaitingCore {
     pub(crate) fn new(link: Link, address: &Address, side: Side, service: Option<Py<Registry>>) -> Self {
-        let shared = Shared::over(Endpoint::open(link, address, side), Told::default());
+        let shared = Shared::over(Endpoint::open_quiet(link, address, side), Told::default());
         // The hello goes out at once: the other side may wait for it.
         shared.with(|_, _| ());
         WaitingCore { shared, timeout: address.timeout, service, subscriptions: Default::default() }
