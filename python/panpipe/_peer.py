@@ -94,7 +94,7 @@ class Peer(Closes):
         self._stream_timeout: float | None = None
         self._input: AsyncIterable[Any] | Iterable[Any] | None = None
         self._on_end: Callable[[Error | None], None] = lambda error: None
-        core.start(self, None if service is None else service._registry)
+        core.start(self, None if service is None else service._run_on(self._loop))
 
     @property
     def address(self) -> str:
@@ -228,6 +228,11 @@ class Peer(Closes):
     async def describe(self) -> Any:
         """What the other side offers, as an OpenRPC document."""
         return await self.call("panpipe.describe")
+
+    async def wait(self) -> None:
+        """Waits until the connection is closed, by either side."""
+        while not (self._core.ended or self._core.closed):
+            await self._core.change()
 
     async def _drain(self) -> None:
         """Refuses new calls, and waits until those that run have ended."""

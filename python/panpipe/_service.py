@@ -40,6 +40,7 @@ class Service:
         self._methods: dict[str, Method] = {}
         self._topics: dict[str, Topic] = {}
         self._registry = _panpipe.Registry()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._register(Method(self.describe, "panpipe.describe", Kinds(), False))
 
     @overload
@@ -74,6 +75,13 @@ class Service:
         )
         self._registry.add_method(method.name, handler)
 
+    def _run_on(self, loop: asyncio.AbstractEventLoop) -> _panpipe.Registry:
+        """What a connection on this loop answers with."""
+        self._loop = loop
+        for topic in self._topics.values():
+            topic._loop = loop
+        return self._registry
+
     def topic(self, name: str, *, retain: bool = False) -> Topic:
         """Makes a topic; with ``retain`` whoever subscribes gets the last value first.
 
@@ -81,6 +89,7 @@ class Service:
         """
         _check(name, self._topics)
         self._topics[name] = topic = Topic(name, retain)
+        topic._loop = self._loop
         self._registry.add_topic(name, topic._native)
         return topic
 

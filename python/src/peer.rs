@@ -268,6 +268,11 @@ impl PeerCore {
     }
 
     #[getter]
+    fn closed(&self) -> bool {
+        self.endpoint.is_closed()
+    }
+
+    #[getter]
     fn ended(&self) -> bool {
         self.ended.is_some()
     }

@@ -818,6 +818,72 @@ def test_draining_finishes_what_runs_and_refuses_the_rest(run: Run) -> None:
     run(example())
 
 
+def test_a_handler_can_close_its_own_server(run: Run) -> None:
+    async def example() -> None:
+        service = panpipe.Service()
+
+        @service.method
+        async def stop() -> str:
+            await server.close()
+            return "stopped"
+
+        async with (
+            panpipe.aio.serve(HERE, service) as server,
+            panpipe.aio.connect(server.address) as peer,
+            panpipe.aio.connect(server.address) as other,
+        ):
+            await until(lambda: len(server.peers) == 2)
+            assert await peer.call("stop") == "stopped"
+            await other.wait()
+            await peer.wait()
+            await server.wait()
+
+    run(example())
+
+
+def test_a_thread_may_publish(run: Run) -> None:
+    async def example() -> None:
+        service = panpipe.Service()
+        topic = service.topic("all")
+
+        @service.method(thread=True)
+        def announce(value: Any) -> None:
+            topic.publish(value)
+
+        async with service.aserve(HERE) as server, panpipe.aio.connect(server.address) as peer:
+            stream = await peer.subscribe("all")
+            await peer.call("announce", "from a thread")
+            assert await anext(stream) == "from a thread"
+            with pytest.raises(panpipe.InvalidArguments, match="value: a value of type set"):
+                await asyncio.to_thread(topic.publish, {1})
+
+    run(example())
+    run(example())
+
+
+@pytest.mark.parametrize(
+    "address", ["udp://localhost:0?protocol=panpipe", "unix-dgram:@panpipe-test-*?protocol=panpipe"]
+)
+def test_datagrams_carry_calls_and_no_streams(address: str, run: Run) -> None:
+    async def example() -> None:
+        async with connected(address) as (peer, seen, _):
+            assert await asyncio.gather(*(peer.call("slow", number) for number in range(50))) == list(range(50))
+            with pytest.raises(panpipe.RemoteError, match="wrong"):
+                await peer.call("fail", "wrong")
+            await peer.send("note", 1)
+            await until(lambda: seen == [1])
+            with pytest.raises(panpipe.Unsupported, match="datagrams carry no streams"):
+                peer.stream("countdown", 3)
+            with pytest.raises(panpipe.Unsupported, match="datagrams carry no streams"):
+                await peer.subscribe("news")
+            with pytest.raises(panpipe.TooLarge):
+                await peer.call("echo", b"x" * 300_000)
+            with pytest.raises(panpipe.DeadlineExceeded):
+                await peer.options(timeout=0.02).call("hang")
+
+    run(example())
+
+
 SERVE = """
 import asyncio, panpipe, sys
 service = panpipe.Service()
