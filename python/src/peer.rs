@@ -69,6 +69,9 @@ pub(crate) struct PeerCore {
     waiters: Vec<Py<PyAny>>,
     /// Events are left that this turn did not get to.
     has_more: bool,
+    is_draining: bool,
+    is_remote: bool,
+    reconnects: bool,
     /// Why the connection is over, if this side did not close it.
     ended: Option<Error>,
     scratch: Vec<u8>,
@@ -89,6 +92,9 @@ impl PeerCore {
             sends: HashMap::new(),
             waiters: Vec::new(),
             has_more: false,
+            is_draining: false,
+            is_remote: address.reaches_other_machines(),
+            reconnects: address.option("reconnect") == Some("true") && side == Side::Client,
             ended: None,
             scratch: Vec::new(),
         })
@@ -270,6 +276,24 @@ impl PeerCore {
     #[getter]
     fn closed(&self) -> bool {
         self.endpoint.is_closed()
+    }
+
+    /// Whether the other side begins no more calls.
+    #[getter]
+    fn draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Whether the other side may be on another machine.
+    #[getter]
+    fn remote_machine(&self) -> bool {
+        self.is_remote
+    }
+
+    /// Whether the address asks for a connection that was lost to be made again; only who connected can do that.
+    #[getter]
+    fn reconnects(&self) -> bool {
+        self.reconnects
     }
 
     #[getter]

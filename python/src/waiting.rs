@@ -59,6 +59,7 @@ struct Told {
     /// Calls of the other side whose handlers are to stop.
     stopped: HashMap<u64, ErrorKind>,
     subscriptions: HashSet<u64>,
+    is_draining: bool,
     /// Why the connection is over.
     ended: Option<Error>,
 }
@@ -98,7 +99,8 @@ impl Mail<Panpipe> for Told {
                 PanpipeEvent::Cancelled { call, why } => {
                     self.stopped.insert(call.0, why);
                 }
-                PanpipeEvent::Room { .. } | PanpipeEvent::Draining => {}
+                PanpipeEvent::Room { .. } => {}
+                PanpipeEvent::Draining => self.is_draining = true,
                 PanpipeEvent::Ended(error) => {
                     self.ended = Some(error.unwrap_or_else(|| {
                         let error = endpoint.error(ErrorKind::ConnectionLost, "receiving from");
@@ -144,6 +146,8 @@ enum Next {
 pub(crate) struct WaitingCore {
     shared: Shared<Panpipe, Told>,
     timeout: Duration,
+    reconnects: bool,
+    is_remote: bool,
     service: Option<Py<Registry>>,
     subscriptions: std::sync::Mutex<HashMap<u64, (Py<Topic>, u64)>>,
 }
@@ -153,7 +157,14 @@ impl WaitingCore {
         let shared = Shared::over(Endpoint::open_quiet(link, address, side), Told::default());
         // The hello goes out at once: the other side may wait for it.
         shared.with(|_, _| ());
-        WaitingCore { shared, timeout: address.timeout, service, subscriptions: Default::default() }
+        WaitingCore {
+            shared,
+            timeout: address.timeout,
+            reconnects: address.option("reconnect") == Some("true") && side == Side::Client,
+            is_remote: address.reaches_other_machines(),
+            service,
+            subscriptions: Default::default(),
+        }
     }
 
     /// Waits until `check` has an answer, and runs handlers meanwhile.
@@ -472,6 +483,24 @@ impl WaitingCore {
     #[getter]
     fn timeout(&self) -> f64 {
         self.timeout.as_secs_f64()
+    }
+
+    /// Whether the other side may be on another machine.
+    #[getter]
+    fn remote_machine(&self) -> bool {
+        self.is_remote
+    }
+
+    /// Whether the address asks for a connection that was lost to be made again; only who connected can do that.
+    #[getter]
+    fn reconnects(&self) -> bool {
+        self.reconnects
+    }
+
+    /// Whether the other side has gone, or is about to go, by all that has come.
+    fn is_over(&self) -> bool {
+        self.shared.look();
+        self.shared.with(|_, told| told.ended.is_some() || told.is_draining)
     }
 
     /// Calls a method and waits for its reply.

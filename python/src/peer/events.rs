@@ -87,7 +87,10 @@ impl PeerCore {
                 let writer = this.streams.get_mut(&call.0).and_then(|stream| stream.writer.take());
                 writer.map_or(Ok(()), |writer| resolve(writer.bind(py), Ok(py.None().into_bound(py))))
             }
-            PanpipeEvent::Draining => Ok(()),
+            PanpipeEvent::Draining => {
+                slf.borrow_mut().is_draining = true;
+                Ok(())
+            }
             PanpipeEvent::Ended(error) => Self::on_ended(slf, error.as_ref()),
         }
     }
