@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, Progress, Ran, Result};
+use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, PLAIN, Progress, Ran, Result};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -103,6 +103,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(link: Link, address: &Address, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        error::result(event_loop.py(), address.check_speaks(PLAIN))?;
         Ok(Core {
             endpoint: Endpoint::new(link, address),
             timeout: address.timeout,

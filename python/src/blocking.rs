@@ -4,7 +4,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Remote, blocking};
+use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, PLAIN, Remote, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -148,6 +148,7 @@ pub(crate) fn spawn_address(py: Python<'_>, command: Vec<String>, options: &str)
 #[pyo3(signature = (kind=""))]
 pub(crate) fn pair(py: Python<'_>, kind: &str) -> PyResult<(Connection, Connection)> {
     let address = error::result(py, panpipe_link::pair_address(kind))?;
+    error::result(py, address.check_speaks(PLAIN))?;
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     let connection = |link| Connection::new(Blocking::new(Endpoint::new(link, &address)), &address);
     Ok((connection(one), connection(other)))

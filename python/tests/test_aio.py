@@ -214,7 +214,7 @@ def test_listen_and_accept(place: str, run: Run) -> None:
 
 def test_a_closed_server_answers_nobody(run: Run, tmp_path: Any) -> None:
     async def close() -> None:
-        server = await panpipe.aio.listen(f"unix:{tmp_path}/a.sock")
+        server = await panpipe.aio.listen(f"unix:{tmp_path}/a.sock?framing=length")
         await server.close()
         assert list(tmp_path.iterdir()) == []
         with pytest.raises(panpipe.NotFound):
@@ -247,7 +247,7 @@ def test_await_serve_runs_until_cancelled(run: Run, tmp_path: Any) -> None:
 def test_packets_keep_their_boundaries_without_a_framing(handler: Callable[..., Any], run: Run) -> None:
     async def example() -> None:
         async with (
-            panpipe.aio.serve("unix-seqpacket:@panpipe-test-*", handler) as server,
+            panpipe.aio.serve("unix-seqpacket:@panpipe-test-*?protocol=plain", handler) as server,
             panpipe.aio.connect(server.address) as peer,
         ):
             replies = await asyncio.gather(*(peer.call(f"call {number}") for number in range(500)))

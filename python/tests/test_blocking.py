@@ -39,7 +39,7 @@ def test_bytes_that_are_not_text_fail_that_message_alone() -> None:
 
 def test_a_huge_message_does_not_deadlock(upper: Callable[[str], str]) -> None:
     huge = b"x" * 12_000_000
-    with panpipe.connect(upper("unix:@panpipe-test-*")) as peer:
+    with panpipe.connect(upper("unix:@panpipe-test-*?framing=length")) as peer:
         assert peer.call(huge) == huge.upper()
 
 
@@ -199,7 +199,7 @@ def test_a_message_is_bytes_or_a_string() -> None:
 
 def test_a_socket_file_is_private_and_goes_with_its_listener(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    with panpipe.listen(f"unix:{path}"):
+    with panpipe.listen(f"unix:{path}?framing=length"):
         assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == []
 
@@ -218,13 +218,13 @@ def test_listeners_are_iterated_and_mem_stays_inside() -> None:
 
 
 def test_the_system_tells_who_the_peer_is() -> None:
-    with panpipe.listen("unix:@panpipe-test-*") as listener:
+    with panpipe.listen("unix:@panpipe-test-*?framing=length") as listener:
         client = panpipe.connect(listener.address)
         peer = listener.accept()
         assert peer is not None
         for each in (client, peer):
             assert each.remote == panpipe.Remote("unix", None, os.getuid(), os.getgid(), os.getpid())
-    with panpipe.listen("tcp://127.0.0.1:0") as listener:
+    with panpipe.listen("tcp://127.0.0.1:0?framing=length") as listener:
         client = panpipe.connect(listener.address)
         peer = listener.accept()
         assert peer is not None
@@ -235,7 +235,7 @@ def test_the_system_tells_who_the_peer_is() -> None:
 
 
 def test_packets_keep_their_boundaries_without_a_framing(upper: Callable[[str], str]) -> None:
-    with panpipe.connect(upper("unix-seqpacket:@panpipe-test-*")) as peer:
+    with panpipe.connect(upper("unix-seqpacket:@panpipe-test-*?protocol=plain")) as peer:
         assert peer.call("Hello, server!") == b"HELLO, SERVER!"
         for message in ("a", "b\n", "c"):
             peer.send(message)

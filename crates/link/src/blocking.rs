@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Ran, Result};
+use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, PLAIN, Ran, Result};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{Errno, read, write};
 
@@ -50,8 +50,10 @@ impl Wait for WaitFor {
 /// Connects, waiting for as long as the address's `timeout` or the given one says.
 ///
 /// # Errors
-/// Those of [`transport::connect`](crate::connect), and `deadline-exceeded`.
+/// Those of [`transport::connect`](crate::connect), `deadline-exceeded`, and `unsupported` for an address that means another
+/// protocol than plain.
 pub fn connect(address: &Address, timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Blocking> {
+    address.check_speaks(PLAIN)?;
     let mut connecting = crate::connect(address)?;
     let deadline = deadline(Some(timeout.unwrap_or(address.timeout)));
     loop {
@@ -70,8 +72,10 @@ pub fn connect(address: &Address, timeout: Option<Duration>, wait: &mut impl Wai
 /// Waits for the next connection of `listener`; `None` when no more will come.
 ///
 /// # Errors
-/// `deadline-exceeded` after `timeout`; `io` when listening is broken.
+/// `deadline-exceeded` after `timeout`; `io` when listening is broken; `unsupported` for an address that means another
+/// protocol than plain.
 pub fn accept(listener: &Listener, timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Option<Blocking>> {
+    listener.address().check_speaks(PLAIN)?;
     let deadline = deadline(timeout);
     let descriptors = listener.descriptors();
     loop {

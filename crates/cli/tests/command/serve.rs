@@ -5,7 +5,11 @@ use crate::{Server, run};
 
 #[test]
 fn upper_answers_call_over_every_address_and_framing() {
-    for address in ["tcp://localhost:0", "unix:/tmp/panpipe-cli-*", "unix:@panpipe-cli-*"] {
+    for address in [
+        "tcp://localhost:0?framing=length",
+        "unix:/tmp/panpipe-cli-*?framing=length",
+        "unix:@panpipe-cli-*?framing=length",
+    ] {
         for info in panpipe::framings() {
             let variants = info.variants.iter().map(|variant| format!("{}:{variant}", info.name));
             for framing in std::iter::once(info.name.to_owned()).chain(variants) {
@@ -18,7 +22,7 @@ fn upper_answers_call_over_every_address_and_framing() {
 
 #[test]
 fn the_default_framing_is_the_same_on_both_sides() {
-    Server::start("tcp://localhost:0", &["--upper"]).call("Hello, server!").is("HELLO, SERVER!\n");
+    Server::start("tcp://localhost:0?framing=length", &["--upper"]).call("Hello, server!").is("HELLO, SERVER!\n");
 }
 
 #[test]
@@ -33,13 +37,13 @@ fn upper_answers_call_by_datagrams() {
 
 #[test]
 fn echo_answers_the_message_itself() {
-    Server::start("unix:@panpipe-cli-*", &["--echo"]).call("Hello, server!").is("Hello, server!\n");
+    Server::start("unix:@panpipe-cli-*?framing=length", &["--echo"]).call("Hello, server!").is("Hello, server!\n");
 }
 
 #[test]
 fn upper_knows_every_letter_of_text_and_only_ascii_in_bytes() {
-    Server::start("unix:@panpipe-cli-*?text=true", &["--upper"]).call("grün ß").is("GRÜN SS\n");
-    Server::start("unix:@panpipe-cli-*", &["--upper"]).call("grün").is("GRüN\n");
+    Server::start("unix:@panpipe-cli-*?text=true&framing=length", &["--upper"]).call("grün ß").is("GRÜN SS\n");
+    Server::start("unix:@panpipe-cli-*?framing=length", &["--upper"]).call("grün").is("GRüN\n");
 }
 
 #[test]
