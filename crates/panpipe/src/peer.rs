@@ -251,9 +251,9 @@ impl Peer {
     ///
     /// # Errors
     /// Those of [`send`](Self::send).
-    pub async fn publish<T: Serialize>(&self, topic: &str, item: &T) -> Result<()> {
+    pub async fn publish(&self, topic: &str, item: impl Serialize) -> Result<()> {
         self.send_as(topic, Flags::NONE.topic(true), |scratch, send| {
-            with_value(item, scratch, |sent| send(sent.raw, false, sent.bytes))
+            with_value(&item, scratch, |sent| send(sent.raw, false, sent.bytes))
         })
         .await
     }
@@ -267,7 +267,7 @@ impl Peer {
             &mut dyn FnMut(bool, bool, &[u8]) -> Result<()>,
         ) -> panpipe_values::Result<Result<()>>,
     ) -> Result<()> {
-        poll_fn(|cx| self.shared().poll_room(cx, State::has_room)).await;
+        poll_fn(|cx| self.shared().poll_room(cx, State::takes_messages)).await;
         let shared = self.shared();
         let mut scratch = SCRATCH.take();
         let sent = encode(&mut scratch, &mut |raw, named, bytes| {
@@ -358,7 +358,7 @@ impl Peer {
     /// # Errors
     /// `connection-lost`, `bad-peer`, `version`, `too-large`.
     pub async fn ended(&self) -> Result<()> {
-        poll_fn(|cx| self.shared().poll_room(cx, |state| state.ended.is_some())).await;
+        poll_fn(|cx| self.shared().lock().poll_ended(cx)).await;
         self.shared().lock().ended.clone().flatten().map_or(Ok(()), Err)
     }
 

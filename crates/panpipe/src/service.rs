@@ -364,7 +364,8 @@ mod tests {
         assert_eq!(reply::<User>(&service, "rename", &(&user, "Bo")).await.name, "Bo");
         assert_eq!(reply::<User>(&service, "rename", &(&user, Named(json!({"name": "Bo"})))).await.name, "Bo");
         assert_eq!(reply::<Vec<u8>>(&service, "six", &(1, 2, 3, 4, 5, 6)).await, [1, 2, 3, 4, 5, 6]);
-        let asked = ServiceCall { context: Context { deadline: Some(Instant::now()) }, ..call(&()) };
+        let asked =
+            ServiceCall { context: Context { deadline: Some(Instant::now()), ..Context::default() }, ..call(&()) };
         assert_eq!(outcome(service.call("deadline", asked)).await.unwrap().payload, [0xc3][..]);
     }
 

@@ -351,6 +351,11 @@ impl Panpipe {
         self.output.unwritten() >= 1 << 20
     }
 
+    /// Whether so much waits for the other side to take earlier calls and messages that more should wait elsewhere.
+    pub fn is_backed_up(&self) -> bool {
+        self.calling.is_backed_up()
+    }
+
     /// Says whether anything can be sent.
     fn check_open(&self, doing: &str) -> Result<()> {
         match self.output_failure.as_ref().or(self.input.failure()) {

@@ -42,6 +42,7 @@ impl Wake for InputWaker {
         state.input_waits = true;
         if let (Some(_), Some(waker)) = (state.leader, &state.leader_waker) {
             waker.wake_by_ref();
+            state.leader_is_woken = true;
         }
         state.wake_driver();
     }
@@ -55,11 +56,15 @@ pub(crate) struct State {
     pub(super) serving: ById<Serving>,
     /// What came and has no handler yet.
     pub(super) inbound: VecDeque<Inbound>,
-    /// Tasks that wait for room to send, or for everything to be written, or for the end.
+    /// Tasks that wait for room to send, or for everything to be written.
     senders: Vec<Waker>,
+    /// Tasks that wait for the end.
+    mourners: Vec<Waker>,
     /// Who of those that wait for input reads for all, and what wakes it.
     pub(super) leader: Option<CallId>,
     pub(super) leader_waker: Option<Waker>,
+    /// It was woken together with the driver, which gives it a turn.
+    pub(super) leader_is_woken: bool,
     /// There is input that nobody has looked at.
     pub(super) input_waits: bool,
     pub(super) driver: Option<Waker>,
@@ -136,8 +141,10 @@ impl Shared {
             serving: ById::default(),
             inbound: VecDeque::new(),
             senders: Vec::new(),
+            mourners: Vec::new(),
             leader: None,
             leader_waker: None,
+            leader_is_woken: false,
             // The first look at the descriptor asks to be woken by it.
             input_waits: true,
             driver: None,
@@ -178,6 +185,22 @@ impl Shared {
 impl State {
     pub(super) fn has_room(&self) -> bool {
         !self.endpoint.is_congested()
+    }
+
+    /// Whether a one-way message would not only make what waits at this side longer.
+    pub(super) fn takes_messages(&self) -> bool {
+        self.has_room() && !self.endpoint.session().is_backed_up()
+    }
+
+    /// Ready when the connection is over.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ended.is_some() {
+            return Poll::Ready(());
+        }
+        if !self.mourners.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.mourners.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     pub(super) fn serves_nobody(&self) -> bool {
@@ -452,6 +475,7 @@ impl State {
             self.settle(CallId(id), Err(Failure::Local(failure)));
         }
         self.ended = Some(error);
+        self.mourners.drain(..).for_each(Waker::wake);
         self.wake_senders();
         self.wake_driver();
     }
