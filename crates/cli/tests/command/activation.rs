@@ -89,5 +89,5 @@ fn datagram_sockets_of_systemd_are_served() {
 fn a_name_that_systemd_did_not_give_is_not_found() {
     let nobody = call(&["fd:web?protocol=plain", "hi"]);
     let reason = "no descriptors were handed to this process: LISTEN_PID is not its number";
-    nobody.is_error(3, &[&format!("panpipe: opening fd:web: not-found: {reason}")]);
+    nobody.is_error(3, &[&format!("panpipe: opening fd:web?protocol=plain: not-found: {reason}")]);
 }

@@ -103,7 +103,8 @@ fn output_as_long_as_max_is_a_reply_and_one_byte_more_is_not() {
 fn a_program_that_is_not_there_is_found_out_at_once() {
     for name in ["no-such-program", "./no-such-program", "/etc/passwd"] {
         let outcome = run(["serve", "tcp://localhost:0?framing=length", "--", name], b"");
-        let line = format!("panpipe: serving tcp://localhost:0: unsupported: no program is called {name:?}");
+        let line =
+            format!("panpipe: serving tcp://localhost:0?framing=length: unsupported: no program is called {name:?}");
         outcome.is_error(2, &[&line]);
     }
 }
