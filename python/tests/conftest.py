@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-ADDRESSES = ["tcp://localhost:0?framing=length", "unix:{tmp}/panpipe-*?framing=length", "unix:@panpipe-test-*?framing=length"]
+ADDRESSES = ["tcp://localhost:0", "unix:{tmp}/panpipe-*", "unix:@panpipe-test-*"]
 FRAMINGS = ["raw", "lines", "nul", "length", "length:u16le", "length:u64", "netstring", "varint", "content-length"]
 
 

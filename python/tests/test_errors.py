@@ -62,8 +62,8 @@ def test_a_bad_address(row: dict[str, object]) -> None:
         (panpipe.connect, "tcp://name.invalid:1?insecure=true&framing=length", "not-found"),
         (panpipe.connect, "unix:/nowhere/at/all?framing=length", "not-found"),
         (panpipe.listen, "unix:/nowhere/at/all?framing=length", "not-found"),
-        (panpipe.connect, "unix:/tmp/?framing=length" + "x" * 103, "path-too-long"),
-        (panpipe.listen, "unix:/tmp/?framing=length" + "x" * 103, "path-too-long"),
+        (panpipe.connect, "unix:/tmp/" + "x" * 103 + "?framing=length", "path-too-long"),
+        (panpipe.listen, "unix:/tmp/" + "x" * 103 + "?framing=length", "path-too-long"),
         (panpipe.connect, "fd:987?framing=length", "not-found"),
     ],
 )
@@ -124,3 +124,18 @@ def test_a_broken_length_is_bad_peer() -> None:
     assert peer is not None
     with pytest.raises(panpipe.BadPeer):
         peer.recv()
+
+
+def test_plain_faces_take_no_address_that_means_panpipe() -> None:
+    hint = "as framing=length, or protocol=plain"
+    address = "unix:@panpipe-test-*"
+    with pytest.raises(panpipe.Unsupported, match=hint):
+        panpipe.connect(address)
+    with pytest.raises(panpipe.Unsupported, match=hint):
+        panpipe.pair()
+    with pytest.raises(panpipe.Unsupported, match=hint):
+        panpipe.spawn(["cat"])
+    with pytest.raises(panpipe.Unsupported, match=hint), panpipe.listen(address) as listener:
+        listener.accept()
+    with pytest.raises(panpipe.Unsupported, match=hint):
+        panpipe.serve(address, bytes.upper)

@@ -224,7 +224,7 @@ def test_sends_that_give_up_do_not_fill_the_memory() -> None:
 
 
 def test_closing_a_listener_ends_an_accept_in_another_thread(place: str) -> None:
-    listener = panpipe.listen(place)
+    listener = panpipe.listen(f"{place}?framing=length")
     accepted: list[object] = []
     begins = threading.Event()
 
