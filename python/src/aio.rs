@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
-use crate::blocking::{numbers, remote_to_python, seconds, serves};
+use crate::blocking::{numbers, remote_to_python, seconds};
 use crate::peer::PeerCore;
 use crate::watch::Watch;
 use crate::{error, message};
@@ -30,7 +30,7 @@ impl Connecting {
     fn new(py: Python<'_>, address: &str, has_service: bool) -> PyResult<Self> {
         let address = error::result(py, panpipe_link::parse(address))?;
         if has_service {
-            serves(py, &address, PANPIPE, "connecting to")?;
+            error::result(py, address.check_speaks(PANPIPE))?;
         }
         Ok(Connecting { address, connecting: None })
     }
@@ -80,7 +80,7 @@ pub(crate) fn open_pair<'py>(
     let py = event_loop.py();
     let address = error::result(py, panpipe_link::pair_address(kind))?;
     if has_service {
-        serves(py, &address, PANPIPE, "pairing")?;
+        error::result(py, address.check_speaks(PANPIPE))?;
     }
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     Ok((new_core(one, &address, Side::Client, event_loop)?, new_core(other, &address, Side::Server, event_loop)?))

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use panpipe_link::panpipe::Side;
-use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Link, PANPIPE, PLAIN, Remote, blocking};
+use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Link, PANPIPE, Remote, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -27,19 +27,6 @@ pub(crate) fn remote_to_python<'py>(py: Python<'py>, remote: &Remote) -> PyResul
     static REMOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let Remote { transport, address, uid, gid, pid } = remote;
     REMOTE.import(py, "panpipe._remote", "Remote")?.call1((*transport, address.as_deref(), *uid, *gid, *pid))
-}
-
-/// Refuses a service, or a function, where the address means the other protocol.
-pub(crate) fn serves(py: Python<'_>, address: &Address, protocol: &str, doing: &str) -> PyResult<()> {
-    if address.protocol == protocol {
-        return Ok(());
-    }
-    let reason = match protocol == PLAIN {
-        true => "a function answers messages, and the address means the panpipe protocol: give it a Service",
-        false => "a service takes the panpipe protocol, and the address means the plain one",
-    };
-    let error = Error::new(ErrorKind::Unsupported, format!("{doing} {}", address.text()));
-    Err(error::to_python(py, &error.because(reason).at(address.text())))
 }
 
 /// Descriptors as numbers, the same twice where one does for both.
@@ -170,7 +157,7 @@ pub(crate) fn connect<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let address = error::result(py, panpipe_link::parse(address))?;
     if service.is_some() {
-        serves(py, &address, PANPIPE, "connecting to")?;
+        error::result(py, address.check_speaks(PANPIPE))?;
     }
     let mut wait = Interruptible::new(py);
     let link = blocking::connect_link(&address, seconds(timeout)?, &mut wait);
@@ -193,7 +180,7 @@ pub(crate) fn pair<'py>(
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let address = error::result(py, panpipe_link::pair_address(kind))?;
     if services.0.is_some() || services.1.is_some() {
-        serves(py, &address, PANPIPE, "pairing")?;
+        error::result(py, address.check_speaks(PANPIPE))?;
     }
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     let one = connection(py, one, &address, Side::Client, services.0)?;
@@ -215,11 +202,6 @@ impl Listener {
             let error = Error::new(ErrorKind::Closed, format!("{doing} {}", self.address.text()));
             error::to_python(py, &error.because("this side has closed the listener").at(self.address.text()))
         })
-    }
-
-    /// Refuses to serve what the address does not mean.
-    pub(crate) fn speaks(&self, py: Python<'_>, protocol: &str) -> PyResult<()> {
-        serves(py, &self.address, protocol, "serving")
     }
 
     /// Hands the listener over to a server.
@@ -258,7 +240,7 @@ impl Listener {
 
     #[getter]
     fn _most_connections(&self, py: Python<'_>) -> PyResult<usize> {
-        self.speaks(py, PANPIPE)?;
+        error::result(py, self.address.check_speaks(PANPIPE))?;
         Ok(self.open(py, "serving")?.most_connections())
     }
 

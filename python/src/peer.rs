@@ -94,7 +94,7 @@ impl PeerCore {
             has_more: false,
             is_draining: false,
             is_remote: address.reaches_other_machines(),
-            reconnects: address.option("reconnect") == Some("true") && side == Side::Client,
+            reconnects: address.reconnect && side == Side::Client,
             ended: None,
             scratch: Vec::new(),
         })

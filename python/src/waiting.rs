@@ -160,7 +160,7 @@ impl WaitingCore {
         WaitingCore {
             shared,
             timeout: address.timeout,
-            reconnects: address.option("reconnect") == Some("true") && side == Side::Client,
+            reconnects: address.reconnect && side == Side::Client,
             is_remote: address.reaches_other_machines(),
             service,
             subscriptions: Default::default(),

@@ -729,7 +729,7 @@ def test_a_pair_and_a_service_at_each_end(run: Run) -> None:
         one, other = panpipe.aio.pair("?protocol=panpipe", services=(service, service))
         assert await one.call("upper", "a") == "A"
         assert await other.call("upper", "b") == "B"
-        with pytest.raises(panpipe.Unsupported, match="a service takes the panpipe protocol"):
+        with pytest.raises(panpipe.Unsupported, match="this speaks the protocol panpipe"):
             panpipe.aio.pair("framing=lines", services=(service, None))
         await one.close()
         await other.close()
@@ -937,12 +937,12 @@ def test_a_child_that_serves_its_stdio(run: Run) -> None:
 def test_the_wrong_protocol_is_refused_clearly(run: Run) -> None:
     async def example() -> None:
         service, _ = make_service()
-        with pytest.raises(panpipe.Unsupported, match="a service takes the panpipe protocol"):
+        with pytest.raises(panpipe.Unsupported, match="this speaks the protocol panpipe"):
             await panpipe.aio.connect("tcp://localhost:1?framing=lines", service=service)
-        with pytest.raises(panpipe.Unsupported, match="a service takes the panpipe protocol"):
+        with pytest.raises(panpipe.Unsupported, match="this speaks the protocol panpipe"):
             async with service.aserve("tcp://localhost:0?framing=lines"):
                 pass
-        with pytest.raises(panpipe.Unsupported, match="a function answers messages"):
+        with pytest.raises(panpipe.Unsupported, match="this takes plain messages"):
             async with panpipe.aio.serve("tcp://localhost:0?protocol=panpipe", bytes.upper):
                 pass
 

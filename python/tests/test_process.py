@@ -16,7 +16,7 @@ import panpipe
     "wait",
     [
         "panpipe.serve(panpipe.listen('unix:@panpipe-test-*?framing=length'), lambda m: m)",
-        "panpipe.listen('unix:@panpipe-test-*').accept()",
+        "panpipe.listen('unix:@panpipe-test-*?framing=length').accept()",
         "one.recv()",
         "one.call('x', timeout=600)",
         "one.send(b'x' * 10_000_000)",
@@ -31,7 +31,7 @@ def test_ctrl_c_works_while_waiting(wait: str, program: Callable[..., object]) -
 import asyncio, os, panpipe, panpipe.aio, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 one, other = panpipe.pair("framing=length")
-listener = panpipe.listen("unix:@panpipe-test-*?framing=length&backlog=1")
+listener = panpipe.listen("unix:@panpipe-test-*?backlog=1&framing=length")
 full = listener.address
 kept = [panpipe.connect(full) for _ in range(2)]
 async def forever():

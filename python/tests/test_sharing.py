@@ -135,7 +135,7 @@ def test_a_handler_that_is_cancelled_closes_its_connection(run: Run) -> None:
 
     async def serve() -> None:
         async with (
-            panpipe.aio.serve("unix:@panpipe-test-*?framing=length&timeout=10s", handler) as server,
+            panpipe.aio.serve("unix:@panpipe-test-*?timeout=10s&framing=length", handler) as server,
             panpipe.aio.connect(server.address) as peer,
         ):
             with pytest.raises(panpipe.ConnectionLost):
@@ -153,7 +153,7 @@ def test_a_handler_can_close_its_own_server(run: Run) -> None:
             ended.set()
             return message
 
-        async with panpipe.aio.serve("unix:@panpipe-test-*?framing=length&timeout=10s", handler) as server:
+        async with panpipe.aio.serve("unix:@panpipe-test-*?timeout=10s&framing=length", handler) as server:
             peer = await panpipe.aio.connect(server.address)
             with pytest.raises(panpipe.ConnectionLost):
                 await peer.call("x")
@@ -224,7 +224,7 @@ def test_sends_that_give_up_do_not_fill_the_memory() -> None:
 
 
 def test_closing_a_listener_ends_an_accept_in_another_thread(place: str) -> None:
-    listener = panpipe.listen(place)
+    listener = panpipe.listen(f"{place}?framing=length")
     accepted: list[object] = []
     begins = threading.Event()
 

@@ -370,7 +370,7 @@ def test_a_pair() -> None:
         other.close()
         waiting.result(timeout=10)
     one.close()
-    with pytest.raises(panpipe.Unsupported, match="a service takes the panpipe protocol"):
+    with pytest.raises(panpipe.Unsupported, match="this speaks the protocol panpipe"):
         panpipe.pair("framing=lines", services=(mine.service, None))
 
 
