@@ -154,16 +154,8 @@ def test_a_broken_length_is_bad_peer() -> None:
         peer.recv()
 
 
-def test_plain_faces_take_no_address_that_means_panpipe() -> None:
-    hint = "as framing=length, or protocol=plain"
-    address = "unix:@panpipe-test-*"
-    with pytest.raises(panpipe.Unsupported, match=hint):
-        panpipe.connect(address)
-    with pytest.raises(panpipe.Unsupported, match=hint):
-        panpipe.pair()
-    with pytest.raises(panpipe.Unsupported, match=hint):
-        panpipe.spawn(["cat"])
-    with pytest.raises(panpipe.Unsupported, match=hint), panpipe.listen(address) as listener:
-        listener.accept()
-    with pytest.raises(panpipe.Unsupported, match=hint):
-        panpipe.serve(address, bytes.upper)
+def test_a_function_serves_no_address_that_means_panpipe() -> None:
+    with pytest.raises(panpipe.Unsupported, match="as framing=length, or protocol=plain"):
+        panpipe.serve("unix:@panpipe-test-*", bytes.upper)
+    with pytest.raises(panpipe.Unsupported, match="say protocol=panpipe and no framing"):
+        panpipe.serve("unix:@panpipe-test-*?framing=lines", panpipe.Service())
