@@ -38,6 +38,7 @@ export class Driven {
         error: (call, fault, ran) => tell({ error: { call, code: fault.code, ran } }),
         cancelled: (call) => tell({ cancelled: { call } }),
         room: () => {},
+        idle: () => {},
         flushed: (flush) => tell({ flushed: { flush } }),
         draining: () => tell({ draining: true }),
         ended: (fault) => tell({ ended: fault?.code ?? null }),

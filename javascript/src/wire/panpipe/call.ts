@@ -54,6 +54,8 @@ export class Call {
   readonly in: InStream | null;
   /** What the user of the session knows of it. */
   owner: unknown = null;
+  /** Of ours, the endpoint that it was made on. */
+  endpoint: unknown = null;
 
   constructor(
     readonly ours: boolean,

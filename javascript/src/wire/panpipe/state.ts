@@ -44,6 +44,8 @@ export interface Events {
   /** There is room for more items of this call. */
   room(call: Call): void;
   flushed(flush: unknown, fault: Fault | null): void;
+  /** No call of the other end runs any more. */
+  idle(): void;
   /** The other end begins no more calls of ours. */
   draining(): void;
   /** It is over; `fault` is what broke it. */
@@ -158,6 +160,7 @@ export class State implements Senders {
     call.waiting = false;
     this.deadlines.drop(call);
     if (this.theirs.delete(call.id) && call.subscribes) this.theirsSubscribed--;
+    if (this.theirs.size === 0) this.events.idle();
   }
 
   /** A call of ours got its answer, or never will. */
