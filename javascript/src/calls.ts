@@ -275,6 +275,11 @@ export class Calls implements Caller {
   }
 
   #doing({ shape, method }: Pending): string {
-    return `${shape === "call" ? "calling" : shape === "stream" ? "streaming from" : "subscribing to"} ${method} on ${this.address}`;
+    return `${shape === "call" ? "calling" : shape === "stream" ? "streaming from" : "subscribing to"} ${short(method)} on ${this.address}`;
   }
+}
+
+/** A name as errors show it: what is none may be long. */
+export function short(name: string): string {
+  return typeof name === "string" && name.length <= 255 ? name : `${String(name).slice(0, 32)}…`;
 }

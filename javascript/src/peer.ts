@@ -2,7 +2,7 @@
 
 import { Answers } from "./answers.js";
 import { options as mark, takeOptions, type CallOptions, type MarkedOptions } from "./call-options.js";
-import { Calls } from "./calls.js";
+import { Calls, short } from "./calls.js";
 import { Endpoint } from "./endpoint.js";
 import type { Items, Lagged } from "./items.js";
 import type { Link, Remote } from "./link/link.js";
@@ -139,12 +139,12 @@ export class Peer implements AsyncDisposable {
   /** Sends a one-way message; done once there is room for more. It arrives at most once, in the order of what is sent and called. Rejects as `call` does for what cannot be sent. */
   send(method: string, ...args: (unknown | CallOptions | MarkedOptions)[]): Promise<void> {
     const { named } = takeOptions(args);
-    return this.#send(`sending ${method} on ${this.address}`, method, args, named, 0);
+    return this.#send(`sending ${short(method)} on ${this.address}`, method, args, named, 0);
   }
 
   /** Publishes to a topic of the other end's service; as `send`. */
   publish(topic: string, item: unknown): Promise<void> {
-    return this.#send(`publishing ${topic} on ${this.address}`, topic, [item], undefined, TOPIC);
+    return this.#send(`publishing ${short(topic)} on ${this.address}`, topic, [item], undefined, TOPIC);
   }
 
   /** Done once the other end has read everything that was sent. Rejects with `connection-lost`, `closed`, `deadline-exceeded`. */

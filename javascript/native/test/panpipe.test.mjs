@@ -18,7 +18,7 @@ test("both ends of a Unix socket know the other's process", async (t) => {
     await Promise.all([peer.close(), accepted.close(), listener.close()]);
   }
   const at = path();
-  const listener = await listen(`unix:${at}`);
+  const listener = await listen(`unix:${at}?protocol=plain`);
   const child = python(t, `import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)`, at);
   assert.equal((await listener.accept()).remote.pid, child.pid);
   await listener.close();

@@ -16,7 +16,7 @@ export function nameBytes(name: string): Uint8Array {
   if (typeof name !== "string") throw new Fault("unsupported", "a name is a string");
   const bytes = toBytes(name);
   if (bytes.length === 0 || bytes.length > 255 || readName(bytes, 0, bytes.length) !== name) {
-    throw new Fault("unsupported", `${JSON.stringify(name)} is no name: that is 1 to 255 bytes of UTF-8 without control characters`);
+    throw new Fault("unsupported", `${JSON.stringify(name.slice(0, 64))} is no name: that is 1 to 255 bytes of UTF-8 without control characters`);
   }
   if (kept.size < mostKept) kept.set(name, bytes);
   return bytes;
