@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use panpipe::blocking::{Connection, Listener, connect, listen, serve};
+use panpipe::plain::blocking::{Connection, Listener, connect, listen, serve};
 use panpipe::{Bytes, ErrorKind};
 use panpipe_conformance::{
     Answer, CallRequest, Failure, Flow, Job, Outcome, ServeRequest, Serving, Step, read_request, tell, wait_for_end,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use panpipe::{Bytes, Connection, Server};
+use panpipe::Bytes;
+use panpipe::plain::{Connection, Server};
 use panpipe_conformance::{
     Answer, CallRequest, Failure, Flow, Job, Outcome, ServeRequest, Serving, Step, read_request, tell, wait_for_end,
     wait_for_line,
@@ -35,8 +36,8 @@ async fn serve(request: ServeRequest) -> Result<()> {
 
 async fn start_server(address: &str) -> panpipe::Result<Server> {
     match address.contains("text=true") {
-        true => panpipe::serve(address, |text: Bytes| async move { upper_text(&text) }).await,
-        false => panpipe::serve(address, |bytes: Bytes| async move { bytes.to_ascii_uppercase() }).await,
+        true => panpipe::plain::serve(address, |text: Bytes| async move { upper_text(&text) }).await,
+        false => panpipe::plain::serve(address, |bytes: Bytes| async move { bytes.to_ascii_uppercase() }).await,
     }
 }
 
@@ -60,7 +61,7 @@ async fn run(job: &Job, texts: &[Vec<u8>]) -> panpipe::Result<Vec<Answer>> {
     let count = job.connections.max(1);
     let mut peers = Vec::new();
     if job.listen {
-        let listener = panpipe::listen(&job.address).await?;
+        let listener = panpipe::plain::listen(&job.address).await?;
         if !job.steps.is_empty() {
             let _ = tell(&[Serving { address: listener.address().to_owned(), pid: std::process::id() }]);
             while peers.len() < count {
@@ -69,7 +70,7 @@ async fn run(job: &Job, texts: &[Vec<u8>]) -> panpipe::Result<Vec<Answer>> {
         }
     } else {
         for _ in 0..count {
-            peers.push(panpipe::connect(&job.address).await?);
+            peers.push(panpipe::plain::connect(&job.address).await?);
         }
     }
     let mut answers = Vec::new();

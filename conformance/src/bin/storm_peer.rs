@@ -30,7 +30,7 @@ fn main() -> Result<()> {
 }
 
 fn blocking(address: &str) -> Result<Duration> {
-    let peer = panpipe::blocking::connect(address)?;
+    let peer = panpipe::plain::blocking::connect(address)?;
     for number in 0..CALLS {
         let reply = peer.call_within(PATIENCE, format!("call {number}"))?;
         assert_eq!(reply, format!("CALL {number}"));
@@ -46,7 +46,7 @@ fn blocking(address: &str) -> Result<Duration> {
 }
 
 async fn tokio(address: &str) -> Result<Duration> {
-    let peer = panpipe::connect(address).await?;
+    let peer = panpipe::plain::connect(address).await?;
     for number in 0..CALLS {
         let reply = peer.call_within(PATIENCE, format!("call {number}")).await?;
         assert_eq!(reply, format!("CALL {number}"));

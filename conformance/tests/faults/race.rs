@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use panpipe::{ErrorKind, blocking};
+use panpipe::ErrorKind;
+use panpipe::plain::blocking;
 
 use crate::Result;
 use crate::place::Folder;

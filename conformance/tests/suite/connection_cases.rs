@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use panpipe::blocking::{Connection, Listener, connect, listen};
+use panpipe::plain::blocking::{Connection, Listener, connect, listen};
 use panpipe_conformance::{Answer, Failure, Flow, Job, Outcome, Pause, Serving, Step, to_hex};
 
 use crate::Case;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use panpipe::blocking::{Connection, connect, listen};
+use panpipe::plain::blocking::{Connection, connect, listen};
 use panpipe::{ErrorKind, Result};
 
 /// Time for each of the two figures of a transport.

@@ -47,8 +47,8 @@ pub(crate) fn run(arguments: Serve) -> Result<ExitCode> {
     outcome
 }
 
-async fn serve(address: &Address, handler: impl panpipe::Handler) -> Result<()> {
-    let server = panpipe::serve(address.text(), handler).await?;
+async fn serve(address: &Address, handler: impl panpipe::plain::Handler) -> Result<()> {
+    let server = panpipe::plain::serve(address.text(), handler).await?;
     // Every handler of the command answers.
     server.check_replies()?;
     report::say(&format!("listening on {}", server.address()));

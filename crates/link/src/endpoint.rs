@@ -5,15 +5,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Head, Ran, Result, Session};
+use panpipe_wire::{Address, Error, ErrorKind, Plain, Ran, Result, Session};
 use rustix::io::Errno;
 
 use crate::os_error;
 use crate::transport::{Child, LastWords, Link, Remote, WaitingRead};
 use crate::whole_writes::WholeWrites;
-
-/// A larger message goes to the system from where it lies; a smaller one is copied next to its head.
-const COPIED: usize = 4 << 10;
 
 /// Bytes that may wait to be written before senders are asked to wait.
 const CONGESTED: usize = 1 << 20;
@@ -33,11 +30,14 @@ pub enum Input {
     MoreMayWait,
 }
 
+mod panpipe;
+mod plain;
+
 /// One connection: a link and its session.
-pub struct Endpoint {
+pub struct Endpoint<S: Session = Plain> {
     link: Link,
     remote: Remote,
-    session: Session,
+    session: S,
     /// Its messages are datagrams, which may get lost on the way.
     is_datagrams: bool,
     is_lossy: bool,
@@ -55,12 +55,11 @@ pub struct Endpoint {
     read_timeout: Option<Duration>,
 }
 
-impl Endpoint {
-    /// A connection over `link`, configured by `address`.
-    pub fn new(link: Link, address: &Address) -> Self {
-        let mut session = Session::new(address);
+impl<S: Session> Endpoint<S> {
+    /// A connection over `link`, configured by `address`, with a session of its protocol.
+    fn over(link: Link, address: &Address, mut session: S) -> Self {
         if link.is_reached_by_browsers() {
-            session.refuse_http();
+            session.input_mut().refuse_http();
         }
         if let Some(most) = link.largest_packet() {
             session.use_packets(most);
@@ -70,9 +69,10 @@ impl Endpoint {
                 session.output_failed(session.error(ErrorKind::Unsupported, "sending to").because(reason));
             }
             Some(reason) => {
-                session.input_failed(session.error(ErrorKind::Unsupported, "receiving from").because(reason));
+                let error = session.error(ErrorKind::Unsupported, "receiving from").because(reason);
+                session.input_mut().fail(error);
             }
-            None if !link.has_input() => session.input_ended(),
+            None if !link.has_input() => session.input_mut().end(),
             None => {}
         }
         if let Some(may_be_lost) = link.loses_datagrams() {
@@ -119,11 +119,6 @@ impl Endpoint {
         self.session.error(kind, doing)
     }
 
-    /// Whether messages are strings.
-    pub fn is_text(&self) -> bool {
-        self.session.is_text()
-    }
-
     /// The descriptor to wait on for input.
     pub fn reader(&self) -> &Arc<OwnedFd> {
         self.link.reader()
@@ -150,13 +145,13 @@ impl Endpoint {
     /// Whether to wait for input.
     #[inline]
     pub fn wants_read(&self) -> bool {
-        !self.closed && self.session.wants_input()
+        !self.closed && self.session.input().wants_more()
     }
 
     /// Whether to wait for room to write.
     #[inline]
     pub fn wants_write(&self) -> bool {
-        !self.closed && self.broken.is_none() && self.retry_at.is_none() && !self.session.outbox().is_empty()
+        !self.closed && self.broken.is_none() && self.retry_at.is_none() && !self.session.outbox()[0].is_empty()
     }
 
     /// Whether anything that was sent is not with the system yet.
@@ -168,7 +163,7 @@ impl Endpoint {
     /// Whether a close has to wait until more is written: not for calls that wait for their turn, which it withdraws.
     #[inline]
     pub fn delays_close(&self) -> bool {
-        !self.closed && !self.session.outbox().is_empty()
+        !self.closed && !self.session.outbox()[0].is_empty()
     }
 
     /// When to [`flush`](Self::flush) again, where no descriptor tells of room; part of
@@ -201,21 +196,15 @@ impl Endpoint {
         self.session.unwritten() >= CONGESTED
     }
 
-    /// Whether any call waits for its reply.
-    #[inline]
-    pub fn is_calling(&self) -> bool {
-        self.session.is_calling()
-    }
-
     /// Reads what has arrived, within limits.
     pub fn on_readable(&mut self) -> Input {
         if self.check_usable("receiving from").is_err() {
-            self.session.input_ended();
+            self.session.input_mut().end();
             return Input::Drained;
         }
         let mut budget = READ_BUDGET;
-        while self.session.wants_input() {
-            let inbox = self.session.inbox();
+        while self.session.input().wants_more() {
+            let inbox = self.session.input_mut().room();
             let room = inbox.capacity() - inbox.len();
             match self.link.read(inbox) {
                 Ok(0) => {
@@ -227,7 +216,7 @@ impl Endpoint {
                 Ok(count) if count < room && self.link.drains_at_once() => return Input::Drained,
                 Ok(count) if count < room => {}
                 Ok(count) => {
-                    self.session.read_was_full();
+                    self.session.input_mut().read_was_full();
                     budget = budget.saturating_sub(count);
                     if budget == 0 {
                         return Input::MoreMayWait;
@@ -265,7 +254,7 @@ impl Endpoint {
         let possible = self.link.reads_may_wait() && self.wants_read() && !self.wants_write();
         let usable = possible && self.check_usable("receiving from").is_ok();
         usable.then(|| {
-            let inbox = self.session.lend_inbox();
+            let inbox = self.session.input_mut().lend();
             let (socket, reading) = (Arc::clone(self.reader()), self.link.reading());
             WaitingRead::new(socket, reading, self.read_timeout, self.renewals, inbox)
         })
@@ -273,18 +262,18 @@ impl Endpoint {
 
     /// Takes in what a waiting read brought.
     pub(crate) fn end_waiting_read(&mut self, read: WaitingRead) -> Input {
-        self.session.take_back_inbox(read.inbox);
+        self.session.input_mut().take_back(read.inbox);
         self.read_timeout = read.timeout;
         let is_shut = self.closed && self.moves_datagrams();
         if is_shut || read.renewals != self.renewals {
             // A socket of datagrams that is shut reads as empty ones.
-            self.session.drop_input();
+            self.session.input_mut().discard();
             return Input::Drained;
         }
         match read.outcome {
             Ok(0) => self.end_input(),
             Ok(_) if !read.was_short => {
-                self.session.read_was_full();
+                self.session.input_mut().read_was_full();
                 return Input::MoreMayWait;
             }
             Ok(_) | Err(Errno::AGAIN) => {}
@@ -302,72 +291,24 @@ impl Endpoint {
             None => self.flush(),
         }
         match self.link.last_words() {
-            None => self.session.input_ended(),
-            Some(LastWords::Exited(how)) => self.session.input_ended_as(how),
+            None => self.session.input_mut().end(),
+            Some(LastWords::Exited(how)) => self.session.input_mut().end_as(how),
             Some(LastWords::Failed(how)) => {
                 let error = self.session.error(ErrorKind::ConnectionLost, "receiving from");
-                self.session.input_failed(error.because(how).ran(Ran::Maybe));
+                self.session.input_mut().fail(error.because(how).ran(Ran::Maybe));
             }
         }
     }
 
     fn fail_input(&mut self, errno: Errno) {
         let error = self.os_error(errno, "receiving from").ran(Ran::Maybe);
-        self.session.input_failed(error);
+        self.session.input_mut().fail(error);
     }
 
     fn refuse_datagram(&mut self, errno: Errno, doing: &str) {
         let error = self.os_error(errno, doing);
         self.refused += 1;
         self.session.datagram_refused(error);
-    }
-
-    /// The next event, as [`Session::next_event`].
-    #[inline]
-    pub fn next_event(&mut self, now: Instant, wants_message: bool) -> Option<Event> {
-        if self.retry_at.is_some() {
-            self.flush();
-        }
-        let event = self.session.next_event(now, wants_message);
-        if self.is_datagrams {
-            self.end_call(event.as_ref());
-        }
-        event
-    }
-
-    /// Sees to it that no late reply comes to the next call, and sends that once those out of time are known.
-    fn end_call(&mut self, event: Option<&Event>) {
-        match event {
-            Some(Event::Reply { .. }) if self.link.reaches_many() => self.session.expect_more_replies(),
-            Some(_) => {}
-            None => return self.flush(),
-        }
-        if self.session.take_stale() {
-            self.renew();
-        }
-    }
-
-    #[cold]
-    fn renew(&mut self) {
-        if self.check_usable("calling").is_err() {
-            return;
-        }
-        match self.link.renew() {
-            // A listener's connection to one of many: docs/reference.md says what may happen.
-            Ok(false) if self.is_lossy => {}
-            Ok(false) => {
-                let error = self.session.error(ErrorKind::ConnectionLost, "calling");
-                let error =
-                    error.because("a call got no reply, and a late one would be taken for the next; connect anew");
-                self.session.output_failed(error.clone());
-                self.session.input_failed(error);
-            }
-            Ok(true) => {
-                self.renewals = self.renewals.wrapping_add(1);
-                self.session.drop_input();
-            }
-            Err(errno) => self.fail_input(errno),
-        }
     }
 
     /// Take events again when this instant is reached.
@@ -381,9 +322,14 @@ impl Endpoint {
             return;
         }
         self.retry_at = None;
-        while !self.session.outbox().is_empty() && self.broken.is_none() && self.check_usable("sending to").is_ok() {
-            let next = self.whole_writes.as_ref().map_or(self.session.outbox().len(), WholeWrites::next);
-            match self.link.write(&[IoSlice::new(&self.session.outbox()[..next])]) {
+        while !self.session.outbox()[0].is_empty() && self.broken.is_none() && self.check_usable("sending to").is_ok() {
+            let parts = self.session.outbox();
+            let written = match (&self.whole_writes, parts) {
+                (Some(writes), [first, ..]) => self.link.write(&[IoSlice::new(&first[..writes.next()])]),
+                (None, [first, [], _]) => self.link.write(&[IoSlice::new(first)]),
+                (None, parts) => self.link.write(&parts.map(IoSlice::new)),
+            };
+            match written {
                 Ok(count) => {
                     self.session.written(count);
                     if let Some(writes) = &mut self.whole_writes {
@@ -414,7 +360,7 @@ impl Endpoint {
         let error = self.os_error(errno, "sending to");
         // Whom a connected socket of datagrams cannot reach does not send to it either, and no end will say so.
         if self.moves_datagrams() && self.link.is_socket() {
-            self.session.input_failed(error.clone().ran(Ran::Maybe));
+            self.session.input_mut().fail(error.clone().ran(Ran::Maybe));
         }
         match self.link.expects_last_words() {
             true => self.broken = Some(error),
@@ -428,108 +374,6 @@ impl Endpoint {
             Some(LastWords::Exited(how) | LastWords::Failed(how)) => error.because(how),
             None => error,
         });
-    }
-
-    /// Sends a message: now if `at_once` and nothing waits before it, else with the next [`flush`](Self::flush).
-    ///
-    /// # Errors
-    /// `too-large`, `unsupported`, `connection-lost`, `closed`; unless the error says that it may have run, nothing was sent.
-    #[inline]
-    pub fn send(&mut self, message: &[u8], at_once: bool) -> Result<()> {
-        self.transmit(message, at_once, "sending to", |_| Ok(()))?;
-        match self.output_failure() {
-            Some(failure) => Err(failure.clone().ran(Ran::Maybe)),
-            None => Ok(()),
-        }
-    }
-
-    /// Sends a call, as [`send`](Self::send); its [`Event::Reply`] names the returned id.
-    ///
-    /// # Errors
-    /// Those of `send`, and `busy` when 65,536 calls wait.
-    #[inline]
-    pub fn call(&mut self, message: &[u8], deadline: Option<Instant>, at_once: bool) -> Result<CallId> {
-        self.transmit(message, at_once, "calling", |session| session.begin_call(deadline))
-    }
-
-    #[inline]
-    fn transmit<T>(
-        &mut self,
-        message: &[u8],
-        at_once: bool,
-        doing: &str,
-        begin: impl FnOnce(&mut Session) -> Result<T>,
-    ) -> Result<T> {
-        self.check_usable(doing)?;
-        if let Some(error) = &self.broken {
-            return Err(error.clone().met_while(format!("{doing} {}", self.address())));
-        }
-        if self.is_lossy {
-            self.check_arrived(doing)?;
-        }
-        let mut head = Head::new();
-        self.session.frame(message, &mut head, doing)?;
-        let frame = head.as_slice().len() + message.len() + self.session.tail().len();
-        if let Some(most) = self.whole_writes.as_ref().map(WholeWrites::most).filter(|&most| frame > most) {
-            return Err(self.too_large_to_write_whole(frame, most, doing));
-        }
-        let calls = self.session.waiting_calls();
-        let begun = begin(&mut self.session)?;
-        let is_small = message.len() < COPIED && !self.is_lossy;
-        if !at_once || is_small || self.whole_writes.is_some() || !self.session.goes_first() {
-            self.session.queue(&head, message, 0);
-            if let Some(writes) = &mut self.whole_writes {
-                writes.queued(frame);
-            }
-            if at_once {
-                self.flush();
-            }
-            return Ok(begun);
-        }
-        let parts = [head.as_slice(), message, self.session.tail()];
-        match self.link.write(&parts.map(IoSlice::new)) {
-            Ok(written) => self.session.queue(&head, message, written),
-            Err(Errno::AGAIN) => {
-                self.session.queue(&head, message, 0);
-                self.wait_for_room();
-            }
-            Err(errno) if self.link.survives(errno) => {
-                self.session.take_back_calls(calls);
-                return Err(self.os_error(errno, doing));
-            }
-            Err(errno) => self.fail_writing(errno),
-        }
-        Ok(begun)
-    }
-
-    #[cold]
-    fn too_large_to_write_whole(&self, frame: usize, most: usize, doing: &str) -> Error {
-        let reason = format!(
-            "with its framing the message is {frame} bytes, and beyond {most} others' messages would get in between; \
-             exclusive=true keeps others away"
-        );
-        self.session.error(ErrorKind::TooLarge, doing).because(reason)
-    }
-
-    /// Says that an earlier datagram did not arrive, if nobody was told.
-    fn check_arrived(&mut self, doing: &str) -> Result<()> {
-        if self.session.is_calling() {
-            return Ok(());
-        }
-        let refusal = self.session.take_refusal();
-        refusal.map_or(Ok(()), |refusal| Err(refusal.met_while(format!("{doing} {}", self.session.address()))))
-    }
-
-    /// Gives a call up, as [`Session::abandon`].
-    pub fn abandon(&mut self, call: CallId) {
-        self.session.abandon(call);
-        if self.is_datagrams {
-            if self.session.take_stale() {
-                self.renew();
-            }
-            // The next one's turn has come.
-            self.flush();
-        }
     }
 
     /// Why nothing more can be sent, if so; of an end that never could, nothing is lost.
@@ -582,7 +426,7 @@ impl Endpoint {
         self.closed = true;
         let error = self.session.error(ErrorKind::Closed, "closing").because("this side has closed the connection");
         self.session.output_failed(error.clone());
-        self.session.input_failed(error);
+        self.session.input_mut().fail(error);
     }
 
     /// The child at the other end, to be waited for, once this side has closed.
@@ -633,7 +477,7 @@ impl Endpoint {
     }
 }
 
-impl Drop for Endpoint {
+impl<S: Session> Drop for Endpoint<S> {
     fn drop(&mut self) {
         self.close();
     }

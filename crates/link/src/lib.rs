@@ -35,5 +35,6 @@ pub use transport::{
 mod whole_writes;
 
 pub use panpipe_wire::{
-    Address, COMMON_OPTIONS, CallId, Error, ErrorKind, Event, FramingInfo, Method, OptionInfo, Ran, Result, framings,
+    Address, COMMON_OPTIONS, CallId, Error, ErrorKind, Event, FramingInfo, Method, OptionInfo, PANPIPE, PLAIN, Panpipe,
+    PanpipeEvent, Ran, Result, Session, framings, panpipe,
 };

@@ -3,5 +3,5 @@
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> panpipe::Result<()> {
     let upper = |message: panpipe::Bytes| async move { message.to_ascii_uppercase() };
-    panpipe::serve("tcp://localhost:9999?framing=raw", upper).await?.wait().await
+    panpipe::plain::serve("tcp://localhost:9999?framing=raw", upper).await?.wait().await
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
-use panpipe_link::{Endpoint, Error, ErrorKind, Result};
+use panpipe_link::{Endpoint, Error, ErrorKind, Result, Session};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Sleep;
@@ -23,13 +23,13 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     /// Registers the descriptors of `endpoint`.
-    pub(crate) fn of(endpoint: &Endpoint) -> Result<Self> {
+    pub(crate) fn of<S: Session>(endpoint: &Endpoint<S>) -> Result<Self> {
         // What went wrong with a datagram comes as something urgent.
         let reader = register(endpoint.reader(), Interest::READABLE | Interest::PRIORITY, endpoint.address())?;
         Ok(Readiness { reader, writer: OnceLock::new(), retry: Mutex::new(None) })
     }
 
-    fn writer(&self, endpoint: &Endpoint) -> Result<&AsyncFd<Arc<OwnedFd>>> {
+    fn writer<S: Session>(&self, endpoint: &Endpoint<S>) -> Result<&AsyncFd<Arc<OwnedFd>>> {
         if let Some(writer) = self.writer.get() {
             return Ok(writer);
         }
@@ -38,7 +38,7 @@ impl Readiness {
     }
 
     /// Reads while there is something to read; pending when the descriptor is drained or nothing is wanted.
-    pub(crate) fn poll_read(&self, endpoint: &mut Endpoint, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_read<S: Session>(&self, endpoint: &mut Endpoint<S>, cx: &mut Context<'_>) -> Poll<()> {
         if !endpoint.wants_read() {
             return Poll::Pending;
         }
@@ -54,7 +54,7 @@ impl Readiness {
     }
 
     /// Writes what waits; ready when nothing is left.
-    pub(crate) fn poll_flush(&self, endpoint: &mut Endpoint, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_flush<S: Session>(&self, endpoint: &mut Endpoint<S>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             endpoint.flush();
             if let Some(at) = endpoint.retry_at() {
@@ -88,7 +88,7 @@ impl Readiness {
     }
 
     /// Waits until everything is written, or the connection has failed.
-    pub(crate) async fn flush(&self, endpoint: &mut Endpoint) {
+    pub(crate) async fn flush<S: Session>(&self, endpoint: &mut Endpoint<S>) {
         poll_fn(|cx| self.poll_flush(endpoint, cx)).await;
     }
 }

@@ -1,98 +1,70 @@
-//! Serving on tokio: one task per connection, which owns its endpoint alone.
+//! Serving on tokio: any number of connections, each with a task of its own.
 
-use std::fmt::Display;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use panpipe_link::{Address, Endpoint, Error, ErrorKind, Event, Link, Result};
+use panpipe_link::panpipe::Side;
+use panpipe_link::{Address, Link, Result};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::listener::{Listener, listen};
-use crate::readiness::Readiness;
+use crate::listening::Listening;
+use crate::peer::{Peer, parse};
+use crate::service::Service;
 
-/// A connection that has ended but has replies to write is given this long.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long handlers that run may take when a server closes, unless it says otherwise.
+const GRACE: Duration = Duration::from_secs(10);
 
-/// What a handler may answer with: bytes or text, nothing (`None` sends no reply), or a failure, which closes the
-/// connection since plain has no way to say it.
-pub trait Reply {
-    /// The bytes to send, if any; the error is a text for the log.
-    fn into_reply(self) -> Result<Option<Bytes>, String>;
-}
-
-macro_rules! replies {
-    ($($type:ty)*) => {$(
-        impl Reply for $type {
-            fn into_reply(self) -> Result<Option<Bytes>, String> {
-                Ok(Some(Bytes::from(self)))
-            }
-        }
-    )*};
-}
-
-replies!(Bytes Vec<u8> String &'static str &'static [u8]);
-
-impl Reply for () {
-    fn into_reply(self) -> Result<Option<Bytes>, String> {
-        Ok(None)
-    }
-}
-
-impl<T: Reply> Reply for Option<T> {
-    fn into_reply(self) -> Result<Option<Bytes>, String> {
-        self.map_or(Ok(None), T::into_reply)
-    }
-}
-
-impl<T: Reply, E: Display> Reply for Result<T, E> {
-    fn into_reply(self) -> Result<Option<Bytes>, String> {
-        self.map_err(|error| error.to_string())?.into_reply()
-    }
-}
-
-/// What answers the messages of a server: any async function from bytes to a [`Reply`].
-pub trait Handler: Send + Sync + 'static {
-    /// Answers one message.
-    fn handle(&self, message: Bytes) -> impl Future<Output = Result<Option<Bytes>, String>> + Send;
-}
-
-impl<F, Answer> Handler for F
-where
-    F: Fn(Bytes) -> Answer + Send + Sync + 'static,
-    Answer: Future<Output: Reply> + Send,
-{
-    #[inline]
-    fn handle(&self, message: Bytes) -> impl Future<Output = Result<Option<Bytes>, String>> + Send {
-        let answer = self(message);
-        async move { answer.await.into_reply() }
-    }
-}
-
-/// Listens on an address and answers every message of every client with `handler`.
+/// Listens on an address.
 ///
-/// Connections are concurrent; the messages of one are handled one after another and answered in order.
+/// # Errors
+/// `invalid-address`, `unsupported`, `address-in-use`, `not-found`, `permission`, `path-too-long`, `busy`, `io`.
+pub async fn listen(address: &str) -> Result<Listener> {
+    Ok(Listener(Listening::on(&parse(address)?).await?))
+}
+
+/// A listening address. Dropping it stops listening and removes its socket file.
+pub struct Listener(Listening);
+
+impl Listener {
+    /// The real address, with the port or the name that was picked: connect to this.
+    pub fn address(&self) -> &str {
+        self.0.address().text()
+    }
+
+    /// Waits for the next connection, whose other end may call `service`; `None` when no more will come.
+    ///
+    /// Safe to cancel. Running out of descriptors is waited out.
+    ///
+    /// # Errors
+    /// `io` when listening itself is broken.
+    pub async fn accept(&self, service: Option<&Service>) -> Result<Option<Peer>> {
+        match self.0.accept().await? {
+            Some(link) => Peer::over(link, self.0.address(), Side::Server, service.cloned()).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Listens on an address and lets every client call the service's methods.
+///
+/// Handlers are concurrent, those of one connection too.
 ///
 /// # Errors
 /// Those of [`listen`].
-pub async fn serve(address: &str, handler: impl Handler) -> Result<Server> {
-    let listener = listen(address).await?;
-    let address = Arc::clone(listener.parsed_address().text());
-    let replies = listener.check_replies();
-    let (stop, stopped) = watch::channel(());
-    let task = tokio::spawn(run(listener, Arc::new(handler), stopped));
-    Ok(Server { address, replies, stop, task })
+pub async fn serve(address: &str, service: &Service) -> Result<Server> {
+    let listener = Listening::on(&parse(address)?).await?;
+    let address = Arc::clone(listener.address().text());
+    let (stop, stopped) = watch::channel(None);
+    let task = tokio::spawn(run(listener, service.clone(), stopped));
+    Ok(Server { address, stop, task })
 }
 
-/// A running server. Dropping it stops it as [`close`](Self::close) does, in the background.
+/// A running server. Dropping it closes it as [`close`](Self::close) does, in the background.
 pub struct Server {
     address: Arc<str>,
-    replies: Result<()>,
-    stop: watch::Sender<()>,
+    /// The time of grace, once it is to stop.
+    stop: watch::Sender<Option<Duration>>,
     task: JoinHandle<Result<()>>,
 }
 
@@ -102,30 +74,29 @@ impl Server {
         &self.address
     }
 
-    /// Says whether messages can be answered here; a handler that answers none can be served all the same.
-    ///
-    /// # Errors
-    /// `unsupported` where the address only receives.
-    pub fn check_replies(&self) -> Result<()> {
-        self.replies.clone()
-    }
-
     /// Waits until nobody can come any more: for ever on a socket, until its end on stdin.
     ///
     /// # Errors
     /// `io` when listening itself broke; on stdin also what ended its one connection, as `bad-peer`.
-    pub async fn wait(mut self) -> Result<()> {
+    pub async fn wait(&mut self) -> Result<()> {
         ended((&mut self.task).await)
     }
 
-    /// Stops listening, lets each connection finish the message it is handling, and closes them.
+    /// Stops listening, refuses new calls, lets those that run finish within ten seconds, and closes.
     ///
     /// # Errors
     /// Those of [`wait`](Self::wait).
     pub async fn close(self) -> Result<()> {
-        let Server { stop, task, .. } = self;
-        drop(stop);
-        ended(task.await)
+        self.close_within(GRACE).await
+    }
+
+    /// As [`close`](Self::close), with another time of grace.
+    ///
+    /// # Errors
+    /// Those of `wait`.
+    pub async fn close_within(self, grace: Duration) -> Result<()> {
+        let _ = self.stop.send(Some(grace));
+        ended(self.task.await)
     }
 }
 
@@ -138,16 +109,16 @@ fn ended(outcome: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
     }
 }
 
-async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch::Receiver<()>) -> Result<()> {
+async fn run(listener: Listening, service: Service, mut stopped: watch::Receiver<Option<Duration>>) -> Result<()> {
     let mut connections = JoinSet::new();
+    let serves_one = listener.serves_one();
+    let always_accepts = listener.serve();
     let mut listener = Some(listener);
-    let serves_one = listener.as_ref().is_some_and(Listener::serves_one);
-    let always_accepts = listener.as_ref().is_some_and(Listener::serve);
     let outcome = loop {
         if listener.is_none() && connections.is_empty() {
             break Ok(());
         }
-        let has_room = |listener: &&Listener| always_accepts || connections.len() < listener.most_connections();
+        let has_room = |listener: &&Listening| always_accepts || connections.len() < listener.most_connections();
         let open = listener.as_ref().filter(has_room);
         tokio::select! {
             _ = stopped.changed() => break Ok(()),
@@ -159,11 +130,7 @@ async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch:
             },
             accepted = accept(open), if open.is_some() => match accepted {
                 Ok(Some((link, address))) => {
-                    let (handler, stopped) = (Arc::clone(&handler), stopped.clone());
-                    connections.spawn(async move {
-                        let ended = serve_connection(link, &address, &*handler, stopped).await;
-                        ended.inspect_err(|error| tracing::warn!(%error, "connection closed"))
-                    });
+                    connections.spawn(serve_connection(link, address, service.clone(), stopped.clone()));
                 }
                 Ok(None) => listener = None,
                 Err(error) => break Err(error),
@@ -172,99 +139,25 @@ async fn run(listener: Listener, handler: Arc<impl Handler>, mut stopped: watch:
     };
     // Nobody new; who is there finishes within its time.
     drop(listener);
-    let _ = tokio::time::timeout(LINGER, async { while connections.join_next().await.is_some() {} }).await;
+    while connections.join_next().await.is_some() {}
     outcome
 }
 
-async fn accept(listener: Option<&Listener>) -> Result<Option<(Link, Address)>> {
+async fn accept(listener: Option<&Listening>) -> Result<Option<(Link, Address)>> {
     let Some(listener) = listener else { return Ok(None) };
-    Ok(listener.accept_link().await?.map(|link| (link, listener.parsed_address().clone())))
+    Ok(listener.accept().await?.map(|link| (link, listener.address().clone())))
 }
 
 async fn serve_connection(
     link: Link,
-    address: &Address,
-    handler: &impl Handler,
-    mut stopped: watch::Receiver<()>,
+    address: Address,
+    service: Service,
+    mut stopped: watch::Receiver<Option<Duration>>,
 ) -> Result<()> {
-    let mut endpoint = Endpoint::new(link, address);
-    let readiness = Readiness::of(&endpoint)?;
-    let mut stopping = pin!(stopped.changed());
-    // A server makes no calls, so that no deadline needs the time anew.
-    let now = Instant::now();
-    let ended = loop {
-        match endpoint.next_event(now, true) {
-            Some(Event::Message(Ok(message))) => {
-                let reply = answer(handler, message, &mut endpoint, &readiness).await;
-                let outcome = match reply {
-                    Ok(Some(reply)) => match endpoint.send(&reply, false) {
-                        // A peer that has gone is no failure of the handler.
-                        Err(error) if error.kind() == ErrorKind::ConnectionLost => Ok(()),
-                        sent => sent,
-                    },
-                    Ok(None) => Ok(()),
-                    Err(reason) => {
-                        let error = Error::new(ErrorKind::Closed, format!("handling {}", address.text()));
-                        Err(error.at(address.text()).because(reason))
-                    }
-                };
-                match outcome {
-                    // Its sender would not notice a close, and what else has come from there would be lost.
-                    Err(error) if endpoint.moves_datagrams() => tracing::warn!(%error, "message not answered"),
-                    Err(error) => break Err(error),
-                    Ok(()) => {}
-                }
-                // A peer that does not read its replies gets no further requests handled.
-                while endpoint.is_congested() {
-                    let flushed = poll_fn(|cx| match readiness.poll_flush(&mut endpoint, cx) {
-                        Poll::Ready(()) => Poll::Ready(true),
-                        Poll::Pending => stopping.as_mut().poll(cx).map(|_| false),
-                    });
-                    if !flushed.await {
-                        return Ok(());
-                    }
-                }
-            }
-            Some(Event::Ended(None)) => break Ok(()),
-            Some(Event::Message(Err(error))) if endpoint.moves_datagrams() => {
-                tracing::warn!(%error, "message dropped");
-            }
-            Some(Event::Ended(Some(error)) | Event::Message(Err(error))) => break Err(error),
-            Some(Event::Reply { .. }) => {}
-            None => {
-                let goes_on = poll_fn(|cx| {
-                    // Everything that this turn has answered goes out in one write.
-                    let _ = readiness.poll_flush(&mut endpoint, cx);
-                    match readiness.poll_read(&mut endpoint, cx) {
-                        Poll::Ready(()) => Poll::Ready(true),
-                        Poll::Pending => stopping.as_mut().poll(cx).map(|_| false),
-                    }
-                });
-                if !goes_on.await {
-                    break Ok(());
-                }
-            }
-        }
+    let peer = Peer::over(link, &address, Side::Server, Some(service))?;
+    let grace = tokio::select! {
+        ended = peer.ended() => return ended.inspect_err(|error| tracing::warn!(%error, "connection closed")),
+        grace = stopped.wait_for(Option::is_some) => grace.ok().and_then(|grace| *grace),
     };
-    let _ = tokio::time::timeout(LINGER, readiness.flush(&mut endpoint)).await;
-    ended
-}
-
-/// Runs the handler; earlier replies go out when it does not answer at once.
-#[inline]
-async fn answer(
-    handler: &impl Handler,
-    message: Bytes,
-    endpoint: &mut Endpoint,
-    readiness: &Readiness,
-) -> Result<Option<Bytes>, String> {
-    let mut handling = pin!(handler.handle(message));
-    poll_fn(|cx| {
-        let reply = handling.as_mut().poll(cx);
-        if reply.is_pending() {
-            let _ = readiness.poll_flush(endpoint, cx);
-        }
-        reply
-    })
-    .await
+    peer.drain(grace.unwrap_or(GRACE)).await
 }

@@ -22,6 +22,8 @@ pub struct Method {
     pub check: fn(&Address) -> Result<(), String>,
     /// Whether it moves packets, which keep their boundaries themselves, rather than a stream of bytes.
     pub moves_packets: bool,
+    /// The protocol that an address means which names neither one nor a framing.
+    pub protocol: &'static str,
     /// Whether it reaches other machines.
     pub reaches: &'static str,
     /// Whether all that is sent arrives.
@@ -104,8 +106,10 @@ pub struct Address {
     method: &'static Method,
     target: String,
     options: Vec<(String, String)>,
-    /// The framing with its variant, as `length:u32be`.
+    /// The framing with its variant, as `length:u32be`; `panpipe` where the protocol brings its own.
     pub framing: &'static str,
+    /// The protocol.
+    pub protocol: &'static str,
     /// Size of the largest message, in bytes.
     pub max: usize,
     /// How long connecting and each call may take.
@@ -153,6 +157,7 @@ impl Address {
             target: percent_decode(target).map_err(invalid)?,
             options: Vec::new(),
             framing: "",
+            protocol: method.protocol,
             max: 16 << 20,
             timeout: Duration::from_secs(10),
             text_messages: false,
@@ -164,10 +169,36 @@ impl Address {
             let reason = format!("{scheme} keeps the boundaries of messages itself and takes no framing");
             return Err((ErrorKind::Unsupported, reason));
         }
-        let framing = address.option("framing").unwrap_or(framing::DEFAULT);
-        address.framing = framing::make(framing).map_err(|reason| (ErrorKind::Unsupported, reason))?.name();
+        address.choose_protocol().map_err(|reason| (ErrorKind::Unsupported, reason))?;
         (method.check)(&address).map_err(invalid)?;
         Ok(address)
+    }
+
+    /// The framing and the protocol, each as it was said or as the other one suggests.
+    fn choose_protocol(&mut self) -> Result<(), String> {
+        let framing = self.option("framing").map(str::to_owned);
+        let framing = framing.as_deref();
+        self.protocol = match (self.option("protocol"), framing) {
+            (Some(name), _) => protocol::named(name).ok_or("checked when the option was read")?.name,
+            (None, Some(protocol::PANPIPE)) => protocol::PANPIPE,
+            (None, Some(_)) => protocol::PLAIN,
+            (None, None) => self.method.protocol,
+        };
+        if self.protocol == protocol::PLAIN {
+            let framing = framing.unwrap_or(framing::DEFAULT);
+            self.framing = framing::make(framing)?.name();
+            return Ok(());
+        }
+        self.framing = protocol::PANPIPE;
+        match framing {
+            Some(framing) if framing != protocol::PANPIPE => {
+                Err(format!("the protocol panpipe brings its own framing, and cannot use {framing}"))
+            }
+            _ if self.text_messages => {
+                Err("the protocol panpipe carries values of any type, and has no text=true".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn read_option(&mut self, option: &str) -> Result<(), (ErrorKind, String)> {
@@ -190,7 +221,7 @@ impl Address {
             return Err(invalid(format!("{name} wants {}, not {value:?}", info.value)));
         }
         match name {
-            "protocol" if protocol::all().iter().all(|info| info.name != value) => {
+            "protocol" if protocol::named(&value).is_none() => {
                 let names: Vec<_> = protocol::all().iter().map(|info| info.name).collect();
                 let reason = format!("no protocol is called {value:?}; known: {}", names.join(", "));
                 return Err((ErrorKind::Unsupported, reason));
@@ -217,6 +248,11 @@ impl Address {
     /// What stands between the scheme's `:` and the options, decoded.
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// Whether the other end may be on another machine.
+    pub fn reaches_other_machines(&self) -> bool {
+        self.method.reaches == "other machines"
     }
 
     /// The value of an option, where it was given.
@@ -324,6 +360,7 @@ mod tests {
             options: &[],
             check: |_| Ok(()),
             moves_packets: false,
+            protocol: "plain",
             reaches: "",
             reliable: "",
             ordered: "",

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use panpipe_values::Failure;
+
 /// A result whose error is panpipe's own.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -23,6 +25,11 @@ macro_rules! kinds {
             /// The code, as `too-large`.
             pub const fn code(self) -> &'static str {
                 match self { $(ErrorKind::$name => $code,)* }
+            }
+
+            /// The kind with this code.
+            pub fn named(code: &str) -> Option<ErrorKind> {
+                match code { $($code => Some(ErrorKind::$name),)* _ => None }
             }
 
             /// The exit code of the `panpipe` command for this kind.
@@ -50,12 +57,20 @@ kinds! {
     PathTooLong = "path-too-long", exit 3;
     /// A limit of this process or machine was reached: descriptors, memory, connections.
     Busy = "busy", exit 3;
+    /// The handler at the other side failed.
+    Remote = "remote", exit 1;
+    /// Arguments that do not fit the method.
+    InvalidArguments = "invalid-arguments", exit 2;
     /// The timeout passed.
     DeadlineExceeded = "deadline-exceeded", exit 4;
     /// The other side broke the framing or the protocol.
     BadPeer = "bad-peer", exit 5;
+    /// The other side speaks another version of the protocol.
+    Version = "version", exit 5;
     /// A message is larger than `max` allows.
     TooLarge = "too-large", exit 6;
+    /// Items were missed, and the subscription was to end then.
+    Lagged = "lagged", exit 7;
     /// The other side went away.
     ConnectionLost = "connection-lost", exit 7;
     /// This side closed, or the connection belongs to the process this one was forked from.
@@ -135,6 +150,11 @@ impl Error {
     pub fn met_while(mut self, doing: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.0).doing = doing.into();
         self
+    }
+
+    /// What the other side says of the failure, where it is the other side that does.
+    pub fn remote(&self) -> Option<&Failure> {
+        self.0.source.as_deref()?.downcast_ref()
     }
 
     /// What went wrong.

@@ -4,9 +4,8 @@
 //!
 //! A [`Session`] never waits and never calls the system. Whoever drives it, for ever:
 //!
-//! 1. **appends what it read** to [`Session::inbox`] while [`Session::wants_input`] holds, or says
-//!    [`Session::input_ended`] once;
-//! 2. **takes events** with [`Session::next_event`] until it answers `None`;
+//! 1. **appends what it read** to [`Input::room`] while [`Input::wants_more`] holds, or says [`Input::end`] once;
+//! 2. **takes events** with the `next_event` of its protocol ([`Plain::next_event`]) until it answers `None`;
 //! 3. **writes** [`Session::outbox`] and tells [`Session::written`] how much of it went;
 //! 4. **keeps time**: when [`Session::next_deadline`] passes, it takes events again with the new `now`.
 //!
@@ -23,8 +22,19 @@ pub use framing::{Head, Info as FramingInfo, all as framings};
 
 mod http;
 
+mod input;
+pub use input::Input;
+
+pub mod panpipe;
+pub use panpipe::{Panpipe, PanpipeEvent};
+
+mod plain;
+pub use plain::{CallId, Event, Plain};
+
 mod protocol;
-pub use protocol::{Info as ProtocolInfo, all as protocols};
+pub use protocol::{Info as ProtocolInfo, PANPIPE, PLAIN, all as protocols};
 
 mod session;
-pub use session::{CallId, Event, Session};
+pub use session::Session;
+
+mod spare;

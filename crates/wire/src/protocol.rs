@@ -9,10 +9,26 @@ pub struct Info {
     pub summary: &'static str,
 }
 
-const ALL: &[&Info] =
-    &[&Info { name: "plain", summary: "Every message is a request, its reply is the next message back, in order." }];
+/// The protocol of calls, streams and topics.
+pub const PANPIPE: &str = "panpipe";
+
+/// The protocol of messages.
+pub const PLAIN: &str = "plain";
+
+const ALL: &[&Info] = &[
+    &Info {
+        name: PANPIPE,
+        summary: "Calls with names and values, streams and topics, both ways; it brings its own framing.",
+    },
+    &Info { name: PLAIN, summary: "Every message is a request, its reply is the next message back, in order." },
+];
 
 /// Every protocol there is.
 pub fn all() -> &'static [&'static Info] {
     ALL
+}
+
+/// The protocol of this name.
+pub(crate) fn named(name: &str) -> Option<&'static Info> {
+    ALL.iter().copied().find(|info| info.name == name)
 }

@@ -1,253 +1,65 @@
-//! The session of the plain protocol: messages in order, calls matched with replies by their order.
+//! What every session is to whoever moves its bytes.
 
-mod receiving;
-mod sending;
-mod spare;
-
-use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use crate::error::{Error, ErrorKind};
+use crate::input::Input;
 
-use crate::address::Address;
-use crate::error::{Error, ErrorKind, Ran, Result};
-use crate::framing::{AnyFraming, Fault, Framing};
-use crate::http::HttpGuard;
+/// One connection's state, whatever its protocol: bytes in, bytes out.
+///
+/// The driver's contract is in the documentation of this crate.
+pub trait Session {
+    /// The address that errors name.
+    fn address(&self) -> &Arc<str>;
 
-/// Whole messages beyond this many bytes stay in the system's buffers until some are taken.
-const READ_AHEAD: usize = 64 << 10;
+    /// What arrived.
+    fn input(&self) -> &Input;
 
-/// Bytes that one read may bring: the first, and the most that it grows to while reads fill it.
-const SMALLEST_READ: usize = 4 << 10;
-const LARGEST_READ: usize = 256 << 10;
+    /// Where to put what arrives, and to say how that ended.
+    fn input_mut(&mut self) -> &mut Input;
 
-/// Messages that nobody receives may take so much, each counted with what it costs beside its bytes.
-const MOST_UNASKED: usize = 1 << 20;
-const MESSAGE_COST: usize = 64;
+    /// What may be written now, in this order.
+    fn outbox(&self) -> [&[u8]; 3];
 
-/// Calls that may wait at once; more is a runaway loop, not a load.
-const MOST_CALLS: usize = 64 << 10;
+    /// How many bytes wait to be written, now or later.
+    fn unwritten(&self) -> usize;
 
-/// Names a call of one session; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId(pub u64);
+    /// Says that the first `count` bytes of the outbox are with the system.
+    fn written(&mut self, count: usize);
 
-/// What a session tells its driver.
-#[derive(Debug)]
-pub enum Event {
-    /// A message that answers no call; an error when it is not the text that it should be.
-    Message(Result<Bytes>),
-    /// The end of a call: its reply, or why there is none.
-    Reply {
-        /// Which call.
-        call: CallId,
-        /// Its reply.
-        outcome: Result<Bytes>,
-    },
-    /// The peer has finished: between messages when `None`. Every later ask for a message answers this again.
-    Ended(Option<Error>),
-}
+    /// Drops the first packet that waits to be sent.
+    fn skip_packet(&mut self);
 
-struct Call {
-    deadline: Option<Instant>,
-    /// Where its frame begins, counted in bytes since the session began.
-    begins: u64,
-    /// Nobody waits any more; its reply is still to come and must not answer the next call.
-    abandoned: bool,
-}
+    /// Says that nothing more can be sent because of `error`. What arrives is still received.
+    fn output_failed(&mut self, error: Error);
 
-/// One connection's state: what arrived, what is to be written, and which calls wait.
-pub struct Session {
-    address: Arc<str>,
-    framing: AnyFraming,
-    tail: &'static [u8],
-    max: usize,
-    text: bool,
-    refuses_empty: bool,
-    /// Packets stand for themselves: one that is too large is no end.
-    is_datagrams: bool,
-    /// Datagrams may get lost on the way, so that replies need not come in the order of the calls.
-    is_lossy: bool,
-
-    inbox: BytesMut,
-    /// How many bytes the inbox was made for; zero while it has room for no more than it holds.
-    inbox_size: usize,
-    is_inbox_lent: bool,
-    /// The frame that is being received needs at least this many bytes in the inbox.
-    needed: usize,
-    read_size: usize,
-    input_ended: bool,
-    /// How that is told to those who waited for more.
-    ending: Cow<'static, str>,
-    /// Why nothing more can be received.
-    failure: Option<Error>,
-    /// Looks for an HTTP request in what arrives first, and how much of the inbox it has seen.
-    guard: Option<HttpGuard>,
-    guarded: usize,
-
-    outbox: BytesMut,
-    queued: u64,
-    written: u64,
     /// Why nothing more can be sent.
-    output_failure: Option<Error>,
+    fn output_failure(&self) -> Option<&Error>;
 
-    /// Messages that were there before the calls that wait now, and so answer none of them.
-    unasked: VecDeque<Result<Bytes>>,
-    unasked_size: usize,
-
-    calls: VecDeque<Call>,
-    first_call: u64,
-    /// A call that was sent is forgotten, and its reply may still come.
-    is_stale: bool,
-    /// A datagram did not arrive, and nobody has been told yet.
-    refusal: Option<Error>,
-    /// No deadline is before this one.
-    earliest: Option<Instant>,
-    late_replies: u64,
-}
-
-impl Session {
-    /// A session for one connection of `address`.
-    pub fn new(address: &Address) -> Self {
-        let framing = address.new_framing();
-        Session {
-            address: Arc::clone(address.text()),
-            tail: framing.tail(),
-            framing,
-            max: address.max,
-            text: address.text_messages,
-            refuses_empty: false,
-            is_datagrams: false,
-            is_lossy: false,
-            inbox: BytesMut::new(),
-            inbox_size: 0,
-            is_inbox_lent: false,
-            needed: 0,
-            read_size: SMALLEST_READ,
-            input_ended: false,
-            ending: Cow::Borrowed("the other side closed"),
-            failure: None,
-            guard: None,
-            guarded: 0,
-            outbox: BytesMut::new(),
-            queued: 0,
-            written: 0,
-            output_failure: None,
-            unasked: VecDeque::new(),
-            unasked_size: 0,
-            calls: VecDeque::new(),
-            first_call: 0,
-            is_stale: false,
-            refusal: None,
-            earliest: None,
-            late_replies: 0,
-        }
-    }
-
-    /// Ends the session when what arrives first is an HTTP request: a web page can make a browser send one to
-    /// any port of this machine, and must not be able to have it answered.
-    pub fn refuse_http(&mut self) {
-        self.guard = Some(HttpGuard::new());
-    }
+    /// Takes what waits for its turn out of what is to be sent, before a close; it ends when the output does.
+    fn withdraw_unsent(&mut self);
 
     /// Says that the link moves packets of at most `most` bytes, and that an empty one reads as the end.
     ///
     /// In the inbox and the outbox each stands behind its length, a u32 in big-endian order: the driver makes packets
     /// of the one and the other of packets.
-    pub fn use_packets(&mut self, most: usize) {
-        self.refuses_empty = true;
-        self.max = self.max.min(most);
-    }
+    fn use_packets(&mut self, most: usize);
 
     /// Says that the packets are datagrams, each for itself, and whether they may get lost.
-    ///
-    /// An empty one is a message. One that is too large stands in the inbox as its length alone and is an error of that
-    /// message. A lost message, or one that the other side does not answer, would shift all replies behind it: one call
-    /// at a time is on its way, later ones wait in the outbox, and one that is given up is forgotten; see
-    /// [`take_stale`](Self::take_stale).
-    pub fn use_datagrams(&mut self, may_be_lost: bool) {
-        self.refuses_empty = false;
-        self.is_datagrams = true;
-        self.is_lossy = may_be_lost;
-    }
+    fn use_datagrams(&mut self, may_be_lost: bool);
 
-    /// Whether messages are strings.
-    pub fn is_text(&self) -> bool {
-        self.text
-    }
-
-    /// The address that errors name.
-    pub fn address(&self) -> &Arc<str> {
-        &self.address
-    }
-
-    /// Replies that came after their call had ended, and were dropped.
-    pub fn late_replies(&self) -> u64 {
-        self.late_replies
-    }
+    /// Says that a datagram did not arrive because of `error`; the connection lives on.
+    fn datagram_refused(&mut self, error: Error);
 
     /// Whether nothing is on its way: nothing to be sent, received or answered.
-    pub fn is_idle(&self) -> bool {
-        self.outbox.is_empty() && self.inbox.is_empty() && self.unasked.is_empty() && self.calls.is_empty()
-    }
+    fn is_idle(&self) -> bool;
 
     /// No deadline passes before this instant; take events again when it is reached.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.earliest
-    }
-
-    fn expire(&mut self, now: Instant) -> Option<Event> {
-        let expired = |call: &Call| !call.abandoned && call.deadline.is_some_and(|deadline| deadline <= now);
-        let Some(place) = self.calls.iter().position(expired) else {
-            self.earliest = self.calls.iter().filter(|call| !call.abandoned).filter_map(|call| call.deadline).min();
-            return None;
-        };
-        let call = CallId(self.first_call + place as u64);
-        let error = self.error(ErrorKind::DeadlineExceeded, "calling");
-        let outcome = Err(match self.give_up(place) {
-            true => error.because("an earlier call was still without its reply"),
-            // Elsewhere what has not left yet still will: its frame stands in the outbox.
-            false => error.because("no reply within the timeout").ran(Ran::Maybe),
-        });
-        Some(Event::Reply { call, outcome })
-    }
-
-    /// A call of which not one byte left, nor ever can, cannot have run.
-    fn ran(&self, call: &Call) -> Ran {
-        match self.written > call.begins || self.output_failure.is_none() {
-            true => Ran::Maybe,
-            false => Ran::No,
-        }
-    }
-
-    fn doing(&self, doing: &str) -> String {
-        format!("{doing} {}", self.address)
-    }
+    fn next_deadline(&self) -> Option<Instant>;
 
     /// An error of this connection, met while `doing`, which is followed by the address.
-    pub fn error(&self, kind: ErrorKind, doing: &str) -> Error {
-        Error::new(kind, self.doing(doing)).at(&self.address)
-    }
-
-    fn fault(&self, doing: &str, fault: Fault) -> Error {
-        match fault {
-            Fault::TooLarge(most) => self
-                .error(ErrorKind::TooLarge, doing)
-                .because(format!("a message may be {most} bytes at most, and this one is larger")),
-            Fault::Broken(reason) => self.error(ErrorKind::BadPeer, doing).because(reason),
-            Fault::Cannot(reason) => {
-                self.error(ErrorKind::Unsupported, doing).because(format!("{reason} (framing {})", self.framing.name()))
-            }
-        }
+    fn error(&self, kind: ErrorKind, doing: &str) -> Error {
+        Error::new(kind, format!("{doing} {}", self.address())).at(self.address())
     }
 }
-
-/// What a message that nobody has received yet takes.
-fn unasked_cost(message: &Result<Bytes>) -> usize {
-    message.as_ref().map_or(0, Bytes::len) + MESSAGE_COST
-}
-
-#[cfg(test)]
-mod tests;

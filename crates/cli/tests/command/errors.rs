@@ -185,7 +185,7 @@ fn a_connection_that_does_not_come_about_is_4_within_the_flags_time() {
     let folder = Folder::new("backlog");
     let path = folder.path("a.sock");
     let address = format!("unix:{path}");
-    let _listener = panpipe::blocking::listen(&format!("{address}?backlog=1")).unwrap();
+    let _listener = panpipe::plain::blocking::listen(&format!("{address}?backlog=1")).unwrap();
     let _waiting: Vec<_> = (0..2).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
     let outcome = call(&["--timeout", "20ms", &address, "hi"]);
     outcome.is_error(4, &[&format!("panpipe: connecting to {address}: deadline-exceeded: no answer within 20ms")]);

@@ -47,7 +47,7 @@ fn without_a_fifo_for_replies_serve_and_call_refuse_at_once() {
         let reason = "this end of the FIFO only reads; reply=PATH2 makes it two-way";
         outcome.is_error(2, &[&format!("panpipe: answering on {address}: unsupported: {reason}")]);
     }
-    let _listener = panpipe::blocking::listen(&address).unwrap();
+    let _listener = panpipe::plain::blocking::listen(&address).unwrap();
     let reason = "this end of the FIFO only writes; reply=PATH2 makes it two-way";
     let outcome = run(["call", &address, "hi"], b"");
     outcome.is_error(2, &[&format!("panpipe: calling {address}: unsupported: {reason}")]);

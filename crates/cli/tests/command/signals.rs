@@ -25,7 +25,7 @@ fn serve_ends_with_its_code_and_removes_its_socket_file() {
 fn serve_ends_while_clients_are_connected() {
     for (signal, code) in ENDINGS {
         let mut server = Server::start("unix:/tmp/panpipe-cli-*", &["--upper"]);
-        let peer = panpipe::blocking::connect(&server.address).unwrap();
+        let peer = panpipe::plain::blocking::connect(&server.address).unwrap();
         assert_eq!(peer.call("hi").unwrap(), "HI");
         assert_eq!(server.end(signal), Some(code));
         assert!(!server.path().exists());

@@ -22,6 +22,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[unix::CONNECTIONS],
         check: |address| read(address.target()).map(|_| ()),
         moves_packets: false,
+        protocol: "plain",
         reaches: "whoever handed the descriptor over",
         reliable: "as it was made",
         ordered: "as it was made",

@@ -30,6 +30,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[REPLY, unix::MODE, ONCE, EXCLUSIVE],
         check,
         moves_packets: false,
+        protocol: "plain",
         reaches: "this machine",
         reliable: "yes, while it is read",
         ordered: "yes, each writer's",

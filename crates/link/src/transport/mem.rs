@@ -25,6 +25,7 @@ pub(super) const TRANSPORT: Transport = Transport {
             _ => Ok(()),
         },
         moves_packets: false,
+        protocol: "plain",
         reaches: "this process",
         reliable: "yes",
         ordered: "yes",

@@ -14,6 +14,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[unix::BACKLOG, unix::CONNECTIONS, unix::MODE, unix::ALLOW],
         check: unix::check,
         moves_packets: true,
+        protocol: "plain",
         reaches: "this machine",
         reliable: "yes",
         ordered: "yes",

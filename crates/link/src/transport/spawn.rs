@@ -51,6 +51,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         ],
         check: |address| command(address).map(|_| ()),
         moves_packets: false,
+        protocol: "plain",
         reaches: "a child process",
         reliable: "yes",
         ordered: "yes",

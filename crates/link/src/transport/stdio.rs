@@ -23,6 +23,7 @@ pub(super) const TRANSPORT: Transport = Transport {
             target => Err(format!("nothing may stand after stdio:, as {target:?} does")),
         },
         moves_packets: false,
+        protocol: "plain",
         reaches: "the parent or the shell's pipe",
         reliable: "yes",
         ordered: "yes",

@@ -22,6 +22,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[unix::BACKLOG, unix::CONNECTIONS, INSECURE],
         check,
         moves_packets: false,
+        protocol: "plain",
         reaches: "other machines",
         reliable: "yes",
         ordered: "yes",

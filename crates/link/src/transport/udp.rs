@@ -38,6 +38,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         ],
         check,
         moves_packets: true,
+        protocol: "plain",
         reaches: "other machines",
         reliable: "no",
         ordered: "no",

@@ -22,6 +22,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[unix::MODE],
         check: unix::check,
         moves_packets: true,
+        protocol: "plain",
         reaches: "this machine",
         reliable: "yes, while both live",
         ordered: "yes, each sender's",

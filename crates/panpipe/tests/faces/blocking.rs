@@ -1,7 +1,7 @@
 use std::thread;
 use std::time::Duration;
 
-use panpipe::blocking;
+use panpipe::plain::blocking;
 use panpipe::{Bytes, ErrorKind};
 
 use crate::{ADDRESSES, with};

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 
-use panpipe::blocking;
+use panpipe::plain::blocking;
 
 const SIZE: usize = 1 << 20;
 const COUNT: usize = 64;
@@ -44,13 +44,13 @@ fn exchange_blocking(one: &blocking::Connection, other: &blocking::Connection) {
     });
 }
 
-async fn exchange(one: &panpipe::Connection, other: &panpipe::Connection) {
-    let send = async |peer: &panpipe::Connection| {
+async fn exchange(one: &panpipe::plain::Connection, other: &panpipe::plain::Connection) {
+    let send = async |peer: &panpipe::plain::Connection| {
         for number in 0..COUNT {
             peer.send(message(number)).await.unwrap();
         }
     };
-    let receive = async |peer: &panpipe::Connection| {
+    let receive = async |peer: &panpipe::plain::Connection| {
         for number in 0..COUNT {
             assert!(peer.recv().await.unwrap().unwrap() == message(number), "message {number}");
         }
@@ -76,8 +76,8 @@ fn blocking_sides_that_send_at_once_over_pipes_do_not_deadlock() {
 
 #[tokio::test]
 async fn sides_that_send_at_once_over_tcp_do_not_deadlock() {
-    let listener = panpipe::listen("tcp://localhost:0?framing=length").await.unwrap();
-    let one = panpipe::connect(listener.address()).await.unwrap();
+    let listener = panpipe::plain::listen("tcp://localhost:0?framing=length").await.unwrap();
+    let one = panpipe::plain::connect(listener.address()).await.unwrap();
     exchange(&one, &listener.accept().await.unwrap().unwrap()).await;
 }
 
@@ -85,6 +85,6 @@ async fn sides_that_send_at_once_over_tcp_do_not_deadlock() {
 async fn sides_that_send_at_once_over_pipes_do_not_deadlock() {
     let pipes = Pipes::new();
     let [one, other] = pipes.addresses();
-    let (one, other) = (panpipe::connect(&one).await.unwrap(), panpipe::connect(&other).await.unwrap());
+    let (one, other) = (panpipe::plain::connect(&one).await.unwrap(), panpipe::plain::connect(&other).await.unwrap());
     exchange(&one, &other).await;
 }

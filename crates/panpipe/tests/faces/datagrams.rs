@@ -6,7 +6,8 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use panpipe::{Bytes, ErrorKind, Ran, blocking};
+use panpipe::plain::blocking;
+use panpipe::{Bytes, ErrorKind, Ran};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 const PLACES: [&str; 4] =
@@ -43,8 +44,8 @@ fn next(socket: &UdpSocket) -> (String, std::net::SocketAddr) {
 async fn the_founding_example() {
     for place in PLACES {
         let upper = |message: Bytes| async move { message.to_ascii_uppercase() };
-        let server = panpipe::serve(place, upper).await.unwrap();
-        let peer = panpipe::connect(server.address()).await.unwrap();
+        let server = panpipe::plain::serve(place, upper).await.unwrap();
+        let peer = panpipe::plain::connect(server.address()).await.unwrap();
         assert_eq!(peer.call("Hello, server!").await.unwrap(), "HELLO, SERVER!");
         assert_eq!(peer.call("").await.unwrap(), "", "an empty datagram is a message");
         let calls: Vec<_> = (0..200).map(|number| peer.call(format!("call {number}"))).collect();
@@ -99,7 +100,7 @@ fn several_senders_are_told_apart_and_answered() {
 async fn a_server_drops_what_is_too_large_or_fails_and_nothing_else() {
     for place in ["udp://localhost:0?max=9", "unix-dgram:@panpipe-test-*?max=9"] {
         let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
-        let server = panpipe::serve(place, move |message: Bytes| {
+        let server = panpipe::plain::serve(place, move |message: Bytes| {
             let heard = heard.clone();
             async move {
                 // Those that come behind it wait.
@@ -109,7 +110,7 @@ async fn a_server_drops_what_is_too_large_or_fails_and_nothing_else() {
             }
         });
         let server = server.await.unwrap();
-        let sender = panpipe::connect(server.address().split('?').next().unwrap()).await.unwrap();
+        let sender = panpipe::plain::connect(server.address().split('?').next().unwrap()).await.unwrap();
         for message in ["one", "two", "much too large", "three", "four"] {
             sender.send(message).await.unwrap();
         }
@@ -197,7 +198,7 @@ async fn a_call_to_a_silent_server_ends_at_its_deadline_and_may_have_run() {
     let _unix = UnixDatagram::bind(&path).unwrap();
     for address in [address, format!("unix-dgram:{path}")] {
         let address = format!("{address}?timeout=30ms");
-        let error = panpipe::connect(&address).await.unwrap().call("anybody?").await.unwrap_err();
+        let error = panpipe::plain::connect(&address).await.unwrap().call("anybody?").await.unwrap_err();
         assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::DeadlineExceeded, Ran::Maybe));
         let error = blocking::connect(&address).unwrap().call("anybody?").unwrap_err();
         assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::DeadlineExceeded, Ran::Maybe));
@@ -237,7 +238,7 @@ async fn a_lost_call_shifts_no_reply() {
             }
         }
     });
-    let peer = panpipe::connect(&address).await.unwrap();
+    let peer = panpipe::plain::connect(&address).await.unwrap();
     let within = |number: u64| peer.call_within(Duration::from_millis(100 * number), format!("call {number}"));
     let calls = [within(20), within(1), within(21), within(22)];
     let [zero, one, two, three] = calls;
@@ -251,7 +252,7 @@ async fn a_lost_call_shifts_no_reply() {
 #[tokio::test]
 async fn a_call_that_waited_behind_another_to_its_deadline_did_not_run() {
     let (server, address) = plain();
-    let peer = panpipe::connect(&address).await.unwrap();
+    let peer = panpipe::plain::connect(&address).await.unwrap();
     let first = peer.call_within(Duration::from_millis(150), "first");
     let second = peer.call_within(Duration::from_millis(50), "second");
     let error = second.await.unwrap_err();
@@ -269,7 +270,7 @@ async fn a_call_that_is_given_up_makes_way_for_the_next() {
         let (asked, from) = next(&server);
         server.send_to(asked.to_uppercase().as_bytes(), from).unwrap();
     });
-    let peer = panpipe::connect(&address).await.unwrap();
+    let peer = panpipe::plain::connect(&address).await.unwrap();
     let (first, second) = (peer.call("first"), peer.call("second"));
     drop(first);
     assert_eq!(second.await.unwrap(), "SECOND");
@@ -282,7 +283,7 @@ async fn nobody_there_is_refused_and_a_server_that_comes_later_is_reached() {
     let place = gone.local_addr().unwrap();
     drop(gone);
     let threads = blocking::connect(&address).unwrap();
-    let tasks = panpipe::connect(&address).await.unwrap();
+    let tasks = panpipe::plain::connect(&address).await.unwrap();
     for _ in 0..3 {
         let error = threads.call("anybody?").unwrap_err();
         assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Refused, Ran::Maybe));
@@ -295,7 +296,8 @@ async fn nobody_there_is_refused_and_a_server_that_comes_later_is_reached() {
     threads.send("three").unwrap();
     assert_eq!(threads.recv().unwrap_err().kind(), ErrorKind::Refused);
 
-    let server = panpipe::serve(&format!("udp://{place}"), |message: Bytes| async move { message }).await.unwrap();
+    let server =
+        panpipe::plain::serve(&format!("udp://{place}"), |message: Bytes| async move { message }).await.unwrap();
     assert_eq!(tasks.call("now?").await.unwrap(), "now?");
     tokio::task::spawn_blocking(move || assert_eq!(threads.call("now?").unwrap(), "now?")).await.unwrap();
     server.close().await.unwrap();
@@ -305,7 +307,7 @@ async fn nobody_there_is_refused_and_a_server_that_comes_later_is_reached() {
 async fn a_full_receiver_makes_the_sender_wait() {
     for place in &PLACES[2..] {
         let listener = blocking::listen(place).unwrap();
-        let peer = panpipe::connect(listener.address()).await.unwrap();
+        let peer = panpipe::plain::connect(listener.address()).await.unwrap();
         peer.send("0").await.unwrap();
         let reading = std::thread::spawn(move || {
             let link = listener.accept().unwrap().unwrap();
@@ -347,12 +349,12 @@ fn a_slow_reader_of_replies_gets_them_all_and_nobody_spins() {
 
 #[tokio::test]
 async fn a_slow_reader_of_replies_does_not_hold_up_a_server() {
-    let server = panpipe::serve(PLACES[3], |message: Bytes| async move { message }).await.unwrap();
-    let slow = panpipe::connect(server.address()).await.unwrap();
+    let server = panpipe::plain::serve(PLACES[3], |message: Bytes| async move { message }).await.unwrap();
+    let slow = panpipe::plain::connect(server.address()).await.unwrap();
     for number in 0..100 {
         slow.send(number.to_string()).await.unwrap();
     }
-    let quick = panpipe::connect(server.address()).await.unwrap();
+    let quick = panpipe::plain::connect(server.address()).await.unwrap();
     for number in 0..100 {
         assert_eq!(quick.call(number.to_string()).await.unwrap(), number.to_string());
     }
@@ -424,7 +426,7 @@ fn a_flood_is_counted() {
 
 #[tokio::test]
 async fn more_senders_than_there_is_room_for_let_the_quietest_go() {
-    let listener = panpipe::listen("udp://127.0.0.1:0").await.unwrap();
+    let listener = panpipe::plain::listen("udp://127.0.0.1:0").await.unwrap();
     let address = listener.address().to_owned();
     let (quiet, loud) = (plain_to(&address), plain_to(&address));
     quiet.send(b"quiet").unwrap();
@@ -474,7 +476,7 @@ fn many_call(address: &str) {
 #[tokio::test]
 async fn a_server_answers_more_senders_than_it_remembers() {
     for place in [PLACES[0], PLACES[3]] {
-        let server = panpipe::serve(place, |message: Bytes| async move { message }).await.unwrap();
+        let server = panpipe::plain::serve(place, |message: Bytes| async move { message }).await.unwrap();
         let address = server.address().to_owned();
         tokio::task::spawn_blocking(move || many_call(&address)).await.unwrap();
         server.close().await.unwrap();
@@ -489,10 +491,10 @@ async fn a_server_answers_more_senders_than_it_remembers() {
 #[tokio::test]
 async fn tasks_that_wait_all_get_theirs_however_many_they_are() {
     for place in [PLACES[0], PLACES[3]] {
-        let listener = panpipe::listen(place).await.unwrap();
+        let listener = panpipe::plain::listen(place).await.unwrap();
         let mut pairs = Vec::new();
         for _ in 0..300 {
-            let peer = panpipe::connect(listener.address()).await.unwrap();
+            let peer = panpipe::plain::connect(listener.address()).await.unwrap();
             peer.send("hello").await.unwrap();
             let link = listener.accept().await.unwrap().unwrap();
             assert_eq!(link.recv().await.unwrap().unwrap(), "hello");
@@ -539,7 +541,7 @@ fn senders_without_a_name_are_one_connection_that_cannot_be_answered() {
 #[tokio::test]
 async fn a_server_hears_senders_without_a_name() {
     let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
-    let server = panpipe::serve(PLACES[2], move |message: Bytes| {
+    let server = panpipe::plain::serve(PLACES[2], move |message: Bytes| {
         let _ = heard.send(message.clone());
         async move { message }
     });
@@ -732,7 +734,7 @@ fn no_reply_answers_another_call_than_its_own() {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let peer = panpipe::connect(&address).await.unwrap();
+            let peer = panpipe::plain::connect(&address).await.unwrap();
             assert_eq!(peer.call("first").await.unwrap(), "FIRST");
             let bad = peer.call_within(Duration::from_millis(100), "bad");
             let after = peer.call("after");
@@ -740,7 +742,7 @@ fn no_reply_answers_another_call_than_its_own() {
             let error = after.await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
             assert_eq!(peer.call("again").await.unwrap_err().kind(), ErrorKind::ConnectionLost);
-            assert_eq!(panpipe::connect(&address).await.unwrap().call("anew").await.unwrap(), "ANEW");
+            assert_eq!(panpipe::plain::connect(&address).await.unwrap().call("anew").await.unwrap(), "ANEW");
         });
     }
 }

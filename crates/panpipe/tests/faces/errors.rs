@@ -4,7 +4,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use panpipe::{Error, ErrorKind, blocking};
+use panpipe::plain::blocking;
+use panpipe::{Error, ErrorKind};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
 
 fn connecting(address: &str) -> Error {

@@ -3,7 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use panpipe::{Bytes, ErrorKind, blocking};
+use panpipe::plain::blocking;
+use panpipe::{Bytes, ErrorKind};
 use tokio::time::timeout;
 
 /// How long a test waits for what must come.
@@ -40,14 +41,14 @@ async fn shell(script: String) -> String {
 async fn many_writers_one_after_another_and_at_once() {
     let folder = Folder::new("writers");
     let address = format!("fifo:{}?framing=lines", folder.path("fifo"));
-    let listener = panpipe::listen(&address).await.unwrap();
+    let listener = panpipe::plain::listen(&address).await.unwrap();
     let reader = listener.accept().await.unwrap().unwrap();
     for round in 0..3 {
         shell(format!("echo shell {round} > {}", folder.path("fifo"))).await;
         assert_eq!(timeout(NET, reader.recv()).await.unwrap().unwrap().unwrap(), format!("shell {round}"));
     }
     let write = async |letter: &str| {
-        let writer = panpipe::connect(&address).await.unwrap();
+        let writer = panpipe::plain::connect(&address).await.unwrap();
         let message = letter.repeat(4095);
         for _ in 0..500 {
             writer.send(&message).await.unwrap();
@@ -72,19 +73,19 @@ async fn a_handler_that_answers_nothing_serves_a_one_way_fifo() {
     let folder = Folder::new("handler");
     let address = format!("fifo:{}?framing=lines", folder.path("fifo"));
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let server = panpipe::serve(&address, move |message: Bytes| {
+    let server = panpipe::plain::serve(&address, move |message: Bytes| {
         let tell = tell.clone();
         async move { tell.send(message).unwrap() }
     });
     let server = server.await.unwrap();
     assert_eq!(server.check_replies().unwrap_err().kind(), ErrorKind::Unsupported);
-    let writer = panpipe::connect(&address).await.unwrap();
+    let writer = panpipe::plain::connect(&address).await.unwrap();
     writer.send("one").await.unwrap();
     assert_eq!(timeout(NET, told.recv()).await.unwrap().unwrap(), "one");
     server.close().await.unwrap();
     // One that does answer is told, and so is whoever waits for the server.
-    let server = panpipe::serve(&address, |message: Bytes| async move { message }).await.unwrap();
-    panpipe::connect(&address).await.unwrap().send("two").await.unwrap();
+    let server = panpipe::plain::serve(&address, |message: Bytes| async move { message }).await.unwrap();
+    panpipe::plain::connect(&address).await.unwrap().send("two").await.unwrap();
     let error = timeout(NET, server.wait()).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
@@ -94,13 +95,14 @@ async fn a_two_way_fifo_is_served_again_and_again() {
     let folder = Folder::new("two-way");
     let (fifo, reply) = (folder.path("fifo"), folder.path("reply"));
     let address = format!("fifo:{fifo}?reply={reply}&framing=lines");
-    let server = panpipe::serve(&address, |message: Bytes| async move { message.to_ascii_uppercase() }).await.unwrap();
+    let server =
+        panpipe::plain::serve(&address, |message: Bytes| async move { message.to_ascii_uppercase() }).await.unwrap();
     server.check_replies().unwrap();
     for round in 0..5 {
         assert_eq!(shell(format!("echo hi {round} > {fifo} & cat {reply}")).await, format!("HI {round}\n"));
     }
     for _ in 0..5 {
-        let peer = panpipe::connect(&address).await.unwrap();
+        let peer = panpipe::plain::connect(&address).await.unwrap();
         for call in 0..5 {
             assert_eq!(peer.call(format!("call {call}")).await.unwrap(), format!("CALL {call}"));
         }
@@ -115,19 +117,19 @@ async fn a_writer_waits_for_its_reader_and_the_first_writer_for_the_end() {
     let folder = Folder::new("waits");
     assert!(Command::new("mkfifo").arg(folder.path("fifo")).status().unwrap().success());
     let address = format!("fifo:{}?framing=lines", folder.path("fifo"));
-    let error = panpipe::connect(&format!("{address}&timeout=50ms")).await.err().unwrap();
+    let error = panpipe::plain::connect(&format!("{address}&timeout=50ms")).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     assert!(error.to_string().contains("no reader has opened the FIFO"), "{error}");
     let once = format!("{address}&once=true");
     let read = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let listener = panpipe::listen(&once).await.unwrap();
+        let listener = panpipe::plain::listen(&once).await.unwrap();
         let reader = listener.accept().await.unwrap().unwrap();
         assert_eq!(reader.recv().await.unwrap().unwrap(), "hi");
         assert!(reader.recv().await.unwrap().is_none());
     };
     let write = async {
-        let writer = panpipe::connect(&address).await.unwrap();
+        let writer = panpipe::plain::connect(&address).await.unwrap();
         writer.send("hi").await.unwrap();
         writer.close().await.unwrap();
     };

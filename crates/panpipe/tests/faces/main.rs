@@ -9,6 +9,7 @@ mod errors;
 mod fifo;
 mod packets;
 mod pairs;
+mod peers;
 mod sharing;
 mod spawn;
 mod tokio_face;

@@ -1,6 +1,7 @@
 //! `unix-seqpacket:`: boundaries are the system's, and everything else is as on a stream.
 
-use panpipe::{Bytes, ErrorKind, blocking};
+use panpipe::plain::blocking;
+use panpipe::{Bytes, ErrorKind};
 
 const PLACES: [&str; 2] = ["unix-seqpacket:/tmp/panpipe-test-*", "unix-seqpacket:@panpipe-test-*"];
 
@@ -8,8 +9,8 @@ const PLACES: [&str; 2] = ["unix-seqpacket:/tmp/panpipe-test-*", "unix-seqpacket
 async fn the_founding_example() {
     for place in PLACES {
         let upper = |message: Bytes| async move { message.to_ascii_uppercase() };
-        let server = panpipe::serve(place, upper).await.unwrap();
-        let peer = panpipe::connect(server.address()).await.unwrap();
+        let server = panpipe::plain::serve(place, upper).await.unwrap();
+        let peer = panpipe::plain::connect(server.address()).await.unwrap();
         assert_eq!(peer.call("Hello, server!").await.unwrap(), "HELLO, SERVER!");
         let calls: Vec<_> = (0..500).map(|number| peer.call(format!("call {number}"))).collect();
         for (number, call) in calls.into_iter().enumerate() {
@@ -82,15 +83,15 @@ fn the_largest_message_goes_through_and_one_byte_more_does_not() {
 
 #[tokio::test]
 async fn both_sides_send_without_a_deadlock() {
-    let listener = panpipe::listen(PLACES[1]).await.unwrap();
-    let one = panpipe::connect(listener.address()).await.unwrap();
+    let listener = panpipe::plain::listen(PLACES[1]).await.unwrap();
+    let one = panpipe::plain::connect(listener.address()).await.unwrap();
     let other = listener.accept().await.unwrap().unwrap();
-    let send = async |peer: &panpipe::Connection| {
+    let send = async |peer: &panpipe::plain::Connection| {
         for _ in 0..500 {
             peer.send(vec![b'x'; 100_000]).await.unwrap();
         }
     };
-    let count = async |peer: &panpipe::Connection| {
+    let count = async |peer: &panpipe::plain::Connection| {
         for _ in 0..500 {
             assert_eq!(peer.recv().await.unwrap().unwrap().len(), 100_000);
         }

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use panpipe::{ErrorKind, Ran, blocking};
+use panpipe::plain::blocking;
+use panpipe::{ErrorKind, Ran};
 
 /// How long a test waits for what must come.
 const NET: Duration = Duration::from_secs(20);
@@ -49,7 +50,7 @@ fn of_a_one_way_pair_the_first_reads_and_the_second_writes() {
 #[tokio::test]
 async fn the_same_on_tokio() {
     for kind in ["socket", "pipe"] {
-        let (one, other) = panpipe::pair(&format!("{kind}?framing=lines")).unwrap();
+        let (one, other) = panpipe::plain::pair(&format!("{kind}?framing=lines")).unwrap();
         let large = vec![b'x'; 3 << 20];
         let (sent, received) = tokio::join!(one.send(&large), other.recv());
         sent.unwrap();
@@ -60,7 +61,7 @@ async fn the_same_on_tokio() {
         one.close().await.unwrap();
         assert!(other.recv().await.unwrap().is_none());
     }
-    let (reader, writer) = panpipe::pair("one-way").unwrap();
+    let (reader, writer) = panpipe::plain::pair("one-way").unwrap();
     writer.send("hi").await.unwrap();
     assert_eq!(reader.recv().await.unwrap().unwrap(), "hi");
     assert_eq!(reader.send("no").await.unwrap_err().kind(), ErrorKind::Unsupported);
@@ -88,7 +89,7 @@ fn tr((reader, writer): (OwnedFd, Option<OwnedFd>)) -> std::process::Child {
 #[tokio::test]
 async fn a_child_gets_an_end_that_is_detached() {
     for kind in ["socket", "pipe"] {
-        let (ours, theirs) = panpipe::pair(&format!("{kind}?framing=raw")).unwrap();
+        let (ours, theirs) = panpipe::plain::pair(&format!("{kind}?framing=raw")).unwrap();
         let descriptors = theirs.detach().unwrap();
         assert_eq!(descriptors.1.is_some(), kind == "pipe");
         let mut child = std::fs::File::from(descriptors.0);
@@ -203,8 +204,8 @@ async fn two_hundred_bad_days_on_tokio() {
     for seed in 0..200 {
         let framing = FRAMINGS[seed as usize % FRAMINGS.len()];
         let place = format!("mem:bad-days-{seed}?chaos={seed}&framing={framing}&timeout=20s");
-        let server = panpipe::serve(&place, |message: panpipe::Bytes| async move { message }).await.unwrap();
-        let peer = panpipe::connect(&place).await.unwrap();
+        let server = panpipe::plain::serve(&place, |message: panpipe::Bytes| async move { message }).await.unwrap();
+        let peer = panpipe::plain::connect(&place).await.unwrap();
         // All in flight at once.
         let messages = messages(seed);
         let calls: Vec<_> = messages.iter().map(|message| peer.call(message)).collect();

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use panpipe::{Bytes, Connection, ErrorKind, Ran};
+use panpipe::plain::Connection;
+use panpipe::{Bytes, ErrorKind, Ran};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -46,13 +47,14 @@ fn echo(peer: Connection) {
 /// A connection and the bare socket at its other end.
 async fn over_a_bare_socket() -> (Connection, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let connection = panpipe::connect(&format!("fd:{}?framing=lines&timeout=10s", ours.as_raw_fd())).await.unwrap();
+    let connection =
+        panpipe::plain::connect(&format!("fd:{}?framing=lines&timeout=10s", ours.as_raw_fd())).await.unwrap();
     (connection, theirs)
 }
 
 #[tokio::test]
 async fn a_call_that_is_held_unpolled_does_not_keep_the_next_one_from_its_reply() {
-    let (one, other) = panpipe::pair("framing=lines&timeout=10s").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines&timeout=10s").unwrap();
     echo(other);
     let mut held = pin!(one.call("held"));
     begin_to_wait(held.as_mut()).await;
@@ -62,7 +64,7 @@ async fn a_call_that_is_held_unpolled_does_not_keep_the_next_one_from_its_reply(
 
 #[tokio::test]
 async fn a_recv_that_is_held_unpolled_does_not_keep_a_call_from_its_reply() {
-    let (one, other) = panpipe::pair("framing=lines&timeout=10s").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines&timeout=10s").unwrap();
     echo(other);
     let mut held = pin!(one.recv());
     begin_to_wait(held.as_mut()).await;
@@ -71,7 +73,7 @@ async fn a_recv_that_is_held_unpolled_does_not_keep_a_call_from_its_reply() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recv_held_by_a_task_that_does_other_things_does_not_keep_others_from_their_replies() {
-    let (one, other) = panpipe::pair("framing=lines&timeout=10s").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines&timeout=10s").unwrap();
     echo(other);
     let one = Arc::new(one);
     let (began, begun) = oneshot::channel();
@@ -114,7 +116,7 @@ async fn messages_that_come_in_one_burst_reach_all_who_wait() {
 
 #[tokio::test]
 async fn a_call_gets_its_reply_when_those_before_it_are_dropped_one_after_another() {
-    let (one, other) = panpipe::pair("framing=lines&timeout=10s").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines&timeout=10s").unwrap();
     let one = Arc::new(one);
     let (mut first, mut second) = (Box::pin(one.call("first")), Box::pin(one.call("second")));
     begin_to_wait(first.as_mut()).await;
@@ -133,7 +135,7 @@ async fn a_call_gets_its_reply_when_those_before_it_are_dropped_one_after_anothe
 
 #[tokio::test]
 async fn a_call_that_finds_no_room_in_time_was_not_sent() {
-    let (one, other) = panpipe::pair("framing=lines").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines").unwrap();
     one.send(vec![b'x'; MUCH]).await.unwrap();
     let late = one.call_within(Duration::from_millis(20), "late");
     let error = timeout(NET, late).await.expect("it has a deadline").unwrap_err();
@@ -145,7 +147,7 @@ async fn a_call_that_finds_no_room_in_time_was_not_sent() {
 
 #[tokio::test]
 async fn a_call_that_waits_behind_another_message_may_still_run_after_its_deadline() {
-    let (one, other) = panpipe::pair("framing=lines").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines").unwrap();
     // More than the system takes, and less than makes callers wait for room.
     one.send(vec![b'x'; 900 << 10]).await.unwrap();
     let error = one.call_within(Duration::from_millis(20), "debit").await.unwrap_err();
@@ -161,7 +163,7 @@ async fn senders_that_give_up_leave_nothing_behind() {
         fn wake(self: Arc<Self>) {}
     }
 
-    let (one, _other) = panpipe::pair("framing=lines").unwrap();
+    let (one, _other) = panpipe::plain::pair("framing=lines").unwrap();
     one.send(vec![b'x'; MUCH]).await.unwrap();
     let nobody = Arc::new(Nobody);
     let waker = Waker::from(Arc::clone(&nobody));
@@ -182,8 +184,8 @@ async fn a_server_closes_at_once_under_a_peer_that_leaves_its_replies_unread() {
             async { vec![b'x'; MUCH] }
         }
     };
-    let server = panpipe::serve("unix:@panpipe-test-*?framing=length", handler).await.unwrap();
-    let peer = panpipe::connect(server.address()).await.unwrap();
+    let server = panpipe::plain::serve("unix:@panpipe-test-*?framing=length", handler).await.unwrap();
+    let peer = panpipe::plain::connect(server.address()).await.unwrap();
     for _ in 0..3 {
         peer.send("go").await.unwrap();
     }
@@ -205,8 +207,8 @@ async fn a_server_gives_its_last_reply_ten_seconds_to_be_read() {
             async { vec![b'x'; 900 << 10] }
         }
     };
-    let server = panpipe::serve("unix:@panpipe-test-*?framing=length", handler).await.unwrap();
-    let peer = panpipe::connect(server.address()).await.unwrap();
+    let server = panpipe::plain::serve("unix:@panpipe-test-*?framing=length", handler).await.unwrap();
+    let peer = panpipe::plain::connect(server.address()).await.unwrap();
     peer.send("go").await.unwrap();
     answered.notified().await;
     let closing = tokio::time::Instant::now();
@@ -223,7 +225,7 @@ fn a_call_ends_when_the_runtime_of_its_connection_is_gone() {
         let first = runtime();
         let (one, _other) = {
             let _inside = first.enter();
-            panpipe::pair("framing=lines&timeout=60s").unwrap()
+            panpipe::plain::pair("framing=lines&timeout=60s").unwrap()
         };
         if has_begun {
             first.block_on(yield_now());
@@ -245,7 +247,7 @@ async fn a_call_that_cannot_be_sent_does_not_wait_for_its_deadline() {
 
 #[tokio::test]
 async fn a_task_that_gives_up_accepting_takes_no_wake_up_from_another() {
-    let listener = Arc::new(panpipe::listen("unix:@panpipe-test-*").await.unwrap());
+    let listener = Arc::new(panpipe::plain::listen("unix:@panpipe-test-*").await.unwrap());
     let accept = || {
         let listener = Arc::clone(&listener);
         tokio::spawn(async move { listener.accept().await.unwrap().unwrap() })
@@ -256,13 +258,13 @@ async fn a_task_that_gives_up_accepting_takes_no_wake_up_from_another() {
     yield_now().await;
     second.abort();
     assert!(second.await.is_err_and(|ended| ended.is_cancelled()));
-    let _peer = panpipe::connect(listener.address()).await.unwrap();
+    let _peer = panpipe::plain::connect(listener.address()).await.unwrap();
     timeout(NET, first).await.expect("it is woken").unwrap();
 }
 
 #[tokio::test]
 async fn a_send_to_a_peer_that_is_gone_says_so() {
-    let (one, other) = panpipe::pair("framing=lines").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines").unwrap();
     other.close().await.unwrap();
     assert!(one.recv().await.unwrap().is_none());
     assert_eq!(one.send("x").await.unwrap_err().kind(), ErrorKind::ConnectionLost);
@@ -270,7 +272,7 @@ async fn a_send_to_a_peer_that_is_gone_says_so() {
 
 #[tokio::test]
 async fn the_time_of_a_call_begins_with_the_call_in_a_long_turn_too() {
-    let (one, _other) = panpipe::pair("framing=lines").unwrap();
+    let (one, _other) = panpipe::plain::pair("framing=lines").unwrap();
     one.send("x").await.unwrap();
     // The task computes.
     std::thread::sleep(Duration::from_millis(60));
@@ -282,7 +284,7 @@ async fn the_time_of_a_call_begins_with_the_call_in_a_long_turn_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_call_gets_its_own_reply_while_others_are_dropped_at_any_point() {
-    let (one, other) = panpipe::pair("framing=lines&timeout=10s").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines&timeout=10s").unwrap();
     echo(other);
     let one = Arc::new(one);
     let tasks: Vec<_> = (0..32).map(|number| tokio::spawn(call_and_drop(Arc::clone(&one), number))).collect();

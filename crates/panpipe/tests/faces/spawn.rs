@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use panpipe::{Error, ErrorKind, Ran, blocking};
+use panpipe::plain::blocking;
+use panpipe::{Error, ErrorKind, Ran};
 
 fn sh(script: &str) -> [&str; 3] {
     ["sh", "-c", script]
@@ -67,7 +68,7 @@ fn is_alone(test: &str) -> bool {
 
 #[tokio::test]
 async fn a_close_that_is_given_up_ends_the_child_all_the_same() {
-    let peer = panpipe::spawn(["sleep", "1000"], "stderr=null").await.unwrap();
+    let peer = panpipe::plain::spawn(["sleep", "1000"], "stderr=null").await.unwrap();
     let pid = peer.remote().pid.unwrap();
     tokio::time::timeout(Duration::from_millis(10), peer.close()).await.unwrap_err();
     let begun = Instant::now();
@@ -86,7 +87,7 @@ async fn a_child_answers_and_ends_with_its_stdin() {
     child.close().unwrap();
     assert!(is_reaped(pid));
 
-    let child = panpipe::spawn(["cat"], "framing=lines").await.unwrap();
+    let child = panpipe::plain::spawn(["cat"], "framing=lines").await.unwrap();
     let pid = child.remote().pid.unwrap();
     assert_eq!(child.call("hello").await.unwrap(), "hello");
     child.close().await.unwrap();
@@ -114,7 +115,7 @@ async fn child_exits_3_in_the_middle_of_a_call() {
     assert_eq!(later.may_have_run(), Ran::No);
     assert!(later.to_string().ends_with(words), "{later}");
 
-    let child = panpipe::spawn(command, "framing=lines").await.unwrap();
+    let child = panpipe::plain::spawn(command, "framing=lines").await.unwrap();
     let (one, other) = tokio::join!(child.call("hello"), child.call("there"));
     for error in [one.unwrap_err(), other.unwrap_err(), child.recv().await.unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::ConnectionLost);
@@ -173,7 +174,7 @@ async fn a_child_that_ignores_all_that_it_may_is_killed_after_seven_seconds() {
         child.close().unwrap();
         (pid, begun.elapsed())
     });
-    let child = panpipe::spawn(command, "framing=lines").await.unwrap();
+    let child = panpipe::plain::spawn(command, "framing=lines").await.unwrap();
     child.recv().await.unwrap();
     let pid = child.remote().pid.unwrap();
     let begun = Instant::now();
@@ -203,7 +204,7 @@ fn a_grandchild_that_holds_stdout_delays_no_error_and_ends_with_the_connection()
 #[tokio::test]
 async fn all_that_a_child_wrote_comes_before_its_end_though_a_grandchild_holds_stdout() {
     let command = sh("sleep 1000 & seq 100000; exit 3");
-    let child = panpipe::spawn(command, "framing=lines").await.unwrap();
+    let child = panpipe::plain::spawn(command, "framing=lines").await.unwrap();
     let pid = child.remote().pid.unwrap();
     assert!(within(Duration::from_secs(5), || !runs(pid)));
     for number in 1..=100_000 {
@@ -216,7 +217,7 @@ async fn all_that_a_child_wrote_comes_before_its_end_though_a_grandchild_holds_s
 
 #[tokio::test]
 async fn a_child_that_has_done_its_work_is_no_error_to_close() {
-    let child = panpipe::spawn(["echo", "done"], "framing=lines").await.unwrap();
+    let child = panpipe::plain::spawn(["echo", "done"], "framing=lines").await.unwrap();
     assert_eq!(child.recv().await.unwrap().unwrap(), "done");
     assert_eq!(child.recv().await.unwrap(), None);
     child.close().await.unwrap();
@@ -463,7 +464,7 @@ async fn fifty_children_at_once() {
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..50 {
         tasks.spawn(async move {
-            let child = panpipe::spawn(["cat"], "framing=lines&timeout=60s").await.unwrap();
+            let child = panpipe::plain::spawn(["cat"], "framing=lines&timeout=60s").await.unwrap();
             let pid = child.remote().pid.unwrap();
             assert_eq!(child.call(number.to_string()).await.unwrap(), number.to_string());
             child.close().await.unwrap();
@@ -475,7 +476,7 @@ async fn fifty_children_at_once() {
 
 #[tokio::test]
 async fn a_dropped_connection_ends_its_child() {
-    let child = panpipe::spawn(["cat"], "framing=lines").await.unwrap();
+    let child = panpipe::plain::spawn(["cat"], "framing=lines").await.unwrap();
     let pid = child.remote().pid.unwrap();
     drop(child);
     let gone = async {
@@ -509,7 +510,7 @@ async fn sixty_four_mebibytes_both_ways_at_once_do_not_lock_up() {
     let options = "max=64MiB&timeout=60s";
     let child = blocking::spawn(["cat"], options).unwrap();
     assert!(child.call(&message).unwrap() == message);
-    let child = panpipe::spawn(["cat"], options).await.unwrap();
+    let child = panpipe::plain::spawn(["cat"], options).await.unwrap();
     assert!(child.call(&message).await.unwrap() == message);
     let begun = Instant::now();
     child.close().await.unwrap();

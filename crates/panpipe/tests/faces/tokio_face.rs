@@ -1,12 +1,13 @@
 use std::time::{Duration, Instant};
 
-use panpipe::{Bytes, ErrorKind, Ran, Server};
+use panpipe::plain::Server;
+use panpipe::{Bytes, ErrorKind, Ran};
 
 use crate::{ADDRESSES, with};
 
 async fn upper(address: &str, options: &str) -> Server {
     let upper = |message: Bytes| async move { message.to_ascii_uppercase() };
-    panpipe::serve(&with(address, options), upper).await.unwrap()
+    panpipe::plain::serve(&with(address, options), upper).await.unwrap()
 }
 
 #[tokio::test]
@@ -16,7 +17,7 @@ async fn the_founding_example_over_every_address_and_framing() {
             ["raw", "lines", "nul", "length", "length:u8", "length:u64le", "netstring", "varint", "content-length"]
         {
             let server = upper(address, &format!("framing={framing}")).await;
-            let peer = panpipe::connect(server.address()).await.unwrap();
+            let peer = panpipe::plain::connect(server.address()).await.unwrap();
             let reply = peer.call("Hello, server!").await.unwrap();
             assert_eq!(reply, "HELLO, SERVER!", "{}", server.address());
             peer.close().await.unwrap();
@@ -27,7 +28,7 @@ async fn the_founding_example_over_every_address_and_framing() {
 #[tokio::test]
 async fn many_calls_in_flight_each_get_their_own_reply() {
     let server = upper("unix:@panpipe-test-*", "framing=length").await;
-    let peer = std::sync::Arc::new(panpipe::connect(server.address()).await.unwrap());
+    let peer = std::sync::Arc::new(panpipe::plain::connect(server.address()).await.unwrap());
     let calls: Vec<_> = (0..2000)
         .map(|number| {
             let peer = std::sync::Arc::clone(&peer);
@@ -44,7 +45,7 @@ async fn many_calls_in_flight_each_get_their_own_reply() {
 async fn huge_messages_arrive_whole_both_ways() {
     for address in ADDRESSES {
         let server = upper(address, "framing=length").await;
-        let peer = panpipe::connect(server.address()).await.unwrap();
+        let peer = panpipe::plain::connect(server.address()).await.unwrap();
         let huge: Vec<u8> = (0..8_000_000).map(|at| b'a' + (at % 23) as u8).collect();
         assert_eq!(peer.call(&huge).await.unwrap(), huge.to_ascii_uppercase());
     }
@@ -52,11 +53,11 @@ async fn huge_messages_arrive_whole_both_ways() {
 
 #[tokio::test]
 async fn both_sides_send_without_a_deadlock() {
-    let (one, other) = panpipe::pair("framing=length").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=length").unwrap();
     let message = vec![b'x'; 1 << 20];
-    let send = |peer: &panpipe::Connection| {
+    let send = |peer: &panpipe::plain::Connection| {
         let message = &message;
-        let peer: *const panpipe::Connection = peer;
+        let peer: *const panpipe::plain::Connection = peer;
         // SAFETY: both connections outlive the join below.
         let peer = unsafe { &*peer };
         async move {
@@ -65,7 +66,7 @@ async fn both_sides_send_without_a_deadlock() {
             }
         }
     };
-    let count = async |peer: &panpipe::Connection| {
+    let count = async |peer: &panpipe::plain::Connection| {
         for _ in 0..64 {
             assert_eq!(peer.recv().await.unwrap().unwrap().len(), 1 << 20);
         }
@@ -81,11 +82,11 @@ async fn a_slow_and_a_silent_client_delay_nobody() {
         }
         message
     };
-    let server = panpipe::serve("unix:@panpipe-test-*?framing=lines", slow_then_fast).await.unwrap();
-    let _silent = panpipe::connect(server.address()).await.unwrap();
-    let slow = panpipe::connect(server.address()).await.unwrap();
+    let server = panpipe::plain::serve("unix:@panpipe-test-*?framing=lines", slow_then_fast).await.unwrap();
+    let _silent = panpipe::plain::connect(server.address()).await.unwrap();
+    let slow = panpipe::plain::connect(server.address()).await.unwrap();
     slow.send("slow").await.unwrap();
-    let peer = panpipe::connect(server.address()).await.unwrap();
+    let peer = panpipe::plain::connect(server.address()).await.unwrap();
     let started = Instant::now();
     assert_eq!(peer.call("fast").await.unwrap(), "fast");
     assert!(started.elapsed() < Duration::from_secs(30));
@@ -99,8 +100,8 @@ async fn a_reply_does_not_wait_for_a_slow_request_behind_it() {
         }
         message
     };
-    let server = panpipe::serve("unix:@panpipe-test-*?framing=lines", handler).await.unwrap();
-    let peer = panpipe::connect(server.address()).await.unwrap();
+    let server = panpipe::plain::serve("unix:@panpipe-test-*?framing=lines", handler).await.unwrap();
+    let peer = panpipe::plain::connect(server.address()).await.unwrap();
     peer.send("fast").await.unwrap();
     peer.send("slow").await.unwrap();
     let reply = tokio::time::timeout(Duration::from_secs(30), peer.recv()).await.unwrap();
@@ -109,8 +110,8 @@ async fn a_reply_does_not_wait_for_a_slow_request_behind_it() {
 
 #[tokio::test]
 async fn recv_answers_none_after_a_clean_close_and_an_error_after_a_cut() {
-    let listener = panpipe::listen("unix:@panpipe-test-*?framing=length").await.unwrap();
-    let peer = panpipe::connect(listener.address()).await.unwrap();
+    let listener = panpipe::plain::listen("unix:@panpipe-test-*?framing=length").await.unwrap();
+    let peer = panpipe::plain::connect(listener.address()).await.unwrap();
     let accepted = listener.accept().await.unwrap().unwrap();
     accepted.send("last").await.unwrap();
     accepted.close().await.unwrap();
@@ -119,7 +120,7 @@ async fn recv_answers_none_after_a_clean_close_and_an_error_after_a_cut() {
     assert!(peer.recv().await.unwrap().is_none());
 
     use tokio::io::AsyncWriteExt;
-    let listener = panpipe::listen("tcp://127.0.0.1:0?framing=length").await.unwrap();
+    let listener = panpipe::plain::listen("tcp://127.0.0.1:0?framing=length").await.unwrap();
     let place = listener.address().trim_start_matches("tcp://").split('?').next().unwrap().to_owned();
     let mut plain = tokio::net::TcpStream::connect(place).await.unwrap();
     let accepted = listener.accept().await.unwrap().unwrap();
@@ -143,8 +144,8 @@ async fn a_client_that_has_finished_sending_still_gets_its_answers() {
 
 #[tokio::test]
 async fn a_call_out_of_time_says_maybe_and_its_late_reply_is_dropped() {
-    let listener = panpipe::listen("unix:@panpipe-test-*?framing=lines&timeout=50ms").await.unwrap();
-    let peer = panpipe::connect(listener.address()).await.unwrap();
+    let listener = panpipe::plain::listen("unix:@panpipe-test-*?framing=lines&timeout=50ms").await.unwrap();
+    let peer = panpipe::plain::connect(listener.address()).await.unwrap();
     let accepted = listener.accept().await.unwrap().unwrap();
     let error = peer.call("first").await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::DeadlineExceeded, Ran::Maybe));
@@ -160,7 +161,7 @@ async fn a_call_out_of_time_says_maybe_and_its_late_reply_is_dropped() {
 
 #[tokio::test]
 async fn a_cancelled_recv_and_call_lose_nothing() {
-    let (one, other) = panpipe::pair("framing=lines").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines").unwrap();
     for _ in 0..3 {
         assert!(tokio::time::timeout(Duration::from_millis(2), one.recv()).await.is_err());
         assert!(tokio::time::timeout(Duration::from_millis(2), one.call("given up")).await.is_err());
@@ -174,7 +175,7 @@ async fn a_cancelled_recv_and_call_lose_nothing() {
 
 #[tokio::test]
 async fn waiting_calls_fail_when_the_peer_goes() {
-    let (one, other) = panpipe::pair("framing=lines").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=lines").unwrap();
     let gone = async {
         other.recv().await.unwrap();
         drop(other);
@@ -188,7 +189,7 @@ async fn waiting_calls_fail_when_the_peer_goes() {
 
 #[tokio::test]
 async fn what_was_sent_before_a_drop_still_arrives() {
-    let (one, other) = panpipe::pair("framing=length").unwrap();
+    let (one, other) = panpipe::plain::pair("framing=length").unwrap();
     let message = vec![7; 3 << 20];
     one.send(&message).await.unwrap();
     drop(one);
@@ -199,8 +200,9 @@ async fn what_was_sent_before_a_drop_still_arrives() {
 #[tokio::test]
 async fn a_failing_handler_closes_its_connection_and_no_other() {
     let handler = |message: Bytes| async move { if message == "bad" { Err("no such thing") } else { Ok(message) } };
-    let server = panpipe::serve("unix:@panpipe-test-*?framing=lines", handler).await.unwrap();
-    let (bad, good) = tokio::join!(panpipe::connect(server.address()), panpipe::connect(server.address()));
+    let server = panpipe::plain::serve("unix:@panpipe-test-*?framing=lines", handler).await.unwrap();
+    let (bad, good) =
+        tokio::join!(panpipe::plain::connect(server.address()), panpipe::plain::connect(server.address()));
     let (bad, good) = (bad.unwrap(), good.unwrap());
     assert_eq!(bad.call("good").await.unwrap(), "good");
     assert_eq!(bad.call("bad").await.unwrap_err().kind(), ErrorKind::ConnectionLost);
@@ -212,10 +214,10 @@ async fn a_closed_server_leaves_no_socket_file_and_answers_nobody() {
     let server = upper("unix:/tmp/panpipe-test-*", "framing=lines").await;
     let address = server.address().to_owned();
     let path = address.trim_start_matches("unix:").split('?').next().unwrap().to_owned();
-    let peer = panpipe::connect(&address).await.unwrap();
+    let peer = panpipe::plain::connect(&address).await.unwrap();
     assert_eq!(peer.call("x").await.unwrap(), "X");
     server.close().await.unwrap();
     assert!(!std::path::Path::new(&path).exists());
     assert!(peer.recv().await.unwrap().is_none());
-    assert_eq!(panpipe::connect(&address).await.err().unwrap().kind(), ErrorKind::NotFound);
+    assert_eq!(panpipe::plain::connect(&address).await.err().unwrap().kind(), ErrorKind::NotFound);
 }

@@ -1,0 +1,53 @@
+//! What an endpoint of the panpipe protocol is beside its session.
+
+use std::time::Instant;
+
+use panpipe_wire::panpipe::Side;
+use panpipe_wire::{Address, Panpipe, PanpipeEvent, Result};
+
+use super::Endpoint;
+use crate::transport::Link;
+
+impl Endpoint<Panpipe> {
+    /// This side of a connection over `link`, configured by `address`. A client's hello waits to be written.
+    pub fn open(link: Link, address: &Address, side: Side) -> Self {
+        let mut endpoint = Self::over(link, address, Panpipe::new(address, side, Instant::now()));
+        if endpoint.is_datagrams {
+            endpoint.session.begin_ids_at(random());
+        }
+        endpoint.session.greet();
+        endpoint
+    }
+
+    /// The session, to be asked.
+    #[inline]
+    pub fn session(&self) -> &Panpipe {
+        &self.session
+    }
+
+    /// The session, to do something with.
+    ///
+    /// # Errors
+    /// `closed`, as [`check_usable`](Self::check_usable).
+    #[inline]
+    pub fn session_for(&mut self, doing: &str) -> Result<&mut Panpipe> {
+        self.check_usable(doing)?;
+        Ok(&mut self.session)
+    }
+
+    /// The next event, as [`Panpipe::next_event`].
+    #[inline]
+    pub fn next_event(&mut self, now: Instant) -> Option<PanpipeEvent> {
+        if self.retry_at.is_some() {
+            self.flush();
+        }
+        self.session.next_event(now)
+    }
+}
+
+/// A number that another session is not likely to get.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    u64::from_ne_bytes(bytes)
+}

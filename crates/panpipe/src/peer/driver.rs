@@ -1,0 +1,124 @@
+//! The task of a connection, which answers calls and does what no caller waits for.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+
+use super::answering::answer;
+use super::state::{Inbound, Shared};
+use crate::opening::gone;
+
+/// How long a connection that has ended or was dropped may take to write what was sent on it.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What a driver is to do next.
+enum Step {
+    /// Begin handlers.
+    Answer(VecDeque<Inbound>),
+    /// Write what is left, and close.
+    Linger,
+    /// It is closed.
+    End,
+}
+
+/// Answers, flushes and keeps time for a connection until it is closed.
+pub(super) async fn drive(end: End) {
+    let shared = &end.0;
+    let mut timer: Option<AsyncFd<Arc<OwnedFd>>> = None;
+    let mut has_deferred = false;
+    loop {
+        match poll_fn(|cx| poll_drive(shared, &mut timer, &mut has_deferred, cx)).await {
+            Step::Answer(batch) => answer(shared, batch).await,
+            Step::Linger => {
+                let flushed = poll_fn(|cx| shared.readiness.poll_flush(&mut shared.lock().endpoint, cx));
+                let _ = tokio::time::timeout(LINGER, flushed).await;
+                break;
+            }
+            Step::End => break,
+        }
+    }
+    let shared = Arc::clone(shared);
+    drop(end);
+    let child = shared.lock().endpoint.take_child();
+    drop(shared);
+    if let Some(child) = child {
+        gone(child).await;
+    }
+}
+
+/// Closes the connection when its driver ends, also when the runtime ends it, be it before it has begun.
+pub(super) struct End(pub(super) Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let (inbound, serving) = {
+            let mut state = self.0.lock();
+            state.close();
+            (std::mem::take(&mut state.inbound), std::mem::take(&mut state.serving))
+        };
+        // Their topics are not locked here.
+        drop(inbound);
+        for (_, serving) in serving {
+            if let Some(task) = serving.task {
+                task.abort();
+            }
+            if let Some(taker) = serving.taker {
+                taker.wake();
+            }
+        }
+    }
+}
+
+fn poll_drive(
+    shared: &Shared,
+    timer: &mut Option<AsyncFd<Arc<OwnedFd>>>,
+    has_deferred: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Step> {
+    let mut state = shared.lock();
+    let state = &mut *state;
+    if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+        state.driver = Some(cx.waker().clone());
+    }
+    while state.poll_alarm(timer, cx).is_ready() {}
+    if state.input_waits && !state.endpoint.is_closed() {
+        // Whoever reads for all was woken too and gets one turn to do so; then this task does.
+        if state.leader.is_some() && !std::mem::replace(has_deferred, true) {
+            cx.waker().wake_by_ref();
+        } else {
+            *has_deferred = false;
+            while state.read(shared) {
+                if !state.inbound.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+    if !state.inbound.is_empty() {
+        // There may be more input; it is looked at when these have begun.
+        state.input_waits = true;
+        return Poll::Ready(Step::Answer(std::mem::take(&mut state.inbound)));
+    }
+    state.corked = false;
+    let flushed = shared.readiness.poll_flush(&mut state.endpoint, cx).is_ready();
+    // What can never be sent ends the calls that wait for it.
+    if state.endpoint.output_failure().is_some() && state.ended.is_none() {
+        state.dispatch(std::time::Instant::now());
+    }
+    state.set_alarm();
+    if flushed || !state.endpoint.is_congested() {
+        state.wake_senders();
+    }
+    if state.endpoint.is_closed() {
+        return Poll::Ready(Step::End);
+    }
+    if state.dropped || state.ended.is_some() {
+        return Poll::Ready(Step::Linger);
+    }
+    Poll::Pending
+}

@@ -1,0 +1,547 @@
+//! The calls of this side.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::deadlines::Deadlines;
+use super::frame::{Flags, IDS, Kind};
+use super::output::{Body, Message, Output};
+use super::stream::{Outgoing, Policy, Sending, WINDOW as STREAM_WINDOW, Window};
+use super::{ById, Failure, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW};
+use crate::error::{Error, ErrorKind, Ran, Result};
+use crate::plain::CallId;
+use crate::session::Session;
+
+/// Calls and messages that may wait for their turn at this side, and bytes of them.
+const MOST_UNSENT: usize = 256 << 10;
+const MOST_UNSENT_BYTES: usize = 64 << 20;
+
+/// A call of this side that has no answer.
+pub(super) struct Call {
+    deadline: Option<Instant>,
+    pub(super) sent: Sent,
+    /// Nobody waits any more; its answer is still to come.
+    pub(super) is_abandoned: bool,
+    pub(super) is_open: bool,
+    flags: Flags,
+    pub(super) streams: Option<Box<Streams>>,
+}
+
+impl Call {
+    pub(super) fn is_subscription(&self) -> bool {
+        self.flags.is_topic()
+    }
+}
+
+/// How far a call has gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It waits for its turn.
+    No,
+    /// Its frame begins at this place of the output.
+    Queued(u64),
+    /// Output ended before anything of it left.
+    Never,
+}
+
+impl Sent {
+    /// Elsewhere what has not left yet still will: its frame stands in the outbox.
+    fn has_left(self) -> bool {
+        matches!(self, Sent::Queued(_))
+    }
+}
+
+/// The streams of a call.
+pub(super) struct Streams {
+    pub(super) incoming: Option<Window>,
+    pub(super) outgoing: Option<Outgoing>,
+}
+
+impl Streams {
+    pub(super) fn of(receives: bool, sends: bool, policy: Policy) -> Option<Box<Self>> {
+        (receives || sends).then(|| {
+            Box::new(Streams {
+                incoming: receives.then(|| Window::new(STREAM_WINDOW)),
+                outgoing: sends.then(|| Outgoing::new(policy)),
+            })
+        })
+    }
+}
+
+/// What waits for its turn: a call, a one-way message, or a flush.
+struct Unsent {
+    kind: Kind,
+    flags: Flags,
+    id: u64,
+    deadline: Option<Instant>,
+    name: Bytes,
+    payload: Bytes,
+}
+
+/// The calls of this side, and what waits behind them.
+pub(super) struct Calling {
+    next: u64,
+    pub(super) calls: ById<Call>,
+    unsent: VecDeque<Unsent>,
+    unsent_bytes: usize,
+    /// Calls and subscriptions that were sent and have no answer.
+    unanswered: usize,
+    subscriptions: usize,
+    /// What is left of the other side's window.
+    window: i64,
+    deadlines: Deadlines,
+    /// The other side begins no more calls.
+    pub(super) is_refused: bool,
+}
+
+impl Calling {
+    pub(super) fn new(side: Side) -> Self {
+        Calling {
+            next: if side == Side::Client { 1 } else { 2 },
+            calls: ById::default(),
+            unsent: VecDeque::new(),
+            unsent_bytes: 0,
+            unanswered: 0,
+            subscriptions: 0,
+            window: WINDOW,
+            deadlines: Deadlines::default(),
+            is_refused: false,
+        }
+    }
+
+    pub(super) fn begin_at(&mut self, random: u64) {
+        self.next += random % (IDS / 4) * 2;
+    }
+
+    pub(super) fn next_id(&mut self) -> u64 {
+        let id = self.next;
+        self.next += 2;
+        id
+    }
+
+    /// Whether this id was used.
+    pub(super) fn was_used(&self, id: u64) -> bool {
+        id < self.next
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.unsent.is_empty()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Remembers which calls never left, now that nothing will.
+    pub(super) fn note_unsent(&mut self, output: &Output) {
+        for (id, call) in &mut self.calls {
+            if let Sent::Queued(place) = call.sent
+                && (!output.is_gone(place) && (place != u64::MAX || output.is_held(*id)))
+            {
+                call.sent = Sent::Never;
+            }
+        }
+    }
+
+    /// Takes a call whose answer has come.
+    fn remove(&mut self, id: u64) -> Option<Call> {
+        if self.calls.get(&id)?.sent == Sent::No {
+            return None;
+        }
+        let call = self.calls.remove(&id)?;
+        match call.flags.is_topic() {
+            true => self.subscriptions -= 1,
+            false => self.unanswered -= 1,
+        }
+        Some(call)
+    }
+}
+
+impl Panpipe {
+    /// Whether a request of this kind may leave now.
+    #[inline]
+    fn may_send(&self, kind: Kind, flags: Flags) -> bool {
+        let calling = &self.calling;
+        let has_room = match kind {
+            Kind::Ping => self.flushes.len() < PINGS,
+            Kind::Call if flags.is_topic() => calling.window > 0 && calling.subscriptions < SUBSCRIPTIONS,
+            Kind::Call => calling.window > 0 && calling.unanswered < self.peer_calls,
+            _ => calling.window > 0,
+        };
+        has_room && (self.is_greeted || self.is_datagrams)
+    }
+
+    /// Calls a method of the other side, or subscribes to one of its topics, as the flags say.
+    ///
+    /// It ends, once, with a [`PanpipeEvent::Reply`] or [`PanpipeEvent::Failed`] that names the returned id, at the latest
+    /// when the deadline passes.
+    ///
+    /// # Errors
+    /// `too-large`, `unsupported` (a name that is none; streams on datagrams), `refused` when the other side begins no
+    /// more calls, `busy` when 262,144 calls wait for their turn, and whatever ended the connection. Nothing was sent.
+    #[inline]
+    pub fn call(
+        &mut self,
+        method: &str,
+        flags: Flags,
+        payload: Body<'_>,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<CallId> {
+        self.check_request("calling", method, flags, payload.as_slice().len())?;
+        let id = self.calling.next_id();
+        let streams = Streams::of(flags.is_stream(), flags.has_arguments(), Policy::Block);
+        let call = Call { deadline, sent: Sent::No, is_abandoned: false, is_open: false, flags, streams };
+        self.calling.calls.insert(id, call);
+        if let Some(deadline) = deadline {
+            let calls = &self.calling.calls;
+            self.calling.deadlines.add(deadline, id, calls.len(), |id| calls.contains_key(&id));
+        }
+        self.request(Kind::Call, flags, id, method, payload, deadline, now);
+        Ok(CallId(id))
+    }
+
+    /// Sends a one-way message, or publishes on a topic of the other side, as the flags say.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call).
+    #[inline]
+    pub fn send(&mut self, method: &str, flags: Flags, payload: Body<'_>, now: Instant) -> Result<()> {
+        self.check_request("sending to", method, flags, payload.as_slice().len())?;
+        let id = self.calling.next_id();
+        self.request(Kind::Send, flags, id, method, payload, None, now);
+        Ok(())
+    }
+
+    #[inline]
+    fn check_request(&self, doing: &str, method: &str, flags: Flags, size: usize) -> Result<()> {
+        let is_fine = self.output_failure.is_none()
+            && !self.input.has_ended()
+            && self.input.failure().is_none()
+            && !self.has_ended
+            && !self.calling.is_refused
+            && size <= self.peer_max
+            && is_name(method.as_bytes())
+            && self.calling.unsent.len() < MOST_UNSENT
+            && self.calling.unsent_bytes < MOST_UNSENT_BYTES
+            && !self.is_datagrams;
+        if is_fine { Ok(()) } else { self.explain_request(doing, method, flags, size) }
+    }
+
+    #[cold]
+    fn explain_request(&self, doing: &str, method: &str, flags: Flags, size: usize) -> Result<()> {
+        self.check_open(doing)?;
+        let refused = |kind, reason: String| Err(self.error(kind, doing).because(reason));
+        let datagram = self.peer_max.saturating_sub(method.len() + 4);
+        if self.calling.is_refused {
+            refused(ErrorKind::Refused, "the other side is closing, and begins no more calls".into())
+        } else if !is_name(method.as_bytes()) {
+            let rule = "a name has 1 to 255 bytes and no control characters";
+            refused(ErrorKind::Unsupported, format!("{method:?} is no name: {rule}"))
+        } else if self.is_datagrams && flags.0 & (Flags::STREAM | Flags::ARGUMENTS | Flags::TOPIC) != 0 {
+            refused(ErrorKind::Unsupported, "datagrams carry no streams and no topics".into())
+        } else if size > self.peer_max || self.is_datagrams && size > datagram {
+            let most = if self.is_datagrams { datagram } else { self.peer_max };
+            refused(ErrorKind::TooLarge, format!("the arguments are {size} bytes, and may be {most} at most"))
+        } else if self.calling.unsent.len() >= MOST_UNSENT || self.calling.unsent_bytes >= MOST_UNSENT_BYTES {
+            let reason = "262,144 calls, or 64 MiB of them, wait for the other side to take earlier ones";
+            refused(ErrorKind::Busy, reason.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "they are one request, and are put together once")]
+    pub(super) fn request(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        id: u64,
+        method: &str,
+        payload: Body<'_>,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) {
+        let goes = self.calling.unsent.is_empty() && self.may_send(kind, flags);
+        if goes || self.is_datagrams {
+            return self.transmit(kind, flags, id, method.as_bytes(), payload, deadline, now);
+        }
+        let name = Bytes::copy_from_slice(method.as_bytes());
+        let payload = payload.into_bytes();
+        self.calling.unsent_bytes += name.len() + payload.len() + REQUEST_COST;
+        self.calling.unsent.push_back(Unsent { kind, flags, id, deadline, name, payload });
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "they are one request, and are put together once")]
+    fn transmit(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        id: u64,
+        name: &[u8],
+        payload: Body<'_>,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) {
+        let calling = &mut self.calling;
+        let mut prefix: &[u8] = &[];
+        let timeout;
+        if kind == Kind::Call {
+            if !self.is_datagrams {
+                match flags.is_topic() {
+                    true => calling.subscriptions += 1,
+                    false => calling.unanswered += 1,
+                }
+            }
+            timeout = milliseconds_left(deadline, now).to_be_bytes();
+            prefix = &timeout;
+        }
+        if kind == Kind::Ping {
+            self.flushes.push_back(id);
+        } else if !self.is_datagrams {
+            calling.window -= (name.len() + payload.as_slice().len() + REQUEST_COST) as i64;
+        }
+        let place = self.output.place();
+        self.output.push(Message { kind, flags, id, prefix, name, payload });
+        if kind == Kind::Call
+            && let Some(call) = calling.calls.get_mut(&id)
+        {
+            // What is long, or waits behind that, has no place of its own.
+            let has_place = self.output.place() > place;
+            call.sent = Sent::Queued(if has_place { place } else { u64::MAX });
+        }
+    }
+
+    /// Sends what waited for its turn, as far as there is room now.
+    pub(super) fn send_unsent(&mut self, now: Instant) {
+        while let Some(next) = self.calling.unsent.front() {
+            let is_gone = next.kind == Kind::Call && !self.calling.calls.contains_key(&next.id);
+            if !is_gone && !self.may_send(next.kind, next.flags) {
+                return;
+            }
+            let Some(next) = self.calling.unsent.pop_front() else { return };
+            self.calling.unsent_bytes -= next.name.len() + next.payload.len() + REQUEST_COST;
+            if !is_gone {
+                let payload = Body::Shared(next.payload);
+                self.transmit(next.kind, next.flags, next.id, &next.name, payload, next.deadline, now);
+                self.send_waiting_items(next.id);
+            }
+        }
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.calling.unsent.is_empty()
+    }
+
+    pub(super) fn is_refused(&mut self) {
+        self.calling.is_refused = true;
+    }
+
+    pub(super) fn grant_requests(&mut self, bytes: u32) -> bool {
+        self.calling.window += i64::from(bytes);
+        self.calling.window <= 1 << 31
+    }
+
+    /// Gives a call up: its handler is told to stop, and its answer is dropped. There is no event for it any more.
+    ///
+    /// Tells whether the other side may have run it; `None` when it has ended already.
+    pub fn cancel(&mut self, call: CallId) -> Option<Ran> {
+        let known = self.calling.calls.get_mut(&call.0).filter(|known| !known.is_abandoned)?;
+        let ran = if known.sent.has_left() { Ran::Maybe } else { Ran::No };
+        if known.sent == Sent::No {
+            self.calling.calls.remove(&call.0);
+        } else {
+            known.is_abandoned = true;
+            known.streams = None;
+            if self.is_datagrams {
+                self.calling.calls.remove(&call.0);
+            }
+            if self.output_failure.is_none() {
+                self.output.push(Message::bare(Kind::Cancel, call.0));
+            }
+        }
+        Some(ran)
+    }
+
+    /// Whether any call of this side waits for its answer.
+    pub fn is_calling(&self) -> bool {
+        !self.calling.calls.is_empty()
+    }
+
+    /// Takes calls that are out of time.
+    pub(super) fn expire_calls(&mut self, now: Instant) {
+        while let Some(id) = self.calling.deadlines.pop(now) {
+            let Some(call) = self.calling.calls.get(&id) else { continue };
+            if call.is_abandoned || call.deadline.is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            let ran = if call.sent.has_left() { Ran::Maybe } else { Ran::No };
+            let reason = match call.sent {
+                Sent::No => "it was never sent: the other side had not taken earlier ones",
+                _ if !self.has_greeted && !self.is_datagrams => {
+                    "nothing came from the other side; does it speak panpipe?"
+                }
+                _ => "no reply within the timeout",
+            };
+            let error = self.error(ErrorKind::DeadlineExceeded, "calling").because(reason).ran(ran);
+            self.cancel(CallId(id));
+            self.events.push_back(PanpipeEvent::Failed { call: CallId(id), failure: Failure::Local(error) });
+        }
+    }
+
+    /// The answer to a call of this side; whether there may be one.
+    pub(super) fn on_answer(&mut self, kind: Kind, flags: Flags, id: u64, bytes: Bytes) -> bool {
+        let known = match self.is_datagrams {
+            true => self.calling.calls.remove(&id),
+            false => self.calling.remove(id),
+        };
+        let Some(call) = known else {
+            self.counts.late_replies += u64::from(self.is_datagrams);
+            return self.is_datagrams;
+        };
+        if call.is_abandoned {
+            self.counts.late_replies += 1;
+            return true;
+        }
+        let call = CallId(id);
+        self.events.push_back(match kind {
+            Kind::Reply => PanpipeEvent::Reply { call, payload: Payload { flags, bytes } },
+            _ => PanpipeEvent::Failed { call, failure: Failure::Remote(bytes) },
+        });
+        true
+    }
+
+    /// Ends every call, since no answer can come any more.
+    pub(super) fn fail_calls(&mut self, why: Option<&Error>) {
+        let mut calls: Vec<_> = self.calling.calls.drain().collect();
+        calls.sort_unstable_by_key(|(id, _)| *id);
+        self.calling.unsent.clear();
+        self.calling.unsent_bytes = 0;
+        for (id, call) in calls {
+            if call.is_abandoned {
+                continue;
+            }
+            let error = match why {
+                Some(error) => error.clone().met_while(format!("calling {}", self.address)),
+                None => {
+                    let reason = format!("{} before it answered", self.input.ending());
+                    self.error(ErrorKind::ConnectionLost, "calling").because(reason)
+                }
+            };
+            let ran = if call.sent.has_left() { Ran::Maybe } else { Ran::No };
+            let failure = Failure::Local(error.ran(ran));
+            self.events.push_back(PanpipeEvent::Failed { call: CallId(id), failure });
+        }
+    }
+
+    /// Whether an item of this call would be sent at once; if not, [`PanpipeEvent::Room`] tells when.
+    pub fn has_room(&mut self, call: CallId) -> bool {
+        match self.outgoing(call.0) {
+            None => true,
+            Some(outgoing) => {
+                let has_room = outgoing.has_room();
+                outgoing.is_blocked = !has_room;
+                has_room
+            }
+        }
+    }
+
+    pub(super) fn outgoing(&mut self, id: u64) -> Option<&mut Outgoing> {
+        let streams = match self.is_mine(CallId(id)) {
+            true => &mut self.calling.calls.get_mut(&id)?.streams,
+            false => self.serving.streams(id)?,
+        };
+        streams.as_mut()?.outgoing.as_mut()
+    }
+
+    pub(super) fn incoming(&mut self, id: u64) -> Option<&mut Window> {
+        let streams = match self.is_mine(CallId(id)) {
+            true => &mut self.calling.calls.get_mut(&id)?.streams,
+            false => self.serving.streams(id)?,
+        };
+        streams.as_mut()?.incoming.as_mut()
+    }
+
+    /// Sends an item: of the arguments of a call of this side, or of the replies to a call of the other. Without room it
+    /// waits, or the policy of the stream says what becomes of it.
+    ///
+    /// # Errors
+    /// `too-large`; `closed` when nobody takes items of this call any more; `busy` when 1,024 items or 1 MiB wait and the
+    /// policy is to block; `lagged` when it is to disconnect.
+    pub fn item(&mut self, call: CallId, flags: Flags, payload: Body<'_>) -> Result<()> {
+        let size = payload.as_slice().len();
+        if size > self.peer_max {
+            let reason = format!("the item is {size} bytes, and may be {} at most", self.peer_max);
+            return Err(self.error(ErrorKind::TooLarge, "streaming to").because(reason));
+        }
+        let is_unsent = self.calling.calls.get(&call.0).is_some_and(|call| call.sent == Sent::No);
+        let Some(outgoing) = self.outgoing(call.0).filter(|outgoing| !outgoing.has_ended) else {
+            return Err(self
+                .error(ErrorKind::Closed, "streaming to")
+                .because("nobody takes items of this call any more"));
+        };
+        let policy = outgoing.policy;
+        let mut payload = Some(payload);
+        let keep = || payload.take().map(Body::into_bytes).unwrap_or_default();
+        let sending = outgoing.send(size, flags, !is_unsent, keep);
+        match (sending, payload) {
+            (Sending::Now, Some(payload)) => self.output.push(Message::with(Kind::Item, flags, call.0, payload)),
+            (Sending::Now | Sending::Later, _) => {}
+            (Sending::Full, _) if policy == Policy::Disconnect => {
+                let error = self.error(ErrorKind::Lagged, "streaming to");
+                return Err(error.because("the subscriber did not take 1,024 items, or 1 MiB"));
+            }
+            (Sending::Full, _) => {
+                let error = self.error(ErrorKind::Busy, "streaming to");
+                return Err(error.because("1,024 items, or 1 MiB of them, wait for the other side to take some"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the arguments of a call of this side.
+    pub fn end(&mut self, call: CallId) {
+        if let Some(outgoing) = self.outgoing(call.0).filter(|outgoing| !outgoing.has_ended) {
+            outgoing.has_ended = true;
+            let is_drained = outgoing.is_drained();
+            let is_unsent = self.calling.calls.get(&call.0).is_some_and(|call| call.sent == Sent::No);
+            if is_drained && !is_unsent {
+                self.output.push(Message::bare(Kind::End, call.0));
+            }
+        }
+    }
+
+    /// Says that the consumer has taken an item of so many bytes of payload.
+    pub fn taken(&mut self, call: CallId, size: usize) {
+        let granted = self.incoming(call.0).and_then(|window| window.give_back(size + super::stream::ITEM_COST));
+        if let Some(granted) = granted {
+            let payload = granted.to_be_bytes();
+            self.output.push(Message::with(Kind::Credit, Flags::NONE, call.0, Body::Slice(&payload)));
+        }
+    }
+}
+
+fn milliseconds_left(deadline: Option<Instant>, now: Instant) -> u32 {
+    deadline.map_or(0, |deadline| {
+        let left = deadline.saturating_duration_since(now);
+        let rounded = left.as_millis() + u128::from(left.subsec_nanos() % 1_000_000 > 0);
+        u32::try_from(rounded).unwrap_or(u32::MAX).max(1)
+    })
+}
+
+/// Whether these bytes are a name: 1 to 255 bytes of UTF-8 without control characters.
+#[inline]
+pub(super) fn is_name(name: &[u8]) -> bool {
+    let is_plain = |byte: &u8| (0x20..0x7f).contains(byte);
+    let has_length = (1..=255).contains(&name.len());
+    has_length && (name.iter().all(is_plain) || is_wide_name(name))
+}
+
+#[cold]
+fn is_wide_name(name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| !name.bytes().any(|byte| byte < 0x20 || byte == 0x7f))
+}

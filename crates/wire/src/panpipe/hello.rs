@@ -1,0 +1,128 @@
+//! The first words of a connection, and the last: docs/protocol.md, "Hello" and "Goodbye".
+
+use bytes::Bytes;
+use panpipe_values::{Failure, Value, decode};
+
+use super::frame::{Flags, HEAD, Head, Kind};
+use super::output::{Body, Message};
+use super::{CALLS, Panpipe, Side};
+use crate::error::ErrorKind;
+
+/// What a hello begins with.
+const MAGIC: &[u8; 7] = b"panpipe";
+
+/// The version that is spoken here.
+const VERSION: u8 = 1;
+
+/// A hello's body has at most so many bytes.
+const MOST_HELLO: u32 = 4096;
+
+/// So many of the first bytes are shown of what is no hello.
+const SHOWN: usize = 32;
+
+/// The map of an error that this side says itself.
+pub(super) fn failure(code: ErrorKind, message: &str, did_not_run: bool) -> Vec<u8> {
+    Failure { did_not_run, ..Failure::new(code.code(), message) }.encode()
+}
+
+impl Panpipe {
+    pub(super) fn push_hello(&mut self) {
+        self.is_greeted = true;
+        let mut body = MAGIC.to_vec();
+        body.push(VERSION);
+        body.push(0x82);
+        for (key, value) in [("max", self.max), ("calls", CALLS)] {
+            body.push(0xa0 | key.len() as u8);
+            body.extend_from_slice(key.as_bytes());
+            body.push(0xce);
+            body.extend_from_slice(&u32::try_from(value).unwrap_or(u32::MAX).to_be_bytes());
+        }
+        self.output.push(Message::with(Kind::Hello, Flags::NONE, 0, Body::Slice(&body)));
+        if self.serving.is_draining {
+            self.output.push(Message::bare(Kind::Goodbye, 0));
+        }
+    }
+
+    /// Looks at what came first; whether all of a hello is there.
+    pub(super) fn read_hello(&mut self) -> bool {
+        let prefix = self.frame_prefix();
+        let arrived = &self.input[prefix.min(self.input.len())..];
+        if !begins_like_hello(arrived) {
+            let shown = arrived[..arrived.len().min(SHOWN)].escape_ascii().to_string();
+            let advice = match self.side {
+                Side::Client => "for a peer without panpipe say framing=raw, or what it uses",
+                Side::Server => "for peers without panpipe serve with framing=raw, or what they use",
+            };
+            let reason = format!("the other side began with \"{shown}\" and not with the HELLO of panpipe; {advice}");
+            self.break_off(ErrorKind::BadPeer, reason);
+            return false;
+        }
+        let Some(head) = Head::read(arrived) else {
+            self.input.need(prefix + HEAD);
+            return false;
+        };
+        let total = prefix + HEAD + head.length as usize;
+        if let Some(&version) = arrived.get(HEAD + MAGIC.len())
+            && version != VERSION
+        {
+            let reason = format!("this side speaks version {VERSION} of the panpipe protocol, the other {version}");
+            self.break_off(ErrorKind::Version, reason);
+            return false;
+        }
+        if self.input.len() < total {
+            self.input.need(total);
+            return false;
+        }
+        let hello = self.input.take(total).freeze();
+        match read_settings(&hello[prefix + HEAD + MAGIC.len() + 1..]) {
+            Ok((max, calls)) => {
+                self.peer_max = max;
+                self.peer_calls = calls;
+            }
+            Err(reason) => {
+                self.break_off(ErrorKind::BadPeer, format!("the settings of its HELLO: {reason}"));
+                return false;
+            }
+        }
+        self.has_greeted = true;
+        self.times.has_greeted();
+        if !self.is_greeted {
+            self.push_hello();
+        }
+        true
+    }
+}
+
+fn begins_like_hello(bytes: &[u8]) -> bool {
+    let length = bytes.first_chunk().map_or(0, |length| u32::from_be_bytes(*length));
+    let fixed = [0, 0, 0, 0, Kind::Hello as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let matches = |range: std::ops::Range<usize>, wanted: &[u8]| {
+        let arrived = bytes.get(range.start..range.end.min(bytes.len())).unwrap_or_default();
+        wanted.starts_with(arrived)
+    };
+    let has_length = bytes.len() < 4 || (MAGIC.len() as u32 + 1..=MOST_HELLO).contains(&length);
+    matches(0..2, &[0, 0]) && has_length && matches(4..HEAD, &fixed[4..]) && matches(HEAD..HEAD + MAGIC.len(), MAGIC)
+}
+
+/// What a hello says of the largest payload and the number of calls, or what is wrong with it.
+fn read_settings(settings: &[u8]) -> Result<(usize, usize), String> {
+    let settings = decode(Bytes::copy_from_slice(settings), false).map_err(|error| error.to_string())?;
+    let Value::Map(_) = &settings else { return Err("they are no map".into()) };
+    let number = |name, default, least| match settings.get(name) {
+        None => Ok(default),
+        Some(Value::Integer(number)) if *number >= least => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
+        Some(_) => Err(format!("{name} is no integer of at least {least}")),
+    };
+    Ok((number("max", 16 << 20, 0)?, number("calls", CALLS, CALLS as i128)?))
+}
+
+/// What the error of a goodbye says.
+pub(super) fn reason(payload: &[u8]) -> (ErrorKind, String) {
+    match Failure::decode(payload) {
+        Ok(failure) => {
+            let kind = ErrorKind::named(&failure.code).unwrap_or(ErrorKind::ConnectionLost);
+            (kind, format!("{}: {}", failure.code, failure.message))
+        }
+        Err(error) => (ErrorKind::BadPeer, format!("for a reason that cannot be read: {error}")),
+    }
+}

@@ -1,0 +1,625 @@
+//! What arrives, frame by frame.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::frame::{Flags, HEAD, Head, IDS, Kind, MOST_BODY};
+use super::output::Message;
+use super::stream::ITEM_COST;
+use super::times::Due;
+use super::{IDLE_FRAMES, LATE_CANCELS, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, hello};
+use crate::error::ErrorKind;
+use crate::plain::CallId;
+use crate::session::Session;
+
+/// Messages that may be in pieces at once.
+const MOST_IN_PIECES: usize = 4;
+
+/// A piece that is not the last has at least so many bytes of payload.
+const SMALLEST_PIECE: usize = 1 << 10;
+
+/// Room is taken for so many bytes of a long message before they come.
+const TRUSTED: usize = 512 << 10;
+
+/// A message that comes in pieces.
+pub(super) struct Pieces {
+    kind: Kind,
+    id: u64,
+    flags: Flags,
+    name: usize,
+    /// Bytes of its whole body: what comes before the payload, and that.
+    total: usize,
+    before: usize,
+    body: BytesMut,
+    /// It is too large, or nobody wants it: what comes of it is dropped.
+    is_skipped: bool,
+    skipped: usize,
+}
+
+/// What breaks a connection.
+type Broken = (ErrorKind, String);
+
+fn broken(reason: impl Into<String>) -> Broken {
+    (ErrorKind::BadPeer, reason.into())
+}
+
+impl Panpipe {
+    /// The next event at the instant `now`.
+    #[inline]
+    pub fn next_event(&mut self, now: Instant) -> Option<PanpipeEvent> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if self.has_ended {
+            return None;
+        }
+        self.keep_time(now);
+        if self.has_unsent() {
+            self.send_unsent(now);
+        }
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if let Some(event) = self.begin_waiting() {
+                return Some(event);
+            }
+            if !self.read_frame(now) {
+                break;
+            }
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if self.input.has_ended() || self.input.failure().is_some() {
+            self.finish();
+            return self.events.pop_front();
+        }
+        self.input.share();
+        None
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        if self.calling.deadline().is_some_and(|at| at <= now) {
+            self.expire_calls(now);
+        }
+        if self.serving.deadline().is_some_and(|at| at <= now) {
+            self.expire_serving(now);
+        }
+        match self.times.look(now, self.output.unwritten(), self.output.written) {
+            None => {}
+            Some(Due::Ping) => self.output.push(Message::bare(Kind::Ping, 0)),
+            Some(Due::NoHello) => self.break_off(ErrorKind::DeadlineExceeded, "no hello came within 5 seconds".into()),
+            Some(Due::NoSign) => {
+                let error = self.error(ErrorKind::ConnectionLost, "receiving from").ran(crate::Ran::Maybe);
+                self.input.fail(error.because("no sign of life for 40 seconds"));
+            }
+            Some(Due::Stalled) => {
+                self.break_off(ErrorKind::BadPeer, "it has read nothing for 10 seconds, and much waits for it".into());
+            }
+        }
+    }
+
+    /// The end of the input: everybody who waits is told.
+    #[cold]
+    fn finish(&mut self) {
+        self.has_ended = true;
+        let is_inside = !self.input.is_empty() || !self.pieces.is_empty();
+        let error = match self.input.failure() {
+            Some(failure) => Some(failure.clone()),
+            None if is_inside => {
+                let error = self.error(ErrorKind::ConnectionLost, "receiving from").ran(crate::Ran::Maybe);
+                Some(error.because(format!("{} inside a message", self.input.ending())))
+            }
+            None => None,
+        };
+        self.fail_calls(error.as_ref());
+        self.stop_all();
+        self.pieces = Vec::new();
+        self.events.push_back(PanpipeEvent::Ended(error));
+    }
+
+    /// What stands before each frame: its length, where it is a packet.
+    pub(super) fn frame_prefix(&self) -> usize {
+        if self.packet.is_some() { size_of::<u32>() } else { 0 }
+    }
+
+    /// Reads the next frame; whether there was one.
+    #[inline]
+    fn read_frame(&mut self, now: Instant) -> bool {
+        if self.input.is_empty() || self.input.failure().is_some() {
+            self.input.need(1);
+            return false;
+        }
+        if !self.has_greeted && !self.is_datagrams {
+            let has_come = self.read_hello();
+            if has_come {
+                self.times.heard(now);
+                self.send_unsent(now);
+            }
+            return has_come;
+        }
+        self.times.heard(now);
+        let prefix = self.frame_prefix();
+        if prefix > 0 && !self.measure_packet(prefix) {
+            return self.is_datagrams && !self.input.is_empty();
+        }
+        let arrived = self.input.get(prefix..).unwrap_or_default();
+        let length = arrived.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
+        if length > MOST_BODY {
+            let reason = format!("a frame of {length} bytes, where {MOST_BODY} are the most");
+            self.break_off(ErrorKind::TooLarge, reason);
+            return false;
+        }
+        let Some(head) = Head::read(arrived) else {
+            self.input.need(prefix + HEAD);
+            return false;
+        };
+        let total = prefix + HEAD + length;
+        if self.input.len() < total {
+            self.input.need(total);
+            return false;
+        }
+        let mut body = self.input.take(total);
+        body.advance(prefix + HEAD);
+        if let Err((kind, reason)) = self.on_frame(head, body, now) {
+            match self.is_datagrams {
+                true => self.counts.dropped += 1,
+                false => self.break_off(kind, reason),
+            }
+        }
+        true
+    }
+
+    /// Whether a whole packet that is a frame is there; a datagram that is none is dropped.
+    fn measure_packet(&mut self, prefix: usize) -> bool {
+        let Some(length) = self.input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else {
+            self.input.need(prefix);
+            return false;
+        };
+        if self.is_datagrams && length > self.max + HEAD {
+            // Only its length is here.
+            self.counts.dropped += 1;
+            self.input.take(prefix);
+            return false;
+        }
+        if self.input.len() < prefix + length {
+            self.input.need(prefix + length);
+            return false;
+        }
+        let head = Head::read(&self.input[prefix..prefix + length]);
+        if head.is_some_and(|head| head.length as usize + HEAD == length) {
+            return true;
+        }
+        match self.is_datagrams {
+            true => {
+                self.counts.dropped += 1;
+                self.input.take(prefix + length);
+            }
+            false => self.break_off(ErrorKind::BadPeer, "a packet that is not one frame".into()),
+        }
+        false
+    }
+
+    #[inline]
+    fn on_frame(&mut self, head: Head, body: BytesMut, now: Instant) -> Result<(), Broken> {
+        let id = head.id;
+        let Some(kind) = Kind::of(head.kind) else { return self.on_unknown(head.kind, now) };
+        if head.flags.0 & !kind.flags() != 0 || self.is_datagrams && head.flags.has(Flags::MORE) {
+            return Err(broken(format!("a {kind} with the flags {:#04x}, which it may not have", head.flags.0)));
+        }
+        if id >= IDS || head.name > 0 && !matches!(kind, Kind::Call | Kind::Send) {
+            return Err(broken(format!("a {kind} whose head is none: id {id}, name {}", head.name)));
+        }
+        if kind != Kind::Cancel {
+            self.late_cancels = 0;
+        }
+        if head.flags.has(Flags::MORE) || !self.pieces.is_empty() {
+            return self.on_piece(kind, head, body, now);
+        }
+        self.on_message(kind, head.flags, id, head.name.into(), body.freeze(), now)
+    }
+
+    fn on_unknown(&mut self, kind: u8, now: Instant) -> Result<(), Broken> {
+        match kind {
+            128.. => self.count_idle(now),
+            _ => Err(broken(format!("a frame of the unknown kind {kind}"))),
+        }
+    }
+
+    fn count_idle(&mut self, now: Instant) -> Result<(), Broken> {
+        if now.saturating_duration_since(self.idle_since) >= Duration::from_secs(1) {
+            (self.idle_since, self.idle_frames) = (now, 0);
+        }
+        self.idle_frames += 1;
+        match self.idle_frames > IDLE_FRAMES {
+            true => Err(broken("more than 1024 frames in a second that carry nothing")),
+            false => Ok(()),
+        }
+    }
+
+    /// A message that is whole.
+    #[inline]
+    fn on_message(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        id: u64,
+        name: usize,
+        body: Bytes,
+        now: Instant,
+    ) -> Result<(), Broken> {
+        match kind {
+            Kind::Call | Kind::Send => {
+                let size = body.len().saturating_sub(if kind == Kind::Call { size_of::<u32>() } else { 0 });
+                if !self.admit_request(kind, flags, id, size, size.saturating_sub(name))? {
+                    return Ok(());
+                }
+                self.on_request(kind, flags, id, name, body, now).map_err(broken)
+            }
+            Kind::Reply | Kind::Error => {
+                self.check_size(body.len())?;
+                let is_fine = self.is_mine(CallId(id)) && self.on_answer(kind, flags, id, body);
+                if !is_fine {
+                    return Err(broken(format!("a {kind} to the call {id}, which waits for none")));
+                }
+                self.send_unsent(now);
+                Ok(())
+            }
+            Kind::Item => {
+                self.check_size(body.len())?;
+                if self.admit_item(flags, id, body.len())? {
+                    let payload = Payload { flags, bytes: body };
+                    self.events.push_back(PanpipeEvent::Item { call: CallId(id), payload });
+                }
+                Ok(())
+            }
+            _ => self.on_control(kind, id, &body, now),
+        }
+    }
+
+    fn check_size(&self, size: usize) -> Result<(), Broken> {
+        match size > self.max {
+            true => Err((ErrorKind::TooLarge, format!("a message of {size} bytes, where max is {}", self.max))),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks a new request of `size` bytes, of which `payload` are payload; whether it is to be handled.
+    #[inline]
+    fn admit_request(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        id: u64,
+        size: usize,
+        payload: usize,
+    ) -> Result<bool, Broken> {
+        if self.is_mine(CallId(id)) || id == 0 {
+            return Err(broken(format!("a {kind} with the id {id}, which is not the other side's to give")));
+        }
+        if self.is_datagrams {
+            if flags.0 & (Flags::STREAM | Flags::ARGUMENTS | Flags::TOPIC) != 0 && kind == Kind::Call {
+                if !self.serving.came_before(id) {
+                    self.refuse(id, ErrorKind::Unsupported, "datagrams carry no streams and no topics");
+                }
+                return Ok(false);
+            }
+            let is_new = !self.serving.came_before(id);
+            self.counts.dropped += u64::from(!is_new);
+            return Ok(is_new);
+        }
+        if id <= self.serving.last {
+            return Err(broken(format!("a {kind} with the id {id}, where {} has come before", self.serving.last)));
+        }
+        self.serving.last = id;
+        if !self.requests.charge(size + REQUEST_COST) {
+            return Err(broken("more calls and messages than there is a window for"));
+        }
+        if payload <= self.max {
+            return Ok(true);
+        }
+        let reason = format!("the arguments are {payload} bytes, and may be {} at most", self.max);
+        if kind == Kind::Send {
+            return Err((ErrorKind::TooLarge, reason));
+        }
+        self.refuse(id, ErrorKind::TooLarge, &reason);
+        let granted = self.requests.give_back(size + REQUEST_COST);
+        self.push_credit(granted);
+        Ok(false)
+    }
+
+    fn push_credit(&mut self, granted: Option<u32>) {
+        if let Some(granted) = granted {
+            let payload = granted.to_be_bytes();
+            let body = super::Body::Slice(&payload);
+            self.output.push(Message::with(Kind::Credit, Flags::NONE, 0, body));
+        }
+    }
+
+    fn refuse(&mut self, id: u64, kind: ErrorKind, reason: &str) {
+        let payload = hello::failure(kind, reason, true);
+        self.output.push(Message::with(Kind::Error, Flags::NONE, id, super::Body::Slice(&payload)));
+    }
+
+    /// Checks a new item; whether anybody wants it.
+    fn admit_item(&mut self, flags: Flags, id: u64, size: usize) -> Result<bool, Broken> {
+        let cost = if flags.is_lagged() { 0 } else { size + ITEM_COST };
+        if self.is_mine(CallId(id)) {
+            let Some(call) = self.calling.calls.get_mut(&id).filter(|call| call.sent != super::calling::Sent::No)
+            else {
+                return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
+            };
+            if flags.is_lagged() && !call.is_subscription() {
+                return Err(broken(format!("an ITEM with LAGGED of the call {id}, which is no subscription")));
+            }
+            if call.is_abandoned {
+                return Ok(false);
+            }
+        } else if flags.is_lagged() {
+            return Err(broken("an ITEM with LAGGED among arguments"));
+        } else if self.serving.is_answered(id) {
+            return Ok(false);
+        }
+        let Some(window) = self.incoming(id) else {
+            return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
+        };
+        match cost == 0 || window.charge(cost) {
+            true => Ok(true),
+            false => Err(broken(format!("more items of the call {id} than there is a window for"))),
+        }
+    }
+
+    /// A piece of a long message, or a message between the pieces of others.
+    #[cold]
+    fn on_piece(&mut self, kind: Kind, head: Head, mut body: BytesMut, now: Instant) -> Result<(), Broken> {
+        let has_more = head.flags.has(Flags::MORE);
+        let place = self.pieces.iter().position(|pieces| pieces.id == head.id && pieces.kind == kind);
+        let Some(place) = place else {
+            let is_request = |kind, id| matches!(kind, Kind::Call | Kind::Send) || kind == Kind::Ping && id != 0;
+            let keeps_back = |pieces: &Pieces| is_request(pieces.kind, pieces.id) && is_request(kind, head.id);
+            let same_call = |pieces: &Pieces| pieces.id == head.id;
+            if self.pieces.iter().any(|pieces| keeps_back(pieces) || same_call(pieces)) {
+                return Err(broken(format!("a {kind} between pieces of a message that it must not overtake")));
+            }
+            if has_more {
+                return self.begin_pieces(kind, head, body);
+            }
+            return self.on_message(kind, head.flags, head.id, head.name.into(), body.freeze(), now);
+        };
+        if head.name > 0 || head.flags.0 & !Flags::MORE != 0 || has_more && body.len() < SMALLEST_PIECE {
+            return Err(broken(format!("a piece of a {kind} that is none")));
+        }
+        let pieces = &mut self.pieces[place];
+        let arrived = pieces.body.len() + pieces.skipped + body.len();
+        if arrived > pieces.total || has_more == (arrived == pieces.total) {
+            let announced = pieces.total - pieces.before;
+            return Err(broken(format!("pieces that are not the {announced} bytes that were announced")));
+        }
+        if pieces.is_skipped {
+            pieces.skipped += body.len();
+        } else {
+            let missing = pieces.total - pieces.body.len();
+            if pieces.body.capacity() - pieces.body.len() < body.len() {
+                pieces.body.reserve(missing.min(pieces.body.len().max(TRUSTED)));
+            }
+            pieces.body.extend_from_slice(&body);
+        }
+        body.clear();
+        if has_more {
+            return Ok(());
+        }
+        let pieces = self.pieces.swap_remove(place);
+        if pieces.is_skipped {
+            return Ok(());
+        }
+        let body = pieces.body.freeze();
+        match pieces.kind {
+            Kind::Call | Kind::Send => {
+                self.on_request(pieces.kind, pieces.flags, pieces.id, pieces.name, body, now).map_err(broken)
+            }
+            Kind::Item => {
+                let payload = Payload { flags: pieces.flags, bytes: body };
+                self.events.push_back(PanpipeEvent::Item { call: CallId(pieces.id), payload });
+                Ok(())
+            }
+            kind => self.on_message(kind, pieces.flags, pieces.id, 0, body, now),
+        }
+    }
+
+    fn begin_pieces(&mut self, kind: Kind, head: Head, mut body: BytesMut) -> Result<(), Broken> {
+        if self.pieces.len() == MOST_IN_PIECES {
+            return Err(broken("more than 4 messages in pieces at once"));
+        }
+        let before = usize::from(head.name) + if kind == Kind::Call { size_of::<u32>() } else { 0 };
+        if body.len() < size_of::<u32>() + before + SMALLEST_PIECE {
+            let least = before + 4 + SMALLEST_PIECE;
+            return Err(broken(format!(
+                "a first piece of a {kind} with {} bytes, where {least} are the least",
+                body.len()
+            )));
+        }
+        let payload = body.get_u32() as usize;
+        if body.len() - before >= payload {
+            return Err(broken(format!("pieces that are not the {payload} bytes that were announced")));
+        }
+        let is_wanted = match kind {
+            Kind::Call | Kind::Send => {
+                self.admit_request(kind, head.flags, head.id, usize::from(head.name) + payload, payload)?
+            }
+            Kind::Item => {
+                self.check_size(payload)?;
+                self.admit_item(head.flags, head.id, payload)?
+            }
+            _ => {
+                self.check_size(payload)?;
+                if !self.is_mine(CallId(head.id)) || !self.calling.was_used(head.id) {
+                    return Err(broken(format!("a {kind} to the call {}, which waits for none", head.id)));
+                }
+                true
+            }
+        };
+        let total = before + payload;
+        let mut whole = BytesMut::new();
+        let skipped = if is_wanted {
+            whole.reserve(total.min(body.len() + TRUSTED));
+            whole.extend_from_slice(&body);
+            0
+        } else {
+            body.len()
+        };
+        self.pieces.push(Pieces {
+            kind,
+            id: head.id,
+            flags: Flags(head.flags.0 & !Flags::MORE),
+            name: head.name.into(),
+            total,
+            before,
+            body: whole,
+            is_skipped: !is_wanted,
+            skipped,
+        });
+        Ok(())
+    }
+
+    /// What carries no value.
+    fn on_control(&mut self, kind: Kind, id: u64, body: &[u8], now: Instant) -> Result<(), Broken> {
+        let has_body = matches!(kind, Kind::Credit | Kind::Goodbye);
+        let needs_id = !matches!(kind, Kind::Credit | Kind::Ping | Kind::Pong | Kind::Goodbye);
+        if !body.is_empty() && !has_body || id == 0 && needs_id || id != 0 && kind == Kind::Goodbye {
+            return Err(broken(format!("a {kind} that is none")));
+        }
+        match kind {
+            Kind::Credit => self.on_credit(id, body, now),
+            Kind::Cancel => self.on_cancel(id),
+            Kind::End => self.on_end(id),
+            Kind::Open => self.on_open(id),
+            Kind::Ping => self.on_ping(id, now),
+            Kind::Pong => self.on_pong(id, now),
+            Kind::Goodbye if body.is_empty() => {
+                self.is_refused();
+                self.events.push_back(PanpipeEvent::Draining);
+                Ok(())
+            }
+            Kind::Goodbye => {
+                let (kind, reason) = hello::reason(body);
+                let reason = format!("the other side closed: {reason}");
+                let lost = self.error(ErrorKind::ConnectionLost, "calling").because(reason.clone());
+                self.fail_calls(Some(&lost));
+                let error = self.error(kind, "receiving from").ran(crate::Ran::Maybe);
+                self.input.refuse(error.because(reason));
+                Ok(())
+            }
+            _ => Err(broken("a second HELLO")),
+        }
+    }
+
+    fn on_credit(&mut self, id: u64, body: &[u8], now: Instant) -> Result<(), Broken> {
+        let granted = body.try_into().map(u32::from_be_bytes).map_err(|_| broken("a CREDIT that is none"))?;
+        if granted == 0 {
+            self.count_idle(now)?;
+        }
+        let is_fine = match id {
+            0 => self.grant_requests(granted),
+            _ if !self.was_used(id) => return Err(broken(format!("a CREDIT for the call {id}, which was never made"))),
+            _ => self.outgoing(id).is_none_or(|outgoing| outgoing.grant(granted)),
+        };
+        if !is_fine {
+            return Err(broken("a window of more than 2^31 bytes"));
+        }
+        match id {
+            0 => self.send_unsent(now),
+            _ => self.send_waiting_items(id),
+        }
+        Ok(())
+    }
+
+    /// Whether the id is of a call that was made, by whichever side.
+    fn was_used(&self, id: u64) -> bool {
+        match self.is_mine(CallId(id)) {
+            true => self.calling.was_used(id),
+            false => id <= self.serving.last,
+        }
+    }
+
+    fn on_cancel(&mut self, id: u64) -> Result<(), Broken> {
+        if self.is_mine(CallId(id)) || !self.is_datagrams && !self.was_used(id) {
+            return Err(broken(format!("a CANCEL of the call {id}, which was never made")));
+        }
+        if self.serving.is_answered(id) {
+            self.late_cancels += 1;
+            return match self.late_cancels > LATE_CANCELS {
+                true => Err(broken("more than 1024 times CANCEL, one after another, for calls that are answered")),
+                false => Ok(()),
+            };
+        }
+        self.stop_serving(id, ErrorKind::Cancelled);
+        Ok(())
+    }
+
+    fn on_end(&mut self, id: u64) -> Result<(), Broken> {
+        if self.is_mine(CallId(id)) || !self.was_used(id) {
+            return Err(broken(format!("an END of the call {id}, which was never made")));
+        }
+        if self.serving.is_answered(id) {
+            return Ok(());
+        }
+        let streams = self.serving.streams(id).and_then(Option::as_mut);
+        match streams.and_then(|streams| streams.incoming.take()) {
+            Some(_) => {
+                self.events.push_back(PanpipeEvent::End { call: CallId(id) });
+                Ok(())
+            }
+            None => Err(broken(format!("an END of arguments that the call {id} does not have"))),
+        }
+    }
+
+    fn on_open(&mut self, id: u64) -> Result<(), Broken> {
+        let call = self.calling.calls.get_mut(&id).filter(|call| call.is_subscription());
+        match call {
+            Some(call) if call.is_open => Err(broken(format!("a second OPEN of the call {id}"))),
+            Some(call) if call.is_abandoned => Ok(()),
+            Some(call) => {
+                call.is_open = true;
+                self.events.push_back(PanpipeEvent::Opened { call: CallId(id) });
+                Ok(())
+            }
+            None => Err(broken(format!("an OPEN of the call {id}, which waits for none"))),
+        }
+    }
+
+    fn on_ping(&mut self, id: u64, now: Instant) -> Result<(), Broken> {
+        match id {
+            0 => self.count_idle(now)?,
+            _ if self.is_mine(CallId(id)) || !self.is_datagrams && id <= self.serving.last => {
+                return Err(broken(format!("a PING with the id {id}, which is not new")));
+            }
+            _ if self.is_datagrams => {}
+            _ => self.serving.last = id,
+        }
+        if id != 0 {
+            self.pongs.push_back(self.output.place());
+            if self.pongs.len() > PINGS {
+                return Err(broken("more than 64 PINGs without a PONG"));
+            }
+        }
+        self.output.push(Message::bare(Kind::Pong, id));
+        Ok(())
+    }
+
+    fn on_pong(&mut self, id: u64, now: Instant) -> Result<(), Broken> {
+        if id == 0 {
+            return self.count_idle(now);
+        }
+        match self.flushes.iter().position(|flush| *flush == id) {
+            Some(place) => {
+                self.flushes.remove(place);
+                self.send_unsent(now);
+                self.events.push_back(PanpipeEvent::Flushed { flush: CallId(id) });
+                Ok(())
+            }
+            None => Err(broken(format!("a PONG for the PING {id}, which was never sent"))),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The calls of the other side.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+
+use super::calling::Streams;
+use super::deadlines::Deadlines;
+use super::frame::{Flags, Kind};
+use super::output::{Body, Message};
+use super::stream::{Policy, Waiting};
+use super::{BACKLOG, ById, CALLS, Panpipe, PanpipeEvent, Request, SUBSCRIPTIONS, hello};
+use crate::error::ErrorKind;
+use crate::plain::CallId;
+
+/// Ids that are remembered of datagrams, which may come twice.
+const REMEMBERED: u64 = 1024;
+
+/// A call of the other side that has no answer.
+struct Served {
+    deadline: Option<Instant>,
+    /// Its handler was told to stop.
+    is_cancelled: bool,
+    is_topic: bool,
+    streams: Option<Box<Streams>>,
+    /// It waits behind items that found no room.
+    answer: Option<(Kind, Flags, Bytes)>,
+}
+
+/// The calls of the other side.
+#[derive(Default)]
+pub(super) struct Serving {
+    calls: ById<Served>,
+    subscriptions: usize,
+    /// Requests whose handlers do not begin yet.
+    waiting: VecDeque<Request>,
+    deadlines: Deadlines,
+    /// The highest id that has come.
+    pub(super) last: u64,
+    /// Which of the ids below it have come, where they may come twice.
+    seen: VecDeque<bool>,
+    /// No more calls are begun.
+    pub(super) is_draining: bool,
+}
+
+impl Serving {
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    pub(super) fn streams(&mut self, id: u64) -> Option<&mut Option<Box<Streams>>> {
+        self.calls.get_mut(&id).map(|call| &mut call.streams)
+    }
+
+    pub(super) fn is_answered(&self, id: u64) -> bool {
+        id <= self.last && !self.calls.contains_key(&id)
+    }
+
+    /// Whether a request with this id came before, or so long ago that nobody knows.
+    pub(super) fn came_before(&mut self, id: u64) -> bool {
+        let place = |last: u64| last.saturating_sub(id) / 2;
+        if self.last == 0 || id > self.last {
+            let skipped = if self.last == 0 { REMEMBERED } else { ((id - self.last) / 2).min(REMEMBERED) };
+            for _ in 1..skipped {
+                self.seen.push_front(false);
+            }
+            self.seen.push_front(true);
+            self.seen.truncate(REMEMBERED as usize);
+            self.last = id;
+            return false;
+        }
+        match self.seen.get_mut(place(self.last) as usize) {
+            Some(seen) => std::mem::replace(seen, true),
+            None => true,
+        }
+    }
+}
+
+impl Panpipe {
+    /// A whole CALL or SEND; an error breaks the connection.
+    #[inline]
+    pub(super) fn on_request(
+        &mut self,
+        kind: Kind,
+        flags: Flags,
+        id: u64,
+        name: usize,
+        mut body: Bytes,
+        now: Instant,
+    ) -> Result<(), &'static str> {
+        let mut deadline = None;
+        if kind == Kind::Call {
+            if body.len() < size_of::<u32>() {
+                return Err("a CALL without its timeout");
+            }
+            let timeout = body.get_u32();
+            deadline = (timeout > 0).then(|| now + Duration::from_millis(timeout.into()));
+        }
+        if body.len() < name || !super::calling::is_name(&body[..name]) {
+            return Err("a name that is none");
+        }
+        let is_call = kind == Kind::Call;
+        let request = Request { id: CallId(id), flags, deadline, is_call, name, body };
+        if kind == Kind::Call {
+            let has_room = match flags.is_topic() {
+                true => self.serving.subscriptions < SUBSCRIPTIONS,
+                false => self.serving.calls.len() - self.serving.subscriptions < CALLS,
+            };
+            if !has_room && self.is_datagrams {
+                self.counts.dropped += 1;
+                return Ok(());
+            }
+            if !has_room {
+                return Err("more than the 1024 calls, or 16384 subscriptions, that may be without an answer");
+            }
+            if self.serving.is_draining {
+                self.give_back(request.cost());
+                self.answer_failure(id, ErrorKind::Refused, "this side is closing, and begins no more calls");
+                return Ok(());
+            }
+            self.serving.subscriptions += usize::from(flags.is_topic());
+            let streams = Streams::of(flags.has_arguments(), flags.is_stream(), Policy::Block);
+            let served = Served { deadline, is_cancelled: false, is_topic: flags.is_topic(), streams, answer: None };
+            self.serving.calls.insert(id, served);
+            if let Some(deadline) = deadline {
+                let calls = &self.serving.calls;
+                self.serving.deadlines.add(deadline, id, calls.len(), |id| calls.contains_key(&id));
+            }
+        } else if self.serving.is_draining {
+            self.give_back(request.cost());
+            return Ok(());
+        }
+        if self.output.unwritten() >= BACKLOG || !self.serving.waiting.is_empty() {
+            self.serving.waiting.push_back(request);
+        } else {
+            let event = self.begin(request);
+            self.events.push_back(event);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, request: Request) -> PanpipeEvent {
+        if !request.is_call {
+            return PanpipeEvent::Send(request);
+        }
+        self.give_back(request.cost());
+        PanpipeEvent::Call(request)
+    }
+
+    /// A request that had to wait, once the other side reads its replies again.
+    pub(super) fn begin_waiting(&mut self) -> Option<PanpipeEvent> {
+        if self.output.unwritten() >= BACKLOG {
+            return None;
+        }
+        let request = self.serving.waiting.pop_front()?;
+        Some(self.begin(request))
+    }
+
+    /// Gives back what a request has cost of the window.
+    fn give_back(&mut self, cost: usize) {
+        if self.is_datagrams {
+            return;
+        }
+        if let Some(granted) = self.requests.give_back(cost) {
+            let payload = granted.to_be_bytes();
+            self.output.push(Message::with(Kind::Credit, Flags::NONE, 0, Body::Slice(&payload)));
+        }
+    }
+
+    /// Says that the handler of a one-way message has ended.
+    #[inline]
+    pub fn handled(&mut self, request: &Request) {
+        self.give_back(request.cost());
+    }
+
+    /// Answers a call of the other side. A call that is not there any more is answered by nobody.
+    #[inline]
+    pub fn reply(&mut self, call: CallId, flags: Flags, payload: Body<'_>) {
+        let size = payload.as_slice().len();
+        if size > self.peer_max {
+            let reason = format!("the reply is {size} bytes, and may be {} at most", self.peer_max);
+            return self.fail(call, &hello::failure(ErrorKind::TooLarge, &reason, false));
+        }
+        self.answer(call.0, Kind::Reply, flags, payload);
+    }
+
+    /// Answers a call of the other side with an error: the map of docs/protocol.md, "Errors".
+    pub fn fail(&mut self, call: CallId, payload: &[u8]) {
+        self.answer(call.0, Kind::Error, Flags::NONE, Body::Slice(payload));
+    }
+
+    #[inline]
+    fn answer(&mut self, id: u64, kind: Kind, flags: Flags, payload: Body<'_>) {
+        let Some(served) = self.serving.calls.get_mut(&id) else { return };
+        let has_items = |streams: &Box<Streams>| streams.outgoing.as_ref().is_some_and(|items| !items.is_drained());
+        // What comes of a stream whose consumer has gone is of no use; what comes before an end is.
+        if !served.is_cancelled && served.answer.is_none() && served.streams.as_ref().is_some_and(has_items) {
+            if let Some(outgoing) = served.streams.as_mut().and_then(|streams| streams.outgoing.as_mut()) {
+                outgoing.has_ended = true;
+            }
+            served.answer = Some((kind, flags, payload.into_bytes()));
+            return;
+        }
+        if let Some(served) = self.serving.calls.remove(&id) {
+            self.serving.subscriptions -= usize::from(served.is_topic);
+        }
+        self.output.push(Message::with(kind, flags, id, payload));
+    }
+
+    /// Answers a call that was not begun.
+    fn answer_failure(&mut self, id: u64, kind: ErrorKind, reason: &str) {
+        let payload = hello::failure(kind, reason, true);
+        self.output.push(Message::with(Kind::Error, Flags::NONE, id, Body::Slice(&payload)));
+    }
+
+    /// Says that a subscription stands, and what becomes of items that find no room.
+    pub fn open(&mut self, call: CallId, policy: Policy) {
+        if let Some(outgoing) = self.outgoing(call.0) {
+            outgoing.policy = policy;
+            self.output.push(Message::bare(Kind::Open, call.0));
+        }
+    }
+
+    /// A call of the other side is to stop, because of a CANCEL or its deadline.
+    pub(super) fn stop_serving(&mut self, id: u64, why: ErrorKind) {
+        let Some(served) = self.serving.calls.get_mut(&id).filter(|served| !served.is_cancelled) else { return };
+        served.is_cancelled = true;
+        if let Some(place) = self.serving.waiting.iter().position(|request| request.id.0 == id) {
+            if let Some(request) = self.serving.waiting.remove(place) {
+                self.give_back(request.cost());
+            }
+            if let Some(served) = self.serving.calls.remove(&id) {
+                self.serving.subscriptions -= usize::from(served.is_topic);
+            }
+            return self.answer_failure(id, why, "nobody waits for it any more, and it was not begun");
+        }
+        if let Some((kind, flags, payload)) = served.answer.take() {
+            return self.answer(id, kind, flags, Body::Shared(payload));
+        }
+        self.events.push_back(PanpipeEvent::Cancelled { call: CallId(id), why });
+    }
+
+    pub(super) fn expire_serving(&mut self, now: Instant) {
+        while let Some(id) = self.serving.deadlines.pop(now) {
+            let is_over = |served: &Served| served.deadline.is_some_and(|deadline| deadline <= now);
+            if self.serving.calls.get(&id).is_some_and(is_over) {
+                self.stop_serving(id, ErrorKind::DeadlineExceeded);
+            }
+        }
+    }
+
+    /// Sends items that waited for room, and what waited behind them.
+    pub(super) fn send_waiting_items(&mut self, id: u64) {
+        loop {
+            let Some(outgoing) = self.outgoing(id) else { return };
+            match outgoing.next() {
+                Some(Waiting::Item { flags, payload }) => {
+                    self.output.push(Message::with(Kind::Item, flags, id, Body::Shared(payload)));
+                }
+                Some(Waiting::Lagged(count)) => {
+                    let mut payload = Vec::new();
+                    // An integer has a place in the model.
+                    let _ = panpipe_values::encode(&count, &mut payload);
+                    self.output.push(Message::with(Kind::Item, Flags(Flags::LAGGED), id, Body::Slice(&payload)));
+                }
+                None => break,
+            }
+        }
+        let is_mine = self.is_mine(CallId(id));
+        let Some(outgoing) = self.outgoing(id) else { return };
+        if !outgoing.is_drained() {
+            return;
+        }
+        let has_ended = outgoing.has_ended;
+        if outgoing.is_blocked && outgoing.has_room() && !has_ended {
+            outgoing.is_blocked = false;
+            self.events.push_back(PanpipeEvent::Room { call: CallId(id) });
+        }
+        if has_ended && is_mine {
+            self.output.push(Message::bare(Kind::End, id));
+        } else if has_ended
+            && let Some((kind, flags, payload)) = self.serving.calls.get_mut(&id).and_then(|call| call.answer.take())
+        {
+            self.answer(id, kind, flags, Body::Shared(payload));
+        }
+    }
+
+    /// Tells every handler to stop, since nobody can be answered any more.
+    pub(super) fn stop_all(&mut self) {
+        self.serving.waiting.clear();
+        let mut calls: Vec<_> = self.serving.calls.drain().collect();
+        calls.sort_unstable_by_key(|(id, _)| *id);
+        for (id, served) in calls {
+            if !served.is_cancelled && served.answer.is_none() {
+                self.events.push_back(PanpipeEvent::Cancelled { call: CallId(id), why: ErrorKind::ConnectionLost });
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+mod frames;
+mod play;
+mod script;
