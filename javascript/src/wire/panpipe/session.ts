@@ -99,6 +99,11 @@ export class Session {
     return this.#state.outgoing.full;
   }
 
+  /** The window of the connection: what may be sent, what the other end may send, and what is to be given back to it. */
+  get windows(): { window: number; theirs: number; owed: number } {
+    return { window: this.#state.outgoing.window, theirs: this.#state.theirWindow, owed: this.#state.owed };
+  }
+
   /** Messages that wait for the window or a place. */
   get queued(): number {
     return this.#state.outgoing.queued;

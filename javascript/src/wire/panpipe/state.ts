@@ -97,9 +97,9 @@ export class State implements Senders {
   late = 0;
   /** The window of the connection as the other end has it, and what is to be given back. */
   theirWindow = connectionWindow;
+  owed = 0;
   /** The instant of the last thing that was done with the session. */
   now = 0;
-  #owed = 0;
   #greets: boolean;
   // The last id of the other end, and of datagrams the ones before that are remembered.
   #lastId = 0;
@@ -203,11 +203,11 @@ export class State implements Senders {
   /** Gives back what a CALL or a SEND cost. */
   giveBack(cost: number): void {
     if (this.options.datagrams) return;
-    this.#owed += cost;
-    if (this.#owed * 2 < connectionWindow) return;
-    for (; this.#owed > 0; ) {
-      const credit = Math.min(this.#owed, 2 ** 31);
-      this.#owed -= credit;
+    this.owed += cost;
+    if (this.owed * 2 < connectionWindow) return;
+    for (; this.owed > 0; ) {
+      const credit = Math.min(this.owed, 2 ** 31);
+      this.owed -= credit;
       this.theirWindow += credit;
       this.outgoing.control(CREDIT, 0, credit);
     }
