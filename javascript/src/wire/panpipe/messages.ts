@@ -143,7 +143,10 @@ export class Messages {
     const call = this.state.ours.get(id);
     const what = f.kindNames[kind];
     if (call === undefined) {
-      if (this.state.options.datagrams) return false;
+      if (this.state.options.datagrams) {
+        this.state.late++;
+        return false;
+      }
       throw new Fault("bad-peer", `${what} to the call ${id}, which waits for none`);
     }
     if (size > this.state.options.max) throw tooLarge(this.state.options.max, size);

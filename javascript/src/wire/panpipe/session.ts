@@ -235,6 +235,14 @@ export class Session {
     state.end(null, new Fault("connection-lost", `${how} before it replied`));
   }
 
+  /** Of datagrams: one did not arrive, and nobody knows which; the calls on their way end. */
+  refused(fault: Fault): void {
+    for (const call of [...this.#state.ours.values()]) {
+      this.#state.forget(call);
+      if (this.#state.settle(call)) this.#state.events.error(call, fault, "maybe", null);
+    }
+  }
+
   /** The link broke. */
   lose(fault: Fault): void {
     this.#state.end(fault, fault);

@@ -112,7 +112,7 @@ export class State implements Senders {
     this.#greets = options.datagrams;
     const parity = options.client ? 1 : 2;
     const { firstId = 0 } = options;
-    this.outgoing = new Outgoing(this, firstId - (firstId % 2) + parity, options.largestPacket);
+    this.outgoing = new Outgoing(this, firstId - (firstId % 2) + parity, options.largestPacket, options.datagrams);
     if (options.datagrams) {
       this.greeted = true;
       this.outgoing.window = Infinity;
@@ -181,6 +181,8 @@ export class State implements Senders {
   giveUp(call: Call, fault: Fault): void {
     if (!this.settle(call)) return;
     if (call.id !== 0) this.outgoing.control(CANCEL, call.id);
+    // Its answer may never come.
+    if (this.options.datagrams) this.forget(call);
     this.events.error(call, fault, call.id === 0 ? "no" : "maybe", null);
   }
 
