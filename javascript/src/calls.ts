@@ -240,6 +240,8 @@ export class Calls implements Caller {
     const pending = call.owner as Pending;
     const { shape } = pending;
     if (shape === "call" || (shape === "subscription" && !pending.opened)) (call.endpoint as Endpoint).drop();
+    // The session may remember the call for a while, and should not keep with it what was waited for.
+    if (shape === "call") call.owner = null;
     return pending;
   }
 

@@ -27,7 +27,9 @@ export class Pending implements Source {
   waiting = true;
   /** Whether its promise was settled, which of a stream stands for the first thing that happens. */
   opened = false;
-  #signal: AbortSignal[] = [];
+  // Who may give up, and what is told then; most calls have neither.
+  #signals: AbortSignal[] | null = null;
+  #abort: (() => void) | null = null;
 
   constructor(
     readonly caller: Caller,
@@ -48,7 +50,7 @@ export class Pending implements Source {
 
   /** Whether somebody has given up before it was made. */
   get aborted(): boolean {
-    return this.#signal.some((signal) => signal.aborted);
+    return this.#signals !== null && this.#signals.some((signal) => signal.aborted);
   }
 
   /** It is answered. */
@@ -87,16 +89,15 @@ export class Pending implements Source {
   #settle(): boolean {
     if (!this.waiting) return false;
     this.waiting = false;
-    for (const signal of this.#signal) signal.removeEventListener("abort", this.#abort);
+    if (this.#signals !== null) for (const signal of this.#signals) signal.removeEventListener("abort", this.#abort!);
     this.wake?.();
     return true;
   }
 
   #watch(signal: AbortSignal): void {
     expectMany(signal);
+    this.#abort ??= () => this.caller.giveUp(this);
     signal.addEventListener("abort", this.#abort);
-    this.#signal.push(signal);
+    (this.#signals ??= []).push(signal);
   }
-
-  readonly #abort = (): void => this.caller.giveUp(this);
 }

@@ -1,10 +1,11 @@
 /** The sending half of a session: windows, the queue of what they hold back, and frames. */
 
 import { Fault } from "../error.js";
-import { copyOf, nothing } from "../bytes.js";
+import { nothing } from "../bytes.js";
 import { Fifo } from "../fifo.js";
 import { itemCost, type Call, type OutStream } from "./call.js";
 import { CALL, ITEM, LAGGED, PING, SEND, headSize, largestBody } from "./frame.js";
+import { Aside } from "./aside.js";
 import { Outbox } from "./outbox.js";
 import { Long, Pieces } from "./pieces.js";
 import { Writer } from "./writer.js";
@@ -66,6 +67,7 @@ export class Outgoing {
   readonly #queue = new Fifo<Queued>();
   #queuedBytes = 0;
   readonly #scratch = new Writer();
+  readonly #aside = new Aside();
   // What is being written, and where its payload begins behind its start.
   #kind = 0;
   #flags = 0;
@@ -141,8 +143,8 @@ export class Outgoing {
       return new Fault("too-large", `a payload of ${size} bytes, and ${this.whole ? "a datagram" : "the other end"} takes at most ${most}`);
     }
     if (!this.#direct) {
-      const copied = raw.length > 0 ? (raw.length < byReference ? copyOf(raw) : raw) : this.#scratch.takeCopy();
-      this.#later(copied);
+      const { bytes, at } = this.#scratch;
+      this.#later(raw.length >= byReference ? raw : this.#aside.copy(raw.length > 0 ? raw : bytes.subarray(0, at)));
       return null;
     }
     if (size > this.pieces.size && !this.whole) {

@@ -277,11 +277,11 @@ export class Session {
     else if (messages.holds && !state.over) messages.release();
   }
 
-  /** The instant at which `expire` is to be called, or `Infinity`. */
+  /** The instant at which `expire` is to be called, or `Infinity`. It may come too early once. */
   get nextDeadline(): number {
     if (this.#state.over) return Infinity;
     const life = this.#state.options.remote ? this.#heard + (this.#pinged ? 2 : 1) * silence : Infinity;
-    return Math.min(this.#state.deadlines.next, life, this.#greetBy, this.#stuckAt);
+    return Math.min(this.#state.deadlines.soonest, life, this.#greetBy, this.#stuckAt);
   }
 
   /** Ends what has lasted too long. */
