@@ -2,6 +2,7 @@
 
 import { expectMany } from "./awaited.js";
 import type { CallOptions } from "./call-options.js";
+import type { Running } from "./handling.js";
 import { Items, type Source } from "./items.js";
 import type { Call } from "./wire/panpipe/call.js";
 
@@ -27,8 +28,7 @@ export class Pending implements Source {
   waiting = true;
   /** Whether its promise was settled, which of a stream stands for the first thing that happens. */
   opened = false;
-  // Who may give up, and what is told then; most calls have neither.
-  #signals: AbortSignal[] | null = null;
+  // Told by the signal of the options.
   #abort: (() => void) | null = null;
 
   constructor(
@@ -39,18 +39,19 @@ export class Pending implements Source {
     readonly options: CallOptions,
     /** An instant. */
     readonly deadline: number,
+    /** The call whose handler made it. */
+    readonly parent: Running | null,
     readonly resolve: (value: any) => void,
     readonly reject: (error: unknown) => void,
   ) {
     this.items = shape === "call" ? null : new Items(this);
-    const { signal, within } = options;
-    if (signal !== undefined) this.#watch(signal);
-    if (within !== undefined) this.#watch(within.signal);
-  }
-
-  /** Whether somebody has given up before it was made. */
-  get aborted(): boolean {
-    return this.#signals !== null && this.#signals.some((signal) => signal.aborted);
+    const { signal } = options;
+    if (signal !== undefined) {
+      this.#abort = () => this.caller.giveUp(this);
+      expectMany(signal);
+      signal.addEventListener("abort", this.#abort);
+    }
+    parent?.add(this);
   }
 
   /** It is answered. */
@@ -89,15 +90,9 @@ export class Pending implements Source {
   #settle(): boolean {
     if (!this.waiting) return false;
     this.waiting = false;
-    if (this.#signals !== null) for (const signal of this.#signals) signal.removeEventListener("abort", this.#abort!);
+    if (this.#abort !== null) this.options.signal!.removeEventListener("abort", this.#abort);
+    this.parent?.remove(this);
     this.wake?.();
     return true;
-  }
-
-  #watch(signal: AbortSignal): void {
-    expectMany(signal);
-    this.#abort ??= () => this.caller.giveUp(this);
-    signal.addEventListener("abort", this.#abort);
-    (this.#signals ??= []).push(signal);
   }
 }

@@ -46,7 +46,7 @@ function example() {
     .method("double", async function* (context) {
       for await (const item of context.input) yield 2 * item;
     }, { context: true })
-    .method("back", (context, method, ...args) => context.peer.call(method, ...args, { within: context }), { context: true })
+    .method("back", (context, method, ...args) => context.peer.call(method, ...args), { context: true })
     .method("left", (context) => context.left, { context: true })
     .method("boom", () => {
       throw Object.assign(new TypeError("no", { cause: new RangeError("deep") }), { data: { why: [1, null] } });
@@ -324,12 +324,19 @@ test("names are declared once, and not the protocol's own", () => {
 });
 
 test("an error is passed on with the address that it came through, and the deadline with it", async () => {
-  const { service } = example();
+  const { service, seen } = example();
   const [middle, far] = pair("", [undefined, service]);
-  const hub = new Service().method("pass", (context, method) => middle.call(method, { within: context }), { context: true });
+  const hub = new Service().method("pass", async (method) => (await pause(1), middle.call(method)));
   const [near, hubEnd] = pair("", [undefined, hub]);
   await assert.rejects(near.call("pass", "boom"), { code: "remote", type: "TypeError", via: [middle.address], remoteMessage: "no" });
   assert.ok((await near.call("pass", "left", { timeout: 300 })) <= 300);
+  assert.ok((await middle.call("left")) > 300);
+  const controller = new AbortController();
+  const cancelled = assert.rejects(near.call("pass", "wait", { signal: controller.signal }), { code: "cancelled" });
+  await until(() => seen.running === 1, "the far handler runs");
+  controller.abort();
+  await cancelled;
+  await until(() => seen.stopped === 1, "the far handler is told");
   for (const peer of [near, hubEnd, middle, far]) await peer.close();
 });
 
