@@ -434,3 +434,67 @@ test("a peer that reads nothing is not written to without bound", async () => {
   silent.close();
 });
 
+
+test("on SIGTERM a server finishes what runs, refuses what comes, and ends", async () => {
+  for (const own of ["", `process.on("SIGTERM", () => console.log("mine"));`]) {
+    const at = path();
+    const { child, closed, out } = run(`const { Service } = await import(${panpipe}); ${worker} service.method("later", () => new Promise((resolve) => setTimeout(resolve, 300, "done"))); await serve("unix:${at}", service); ${own} console.log("up");`);
+    await until(() => out.stdout.includes("up"), "the server listens");
+    const peer = await connect(`unix:${at}`);
+    const running = peer.call("later");
+    await peer.call("pid");
+    child.kill("SIGTERM");
+    await until(async () => (await peer.call("pid").catch(({ code, ran }) => `${code} ${ran}`)) === "refused no", "new calls are refused");
+    assert.equal(await running, "done");
+    const { code, signal, stdout, stderr } = await closed;
+    assert.deepEqual([code, signal, stdout, stderr], own === "" ? [143, null, "up\n", ""] : [0, null, "up\nmine\n", ""]);
+    await assert.rejects(connect(`unix:${at}`), { code: "not-found" });
+    await peer.close();
+  }
+});
+
+/** Calls and a stream over a link with bad days; what came of each. */
+async function converse(options) {
+  const { service } = example();
+  const server = await serve(`mem:${path("m")}?${options}`, service);
+  const peer = await connect(server.address, { timeout: 10_000 });
+  const sizes = [1, 10, 1000, 70_000, 300_000];
+  const calls = Array.from({ length: 30 }, async (_, n) => {
+    const [back] = await peer.call("echo", `${n} ${"x".repeat(sizes[n % sizes.length])}`);
+    assert.ok(back.startsWith(`${n} `));
+  });
+  const streaming = (async () => {
+    let next = 2000;
+    for await (const n of peer.stream("countdown", 2000)) assert.equal(n, next--);
+    assert.equal(next, 0);
+  })();
+  const results = await Promise.allSettled([...calls, streaming]);
+  await peer.close();
+  await server.close({ grace: 0 });
+  return results.map(({ reason }) => reason?.code ?? reason);
+}
+
+test("25 seeds of chaos change no conversation, and those that cut end in replies and connection-lost", async () => {
+  let cut = 0;
+  for (let seed = 0; seed < 25; seed++) {
+    const codes = await converse(`chaos=${seed}`);
+    assert.ok(codes.every((code) => code === undefined), `seed ${seed}: ${codes}`);
+    const bad = await converse(`chaos=${seed},cut`);
+    assert.ok(bad.every((code) => code === undefined || code === "connection-lost"), `seed ${seed},cut: ${bad}`);
+    cut += bad.includes("connection-lost") ? 1 : 0;
+  }
+  assert.ok(cut > 2, `${cut} were cut`);
+});
+
+test("every kind of pair speaks the protocol, but for the one-way one", async () => {
+  for (const text of ["", "socket", "pipe", "timeout=1s", "pipe?protocol=panpipe"]) {
+    const [a, b] = pair(text, [new Service().method("side", () => "a"), new Service().method("side", () => "b")]);
+    assert.deepEqual([await a.call("side"), await b.call("side")], ["b", "a"]);
+    await a.close();
+    await b.close();
+  }
+  const [reader, writer] = pair("one-way");
+  await writer.send("plain");
+  assert.equal(String(await reader.recv()), "plain");
+  await Promise.all([reader.close(), writer.close()]);
+});
