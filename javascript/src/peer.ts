@@ -84,7 +84,8 @@ export class Peer implements AsyncDisposable {
     this.#made = made;
     this.closed = new Promise((resolve) => (this.#tellClosed = resolve));
     this.#reconnecting = made.reopen === null ? null : new Reconnecting(made.reopen, made.remote, (next) => this.#reconnect(next));
-    this.#calls = new Calls(text, parsed.timeout, made.reopen !== null, (some) => this.#reconnecting?.want(some));
+    this.#calls = new Calls(text, parsed.timeout, made.reopen !== null, (some) => this.#reconnecting?.want(some || made.service !== null));
+    if (made.service !== null) this.#reconnecting?.want(true);
     this.#attach(link);
   }
 
@@ -229,7 +230,10 @@ export class Peer implements AsyncDisposable {
     } catch (error) {
       throw error instanceof Fault ? error.during(doing, this.address) : error;
     }
-    if (endpoint.congested) await endpoint.room();
+    if (!endpoint.congested) return;
+    await endpoint.room();
+    // What waited for its turn then was dropped, and nobody remembers which that was.
+    if (session.over) throw this.#why.during(doing, this.address, "maybe");
   }
 
   /** Speaks over this link from now on. */
