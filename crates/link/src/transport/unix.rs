@@ -24,7 +24,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[BACKLOG, CONNECTIONS, MODE, ALLOW],
         check,
         moves_packets: false,
-        protocol: "panpipe",
+        protocol: "plain",
         reaches: "this machine",
         reliable: "yes",
         ordered: "yes",
