@@ -226,7 +226,7 @@ export class Peer implements AsyncDisposable {
       endpoint.touch();
       const raw = named === undefined && args.length === 1 && args[0] instanceof Uint8Array;
       this.#calls.write(session.beginSend(nameBytes(method), flags | (raw ? RAW : 0) | (named === undefined ? 0 : NAMED)), args, named, endpoint);
-      endpoint.settle(true);
+      endpoint.settleFirst();
     } catch (error) {
       throw error instanceof Fault ? error.during(doing, this.address) : error;
     }

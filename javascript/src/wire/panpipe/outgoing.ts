@@ -1,7 +1,7 @@
 /** The sending half of a session: windows, the queue of what they hold back, and frames. */
 
 import { Fault } from "../error.js";
-import { nothing } from "../bytes.js";
+import { copyOf, nothing } from "../bytes.js";
 import { Fifo } from "../fifo.js";
 import { itemCost, type Call, type OutStream } from "./call.js";
 import { CALL, ITEM, LAGGED, PING, SEND, headSize, largestBody } from "./frame.js";
@@ -68,6 +68,8 @@ export class Outgoing {
   #queuedBytes = 0;
   readonly #scratch = new Writer();
   readonly #aside = new Aside();
+  // Frames that must wait for the last piece of a long message.
+  readonly #behind = new Outbox(true);
   // What is being written, and where its payload begins behind its start.
   #kind = 0;
   #flags = 0;
@@ -161,7 +163,7 @@ export class Outgoing {
   /** Sends a frame that has no payload. */
   control(kind: number, id: number, credit = -1): void {
     const long = this.pieces.some && id !== 0 ? this.pieces.of(id) : undefined;
-    const to = long === undefined ? this.outbox : new Outbox(false);
+    const to = long === undefined ? this.outbox : this.#behind;
     to.begin(kind, 0, 0, id);
     if (credit >= 0) {
       to.ensure(4);
@@ -169,7 +171,7 @@ export class Outgoing {
       to.at += 4;
     }
     to.end();
-    if (long !== undefined) long.after.push(...to.take());
+    if (long !== undefined) this.#putBehind(long);
   }
 
   /** Sends a PING when everything before it is sent. */
@@ -311,10 +313,16 @@ export class Outgoing {
       this.#addLong(new Long(kind, flags, call.id, front(payload.length, null, nothing), 0, payload), long);
       return;
     }
-    const to = long === undefined ? this.outbox : new Outbox(true);
+    const to = long === undefined ? this.outbox : this.#behind;
     to.begin(kind, flags, 0, call.id);
     this.#append(to, payload);
-    if (long !== undefined) long.after.push(...to.take());
+    if (long !== undefined) this.#putBehind(long);
+  }
+
+  /** The frame that was written aside follows the long message of its call. */
+  #putBehind(long: Long): void {
+    long.after.push(...this.#behind.take().map(copyOf));
+    this.#behind.recycle();
   }
 
   #append(to: Outbox, payload: Uint8Array): void {
