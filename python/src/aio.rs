@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use panpipe_link::panpipe::Side;
-use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, PANPIPE, Progress, Ran, Result};
+use panpipe_link::{
+    Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, PANPIPE, PLAIN, Progress, Ran, Result,
+};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -130,6 +132,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(link: Link, address: &Address, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        error::result(event_loop.py(), address.check_speaks(PLAIN))?;
         Ok(Core {
             endpoint: Endpoint::new(link, address),
             timeout: address.timeout,

@@ -162,6 +162,7 @@ pub(crate) fn spawn_address(py: Python<'_>, command: Vec<String>, options: &str)
 #[pyo3(signature = (kind=""))]
 pub(crate) fn pair(py: Python<'_>, kind: &str) -> PyResult<(Connection, Connection)> {
     let address = error::result(py, panpipe_link::pair_address(kind))?;
+    error::result(py, address.check_speaks(PLAIN))?;
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     let connection = |link| Connection::new(Blocking::new(Endpoint::new(link, &address)), &address);
     Ok((connection(one), connection(other)))

@@ -58,13 +58,13 @@ def test_a_bad_address(row: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("use", "address", "code"),
     [
-        (panpipe.connect, "tcp://127.0.0.1:1", "refused"),
-        (panpipe.connect, "tcp://name.invalid:1?insecure=true", "not-found"),
-        (panpipe.connect, "unix:/nowhere/at/all", "not-found"),
-        (panpipe.listen, "unix:/nowhere/at/all", "not-found"),
-        (panpipe.connect, "unix:/tmp/" + "x" * 103, "path-too-long"),
-        (panpipe.listen, "unix:/tmp/" + "x" * 103, "path-too-long"),
-        (panpipe.connect, "fd:987", "not-found"),
+        (panpipe.connect, "tcp://127.0.0.1:1?framing=length", "refused"),
+        (panpipe.connect, "tcp://name.invalid:1?insecure=true&framing=length", "not-found"),
+        (panpipe.connect, "unix:/nowhere/at/all?framing=length", "not-found"),
+        (panpipe.listen, "unix:/nowhere/at/all?framing=length", "not-found"),
+        (panpipe.connect, "unix:/tmp/" + "x" * 103 + "?framing=length", "path-too-long"),
+        (panpipe.listen, "unix:/tmp/" + "x" * 103 + "?framing=length", "path-too-long"),
+        (panpipe.connect, "fd:987?framing=length", "not-found"),
     ],
 )
 def test_what_cannot_be_opened(use: Callable[[str], object], address: str, code: str) -> None:
@@ -77,14 +77,14 @@ def test_what_cannot_be_opened(use: Callable[[str], object], address: str, code:
 
 
 def test_a_port_in_use() -> None:
-    listener = panpipe.listen("tcp://localhost:0")
+    listener = panpipe.listen("tcp://localhost:0?framing=length")
     with pytest.raises(panpipe.AddressInUse):
         panpipe.listen(listener.address)
 
 
 def test_no_permission(tmp_path: Path, program: Callable[..., object]) -> None:
     path = tmp_path / "a.sock"
-    listener = panpipe.listen(f"unix:{path}")
+    listener = panpipe.listen(f"unix:{path}?framing=length")
     path.chmod(0)
     for folder in (tmp_path, *tmp_path.parents):
         if folder.name.startswith("pytest-"):
@@ -93,7 +93,7 @@ def test_no_permission(tmp_path: Path, program: Callable[..., object]) -> None:
         f"""
 import os, panpipe
 if os.getuid() == 0: os.setuid(65534)
-try: panpipe.connect("unix:{path}")
+try: panpipe.connect("unix:{path}?framing=length")
 except panpipe.Permission as error: print(error.code)
 """
     )
@@ -124,3 +124,18 @@ def test_a_broken_length_is_bad_peer() -> None:
     assert peer is not None
     with pytest.raises(panpipe.BadPeer):
         peer.recv()
+
+
+def test_plain_faces_take_no_address_that_means_panpipe() -> None:
+    hint = "as framing=length, or protocol=plain"
+    address = "unix:@panpipe-test-*"
+    with pytest.raises(panpipe.Unsupported, match=hint):
+        panpipe.connect(address)
+    with pytest.raises(panpipe.Unsupported, match=hint):
+        panpipe.pair()
+    with pytest.raises(panpipe.Unsupported, match=hint):
+        panpipe.spawn(["cat"])
+    with pytest.raises(panpipe.Unsupported, match=hint), panpipe.listen(address) as listener:
+        listener.accept()
+    with pytest.raises(panpipe.Unsupported, match=hint):
+        panpipe.serve(address, bytes.upper)

@@ -36,5 +36,5 @@ mod whole_writes;
 
 pub use panpipe_wire::{
     Address, COMMON_OPTIONS, CallId, Error, ErrorKind, Event, FramingInfo, Method, OptionInfo, PANPIPE, PLAIN, Panpipe,
-    PanpipeEvent, Ran, Result, Session, framings, panpipe,
+    PanpipeEvent, ProtocolInfo, Ran, Result, Session, framings, panpipe, protocols,
 };

@@ -25,6 +25,7 @@ pub use service::{
 pub use bytes::Bytes;
 pub use panpipe_link::panpipe::Policy;
 pub use panpipe_link::{
-    COMMON_OPTIONS, Error, ErrorKind, FramingInfo, Method, OptionInfo, Ran, Remote, Result, framings, methods,
+    COMMON_OPTIONS, Error, ErrorKind, FramingInfo, Method, OptionInfo, ProtocolInfo, Ran, Remote, Result, framings,
+    methods, protocols,
 };
 pub use panpipe_values::{Failure, Named, Timestamp, Value};
