@@ -11,6 +11,7 @@ pub use call::Call;
 mod driver;
 mod state;
 pub(crate) use state::Shared;
+pub use state::Status;
 
 mod stream;
 pub use stream::{Stream, Subscription, Update};
@@ -357,6 +358,18 @@ impl Peer {
         let idle = poll_fn(|cx| self.shared().poll_room(cx, Until::Idle));
         let _ = tokio::time::timeout(grace, idle).await;
         self.close().await
+    }
+
+    /// How the connection is.
+    pub fn status(&self) -> Status {
+        *self.shared().lock().status.borrow()
+    }
+
+    /// Waits until the connection is something else than `known`, and tells what.
+    pub async fn status_after(&self, known: Status) -> Status {
+        let mut status = self.shared().lock().status.subscribe();
+        let next = status.wait_for(|status| *status != known).await;
+        next.map_or(Status::Closed, |status| *status)
     }
 
     /// Waits until the connection has ended: cleanly, or why not.
