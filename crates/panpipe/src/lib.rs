@@ -8,7 +8,7 @@ mod opening;
 
 mod peer;
 pub use peer::{
-    Arguments, Call, Items, Peer, Status, Stream, Subscription, Update, connect, connect_with, pair, spawn,
+    Arguments, Call, ConnectionState, Items, Peer, Stream, Subscription, Update, connect, connect_with, pair, spawn,
 };
 
 pub mod plain;

@@ -10,8 +10,8 @@ pub use call::Call;
 
 mod driver;
 mod state;
+pub use state::ConnectionState;
 pub(crate) use state::Shared;
-pub use state::Status;
 
 mod stream;
 pub use stream::{Stream, Subscription, Update};
@@ -361,15 +361,15 @@ impl Peer {
     }
 
     /// How the connection is.
-    pub fn status(&self) -> Status {
+    pub fn state(&self) -> ConnectionState {
         *self.shared().lock().status.borrow()
     }
 
     /// Waits until the connection is something else than `known`, and tells what.
-    pub async fn status_after(&self, known: Status) -> Status {
+    pub async fn state_after(&self, known: ConnectionState) -> ConnectionState {
         let mut status = self.shared().lock().status.subscribe();
         let next = status.wait_for(|status| *status != known).await;
-        next.map_or(Status::Closed, |status| *status)
+        next.map_or(ConnectionState::Closed, |status| *status)
     }
 
     /// Waits until the connection has ended: cleanly, or why not.

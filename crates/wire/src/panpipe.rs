@@ -239,6 +239,8 @@ pub struct Panpipe {
     /// The hello of this side was queued, and that of the other has come.
     is_greeted: bool,
     has_greeted: bool,
+    /// This side reads only while its user waits for something, and says so.
+    is_quiet: bool,
     /// The largest payload that the other side takes, and how many calls it runs.
     peer_max: usize,
     peer_calls: usize,
@@ -291,6 +293,7 @@ impl Panpipe {
             is_datagrams: false,
             is_greeted: false,
             has_greeted: false,
+            is_quiet: false,
             peer_max: renewing::PEER_MAX,
             peer_calls: CALLS,
             calling: Calling::new(side),
@@ -316,6 +319,11 @@ impl Panpipe {
             session.times.expect_hello(now);
         }
         session
+    }
+
+    /// Has the hello say that this side reads only while its user waits, and must not be given up for its silence.
+    pub fn be_quiet(&mut self) {
+        self.is_quiet = true;
     }
 
     /// Queues the hello of a client: it goes out with what is sent first, or at once.

@@ -64,6 +64,17 @@ impl<S: Session, M: Mail<S>> Shared<S, M> {
         result
     }
 
+    /// Takes in what has come, without waiting.
+    pub fn look(&self) {
+        let mut state = self.lock();
+        // Another thread that reads takes it in itself.
+        if !state.has_reader && state.endpoint.wants_read() {
+            state.read();
+            state.mail_events(Instant::now());
+            state.call_followers();
+        }
+    }
+
     /// Waits until `check` has an answer; it is asked again whenever something has come.
     ///
     /// # Errors

@@ -11,9 +11,21 @@ use crate::transport::Link;
 impl Endpoint<Panpipe> {
     /// This side of a connection over `link`, configured by `address`. A client's hello waits to be written.
     pub fn open(link: Link, address: &Address, side: Side) -> Self {
+        Self::open_as(link, address, side, false)
+    }
+
+    /// As [`open`](Self::open), for a side that reads only while its user waits, and says so.
+    pub fn open_quiet(link: Link, address: &Address, side: Side) -> Self {
+        Self::open_as(link, address, side, true)
+    }
+
+    fn open_as(link: Link, address: &Address, side: Side, is_quiet: bool) -> Self {
         let mut endpoint = Self::over(link, address, Panpipe::new(address, side, Instant::now()));
         if endpoint.is_datagrams {
             endpoint.session.begin_ids_at(random());
+        }
+        if is_quiet {
+            endpoint.session.be_quiet();
         }
         endpoint.session.greet();
         endpoint

@@ -83,7 +83,7 @@ pub(crate) struct State {
     pub(super) lost: Option<Option<Error>>,
     /// The connection is over, and why if not cleanly.
     pub(super) ended: Option<Option<Error>>,
-    pub(super) status: watch::Sender<Status>,
+    pub(super) status: watch::Sender<ConnectionState>,
     /// What handlers call back through.
     pub(super) peer: Weak<Handle>,
 }
@@ -103,7 +103,7 @@ pub(super) enum Until {
 
 /// How a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum ConnectionState {
     /// It can be called.
     Connected,
     /// It was lost and is being made again; calls wait. Only where the address says `reconnect=true`.
@@ -191,7 +191,7 @@ impl Shared {
             dropped: false,
             lost: None,
             ended: None,
-            status: watch::Sender::new(Status::Connected),
+            status: watch::Sender::new(ConnectionState::Connected),
             peer: Weak::new(),
         };
         Ok(Arc::new_cyclic(|shared| Shared {
@@ -484,7 +484,7 @@ impl State {
                 PanpipeEvent::Draining => {}
                 PanpipeEvent::Lost(error) => {
                     self.lost = Some(error);
-                    self.status.send_replace(Status::Reconnecting);
+                    self.status.send_replace(ConnectionState::Reconnecting);
                     self.wake_driver();
                 }
                 PanpipeEvent::Ended(error) => self.end(error),
@@ -536,7 +536,7 @@ impl State {
         self.readiness = Readiness::of(&self.endpoint)?;
         self.input_waits = true;
         self.corked = true;
-        self.status.send_replace(Status::Connected);
+        self.status.send_replace(ConnectionState::Connected);
         self.dispatch(Instant::now());
         Ok(())
     }
@@ -553,7 +553,7 @@ impl State {
             self.settle(CallId(id), Err(Failure::Local(failure)));
         }
         self.ended = Some(error);
-        self.status.send_replace(Status::Closed);
+        self.status.send_replace(ConnectionState::Closed);
         self.mourners.drain(..).for_each(Waker::wake);
         self.wake_senders();
         self.wake_driver();

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use panpipe::{Bytes, Context, Error, ErrorKind, HandlerError, Named, Peer, Policy, Ran, Service, Status, Update, Value, pair};
+use panpipe::{
+    Bytes, ConnectionState, Context, Error, ErrorKind, HandlerError, Named, Peer, Policy, Ran, Service, Update, Value,
+    pair,
+};
 use tokio::sync::Notify;
 
 fn service() -> Service {
@@ -450,7 +453,7 @@ async fn a_lost_connection_is_made_again_where_that_was_asked_for() {
     peer.flush().await.unwrap();
 
     server.close_within(Duration::ZERO).await.unwrap();
-    assert_eq!(peer.status_after(Status::Connected).await, Status::Reconnecting);
+    assert_eq!(peer.state_after(ConnectionState::Connected).await, ConnectionState::Reconnecting);
     let error = in_flight.await.unwrap_err();
     // The handler is told to stop, and says so, or the connection goes first.
     assert!(matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Cancelled), "{error}");
@@ -461,7 +464,7 @@ async fn a_lost_connection_is_made_again_where_that_was_asked_for() {
 
     let _server = panpipe::serve(&address, &service).await.unwrap();
     assert_eq!(waiting.await.unwrap(), 3);
-    assert_eq!(peer.status(), Status::Connected);
+    assert_eq!(peer.state(), ConnectionState::Connected);
     match again.await {
         Ok(reply) => assert_eq!(reply, 300),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
@@ -469,5 +472,5 @@ async fn a_lost_connection_is_made_again_where_that_was_asked_for() {
     weather.publish(&"sun".to_owned()).await.unwrap();
     assert_eq!(news.next().await.unwrap().unwrap(), Update::Item("sun".to_owned()));
     peer.close().await.unwrap();
-    assert_eq!(peer.status(), Status::Closed);
+    assert_eq!(peer.state(), ConnectionState::Closed);
 }
