@@ -101,7 +101,7 @@ impl Mail<Panpipe> for Told {
                 }
                 PanpipeEvent::Room { .. } => {}
                 PanpipeEvent::Draining => self.is_draining = true,
-                PanpipeEvent::Ended(error) => {
+                PanpipeEvent::Lost(error) | PanpipeEvent::Ended(error) => {
                     self.ended = Some(error.unwrap_or_else(|| {
                         let error = endpoint.error(ErrorKind::ConnectionLost, "receiving from");
                         error.because("the other side closed")

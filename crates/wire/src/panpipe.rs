@@ -14,6 +14,7 @@ mod frame;
 mod hello;
 mod output;
 mod receiving;
+mod renewing;
 mod serving;
 mod stream;
 mod times;
@@ -197,6 +198,8 @@ pub enum PanpipeEvent {
     },
     /// The other side begins no more calls.
     Draining,
+    /// The connection was lost, and the session outlasts it: it goes on with [`Panpipe::renew`].
+    Lost(Option<Error>),
     /// The connection has ended: cleanly when `None`. Nothing comes after it.
     Ended(Option<Error>),
 }
@@ -258,6 +261,12 @@ pub struct Panpipe {
     /// How much of the input was there when it was last looked at.
     seen: usize,
     has_ended: bool,
+    /// When it was last asked for events.
+    now: Instant,
+    /// It survives its connection, and has; see [`outlast`](Self::outlast).
+    outlasts: bool,
+    is_lost: bool,
+    needs_life_signs: bool,
     counts: Counts,
 }
 
@@ -285,7 +294,7 @@ impl Panpipe {
             is_greeted: false,
             has_greeted: false,
             is_quiet: false,
-            peer_max: 16 << 20,
+            peer_max: renewing::PEER_MAX,
             peer_calls: CALLS,
             calling: Calling::new(side),
             serving: Serving::default(),
@@ -300,6 +309,10 @@ impl Panpipe {
             times: Times::new(now, address.reaches_other_machines()),
             seen: 0,
             has_ended: false,
+            now,
+            outlasts: false,
+            is_lost: false,
+            needs_life_signs: address.reaches_other_machines(),
             counts: Counts::default(),
         };
         if side == Side::Server {
@@ -485,6 +498,10 @@ impl Session for Panpipe {
     /// A call whose datagram did not arrive ends by its deadline; nobody can say which one it was.
     fn datagram_refused(&mut self, _error: Error) {
         self.counts.dropped += 1;
+    }
+
+    fn is_detached(&self) -> bool {
+        self.is_lost
     }
 
     fn is_idle(&self) -> bool {

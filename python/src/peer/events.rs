@@ -91,7 +91,8 @@ impl PeerCore {
                 slf.borrow_mut().is_draining = true;
                 Ok(())
             }
-            PanpipeEvent::Ended(error) => Self::on_ended(slf, error.as_ref()),
+            // Connections are made again above, each with a session of its own.
+            PanpipeEvent::Lost(error) | PanpipeEvent::Ended(error) => Self::on_ended(slf, error.as_ref()),
         }
     }
 
