@@ -756,6 +756,29 @@ def test_closing_ends_what_waits(run: Run) -> None:
     run(example())
 
 
+def test_closed_connections_leave_nothing_behind(run: Run) -> None:
+    async def example() -> None:
+        async with connected() as (first, _, server):
+            await first.call("slow", 1)
+            before = len(os.listdir("/proc/self/fd"))
+            for number in range(20):
+                async with panpipe.aio.connect(server.address) as peer:
+                    assert await peer.call("slow", number) == number
+                    assert [n async for n in peer.stream("countdown", 2)] == [2, 1]
+                    with contextlib.suppress(panpipe.DeadlineExceeded):
+                        await peer.options(timeout=0.0001).call("slow", number)
+                del peer
+            await until(lambda: len(server.peers) == 1)
+            await until(lambda: len(os.listdir("/proc/self/fd")) == before)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(example())
+    finally:
+        gc.enable()
+
+
 SERVER = """
 import asyncio, panpipe
 service = panpipe.Service()
