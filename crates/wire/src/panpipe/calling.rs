@@ -151,6 +151,17 @@ impl Calling {
         }
     }
 
+    /// What is left of the window, and the calls and subscriptions that hold a place.
+    #[cfg(test)]
+    pub(super) fn window_and_slots(&self) -> (i64, (usize, usize)) {
+        (self.window, (self.unanswered, self.subscriptions))
+    }
+
+    #[cfg(test)]
+    pub(super) fn deadlines_held(&self) -> usize {
+        self.deadlines.len()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.unsent.is_empty()
     }

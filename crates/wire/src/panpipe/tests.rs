@@ -1,3 +1,4 @@
 mod frames;
+mod pair;
 mod play;
 mod script;
