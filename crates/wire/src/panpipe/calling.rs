@@ -157,11 +157,6 @@ impl Calling {
         (self.window, (self.unanswered, self.subscriptions))
     }
 
-    #[cfg(test)]
-    pub(super) fn deadlines_held(&self) -> usize {
-        self.deadlines.len()
-    }
-
     pub(super) fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.unsent.is_empty()
     }

@@ -18,11 +18,6 @@ impl Deadlines {
         self.0.push(Reverse((at, id)));
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// No deadline passes before this instant.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.0.peek().map(|Reverse((at, _))| *at)
