@@ -141,8 +141,12 @@ impl Calling {
         self.unsent.len() >= MOST_UNSENT || self.unsent_bytes >= MOST_UNSENT_BYTES
     }
 
-    /// Forgets what waits of calls that were cancelled, once that is most of it.
-    fn drop_unsent(&mut self) {
+    /// Forgets a call that was cancelled before its turn; its place goes once most are of such calls.
+    fn drop_unsent(&mut self, id: u64) {
+        if let Ok(place) = self.unsent.binary_search_by_key(&id, |unsent| unsent.id) {
+            let payload = std::mem::take(&mut self.unsent[place].payload);
+            self.unsent_bytes -= payload.len();
+        }
         self.unsent_gone += 1;
         if self.unsent_gone > 64 && self.unsent_gone > self.unsent.len() / 2 {
             self.unsent.retain(|unsent| unsent.kind != Kind::Call || self.calls.contains_key(&unsent.id));
@@ -391,7 +395,7 @@ impl Panpipe {
         let ran = if known.sent.has_left() { Ran::Maybe } else { Ran::No };
         if known.sent == Sent::No {
             self.calling.calls.remove(&call.0);
-            self.calling.drop_unsent();
+            self.calling.drop_unsent(call.0);
         } else {
             known.is_abandoned = true;
             known.streams = None;

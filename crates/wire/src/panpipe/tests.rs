@@ -1,4 +1,5 @@
 mod frames;
+mod hostile;
 mod pair;
 mod play;
 mod script;
