@@ -1,6 +1,7 @@
 # The only task runner. CI runs nothing but these.
 PYTHON := .venv/bin/python
 BENCH ?=
+FUZZ_SECONDS ?= 60
 # The Python module and the Node addon, as the tests and a user's script find them.
 MODULE := python/panpipe/_panpipe.abi3.so
 ADDON := javascript/native/panpipe.node
@@ -60,6 +61,10 @@ test-tools: tools # Gets what only the tests need: plain peers
 .PHONY: bench
 bench: build ## Compares with bare sockets; BENCH='--quick --only TEXT' for a part
 	cargo run --release --quiet --locked -p panpipe-bench -- $(BENCH)
+
+.PHONY: fuzz
+fuzz: ## Fuzzes every decoder and session, FUZZ_SECONDS each; needs a nightly and cargo-fuzz
+	@./tools/fuzz $(FUZZ_SECONDS)
 
 .PHONY: lint
 lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in every language

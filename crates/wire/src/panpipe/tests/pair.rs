@@ -387,9 +387,10 @@ impl Pair {
             assert_eq!(self.ends[end].session.unwritten(), 0, "nothing waits where nothing can be written");
             return;
         }
-        let waiting = self.ends[end].session.outbox().concat();
-        let first = self.ends[end].session.outbox()[0].len();
-        assert!(first > 0 || waiting.is_empty(), "the first part is empty only when all are");
+        let parts = self.ends[end].session.outbox();
+        assert!(!parts[0].is_empty() || parts.concat().is_empty(), "the first part is empty only when all are");
+        let mut waiting = Vec::new();
+        parts.iter().for_each(|part| waiting.extend_from_slice(&part[..part.len().min(400_000 - waiting.len())]));
         match self.between {
             Between::Bytes => {
                 let most = if most % 3 == 0 { most % 100 } else { most % 400_000 };
