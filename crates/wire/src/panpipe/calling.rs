@@ -1,6 +1,7 @@
 //! The calls of this side.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -182,10 +183,11 @@ impl Calling {
 
     /// Takes a call whose answer has come.
     fn remove(&mut self, id: u64) -> Option<Call> {
-        if self.calls.get(&id)?.sent == Sent::No {
+        let Entry::Occupied(call) = self.calls.entry(id) else { return None };
+        if call.get().sent == Sent::No {
             return None;
         }
-        let call = self.calls.remove(&id)?;
+        let call = call.remove();
         match call.flags.is_topic() {
             true => self.subscriptions -= 1,
             false => self.unanswered -= 1,
@@ -228,13 +230,13 @@ impl Panpipe {
         self.check_request("calling", method, flags, payload.as_slice().len())?;
         let id = self.calling.next_id();
         let streams = Streams::of(flags.is_stream(), flags.has_arguments(), Policy::Block);
-        let call = Call { deadline, sent: Sent::No, is_abandoned: false, is_open: false, flags, streams };
+        let sent = self.request(Kind::Call, flags, id, method, payload, deadline, now);
+        let call = Call { deadline, sent, is_abandoned: false, is_open: false, flags, streams };
         self.calling.calls.insert(id, call);
         if let Some(deadline) = deadline {
             let calls = &self.calling.calls;
             self.calling.deadlines.add(deadline, id, calls.len(), |id| calls.contains_key(&id));
         }
-        self.request(Kind::Call, flags, id, method, payload, deadline, now);
         Ok(CallId(id))
     }
 
@@ -288,6 +290,7 @@ impl Panpipe {
         }
     }
 
+    /// Sends a request, or has it wait for its turn; how far it has gone.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "they are one request, and are put together once")]
     pub(super) fn request(
@@ -299,7 +302,7 @@ impl Panpipe {
         payload: Body<'_>,
         deadline: Option<Instant>,
         now: Instant,
-    ) {
+    ) -> Sent {
         let goes = self.calling.unsent.is_empty() && self.may_send(kind, flags);
         if goes || self.is_datagrams {
             return self.transmit(kind, flags, id, method.as_bytes(), payload, deadline, now);
@@ -309,6 +312,7 @@ impl Panpipe {
         let unsent = Unsent { kind, flags, id, deadline, name, payload };
         self.calling.unsent_bytes += unsent.cost();
         self.calling.unsent.push_back(unsent);
+        Sent::No
     }
 
     #[inline]
@@ -322,7 +326,7 @@ impl Panpipe {
         payload: Body<'_>,
         deadline: Option<Instant>,
         now: Instant,
-    ) {
+    ) -> Sent {
         let calling = &mut self.calling;
         let mut prefix: &[u8] = &[];
         let timeout;
@@ -347,13 +351,9 @@ impl Panpipe {
         }
         let place = self.output.place();
         self.output.push(Message { kind, flags, id, prefix, name, payload });
-        if kind == Kind::Call
-            && let Some(call) = calling.calls.get_mut(&id)
-        {
-            // What is long, or waits behind that, has no place of its own.
-            let has_place = self.output.place() > place;
-            call.sent = Sent::Queued(if has_place { place } else { u64::MAX });
-        }
+        // What is long, or waits behind that, has no place of its own.
+        let has_place = self.output.place() > place;
+        Sent::Queued(if has_place { place } else { u64::MAX })
     }
 
     /// Sends what waited for its turn, as far as there is room now.
@@ -372,8 +372,11 @@ impl Panpipe {
                 self.calling.unsent_gone -= 1;
             } else {
                 let payload = Body::Shared(next.payload);
-                self.transmit(next.kind, next.flags, next.id, &next.name, payload, next.deadline, now);
-                self.send_waiting_items(next.id);
+                let sent = self.transmit(next.kind, next.flags, next.id, &next.name, payload, next.deadline, now);
+                if let Some(call) = self.calling.calls.get_mut(&next.id) {
+                    call.sent = sent;
+                    self.send_waiting_items(next.id);
+                }
             }
         }
     }
