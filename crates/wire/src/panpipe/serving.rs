@@ -261,9 +261,9 @@ impl Panpipe {
         if served.answer.is_some() {
             return;
         }
-        let has_items = |streams: &Box<Streams>| streams.outgoing.as_ref().is_some_and(|items| !items.is_drained());
+        let has_items = |streams: &Streams| streams.outgoing.as_ref().is_some_and(|items| !items.is_drained());
         // What comes of a stream whose consumer has gone is of no use; what comes before an end is.
-        if !served.is_cancelled && served.streams.as_ref().is_some_and(has_items) {
+        if !served.is_cancelled && served.streams.as_deref().is_some_and(has_items) {
             if let Some(outgoing) = served.streams.as_mut().and_then(|streams| streams.outgoing.as_mut()) {
                 outgoing.has_ended = true;
             }
