@@ -16,6 +16,10 @@ export const codes = [
   { code: "connection-lost", exit: 7, when: "the other side went away" },
   { code: "closed", exit: 7, when: "this side closed" },
   { code: "cancelled", exit: 130, when: "the caller gave up" },
+  { code: "remote", exit: 1, when: "the handler failed; the error says what it raised" },
+  { code: "invalid-arguments", exit: 2, when: "the arguments do not fit the method" },
+  { code: "lagged", exit: 7, when: "a subscriber that was to keep up did not" },
+  { code: "version", exit: 5, when: "the other side speaks another version of the protocol" },
   { code: "io", exit: 3, when: "the system failed in a way of its own; the text says how" },
 ] as const;
 
