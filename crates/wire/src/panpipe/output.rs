@@ -93,6 +93,8 @@ struct Held {
 struct Piece {
     head: BytesMut,
     body: Bytes,
+    /// The place of the lane that ends with it. What that lane keeps back would overtake the piece before it is written.
+    ends: Option<usize>,
 }
 
 /// What is to be written.
@@ -267,10 +269,17 @@ impl Output {
         self.waiting -= body.len();
         if self.packet.is_some() {
             self.append(&[&start, &body]);
+            if is_last {
+                self.end_lane(turn);
+            }
         } else {
-            self.piece = Some(Piece { head: start, body });
+            self.piece = Some(Piece { head: start, body, ends: is_last.then_some(turn) });
         }
-        if is_last && let Some(lane) = self.lanes.remove(turn) {
+    }
+
+    /// A message of a lane is written, and what it kept back may follow.
+    fn end_lane(&mut self, place: usize) {
+        if let Some(lane) = self.lanes.remove(place) {
             self.release(lane.behind);
         }
     }
@@ -337,8 +346,12 @@ impl Output {
         let body = (count - head).min(piece.body.len());
         piece.body.advance(body);
         if piece.body.is_empty() {
+            let ends = piece.ends;
             self.piece = None;
             self.is_piece_begun = false;
+            if let Some(place) = ends {
+                self.end_lane(place);
+            }
         }
         count - head - body
     }
@@ -368,5 +381,43 @@ impl Lane {
 impl Held {
     fn size(&self) -> usize {
         self.prefix.len() + self.name.len() + self.payload.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ids of the frames that are written, in steps of so many bytes.
+    fn ids(output: &mut Output, step: usize) -> Vec<u64> {
+        let mut bytes = Vec::new();
+        while !output.is_empty() {
+            let parts = output.parts().concat();
+            let count = step.min(parts.len());
+            bytes.extend_from_slice(&parts[..count]);
+            output.written(count);
+        }
+        let mut ids = Vec::new();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let length = rest.get_u32() as usize;
+            rest.advance(4);
+            ids.push(rest.get_u64());
+            rest.advance(length);
+        }
+        ids
+    }
+
+    #[test]
+    fn what_is_ordered_does_not_overtake_a_shared_payload() {
+        for step in [1, 1000, 19_999, 1 << 20] {
+            let mut output = Output::default();
+            for id in [1, 3, 7] {
+                let payload = Body::Shared(Bytes::from(vec![0; 20_000]));
+                output.push(Message { name: b"x", ..Message::with(Kind::Send, Flags::NONE, id, payload) });
+                output.push(Message::bare(Kind::Ping, id + 2));
+            }
+            assert_eq!(ids(&mut output, step), [1, 3, 3, 5, 7, 9], "{step}");
+        }
     }
 }

@@ -23,9 +23,9 @@ pub(crate) enum Due {
 
 pub(crate) struct Times {
     hello_by: Option<Instant>,
-    /// When something came last, where that matters, and whether a ping asks for more.
+    /// When something came last, where that matters, and since when a ping asks for more.
     heard: Option<Instant>,
-    has_asked: bool,
+    asked: Option<Instant>,
     /// How much was written when writing was looked at last, and when that was.
     written: u64,
     progress: Instant,
@@ -33,7 +33,7 @@ pub(crate) struct Times {
 
 impl Times {
     pub(crate) fn new(now: Instant, needs_life_signs: bool) -> Self {
-        Times { hello_by: None, heard: needs_life_signs.then_some(now), has_asked: false, written: 0, progress: now }
+        Times { hello_by: None, heard: needs_life_signs.then_some(now), asked: None, written: 0, progress: now }
     }
 
     pub(crate) fn expect_hello(&mut self, now: Instant) {
@@ -48,7 +48,7 @@ impl Times {
     pub(crate) fn heard(&mut self, now: Instant) {
         if let Some(heard) = &mut self.heard {
             *heard = now;
-            self.has_asked = false;
+            self.asked = None;
         }
     }
 
@@ -63,17 +63,39 @@ impl Times {
             self.hello_by = None;
             return Some(Due::NoHello);
         }
-        let silence = now.saturating_duration_since(self.heard?);
-        if silence >= 2 * SILENCE && self.has_asked {
-            return Some(Due::NoSign);
+        let heard = self.heard?;
+        match self.asked {
+            // Counted from the ping: a process that slept for long has had no chance to hear anything.
+            Some(asked) => (now >= asked + SILENCE).then_some(Due::NoSign),
+            None if now >= heard + SILENCE => {
+                self.asked = Some(now);
+                Some(Due::Ping)
+            }
+            None => None,
         }
-        (silence >= SILENCE && !std::mem::replace(&mut self.has_asked, true)).then_some(Due::Ping)
     }
 
     pub(crate) fn next(&self, unwritten: usize) -> Option<Instant> {
-        let silence = if self.has_asked { 2 * SILENCE } else { SILENCE };
-        let heard = self.heard.map(|heard| heard + silence);
+        let heard = self.heard.map(|heard| self.asked.unwrap_or(heard) + SILENCE);
         let stall = (unwritten > STALLED).then_some(self.progress + STALL);
         self.hello_by.into_iter().chain(heard).chain(stall).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_slept_asks_before_it_gives_up() {
+        let begin = Instant::now();
+        let mut times = Times::new(begin, true);
+        let late = begin + 10 * SILENCE;
+        assert_eq!(times.look(late, 0, 0), Some(Due::Ping));
+        assert_eq!(times.look(late, 0, 0), None);
+        assert_eq!(times.next(0), Some(late + SILENCE));
+        times.heard(late);
+        assert_eq!(times.look(late + SILENCE, 0, 0), Some(Due::Ping));
+        assert_eq!(times.look(late + 2 * SILENCE, 0, 0), Some(Due::NoSign));
     }
 }
