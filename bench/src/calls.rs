@@ -3,19 +3,15 @@
 
 use crate::face::{Bar, Face, MEASURED, Program, ProgramKind, Rival, Workload, bars};
 
-const IN_RUST: bool = cfg!(feature = "rust-calls");
 const IN_PYTHON: bool = cfg!(feature = "python-calls");
 const IN_NODE: bool = cfg!(feature = "node-calls");
 
 /// panpipe's side of each face.
-pub(crate) const RUST: Option<Program> = panpipe(
-    IN_RUST,
-    Program::of(
-        ProgramKind::Rust("panpipe-calls"),
-        "panpipe on a current-thread runtime: a Service with a method; one way: send, and a call for the count; \
+pub(crate) const RUST: Option<Program> = Some(Program::of(
+    ProgramKind::Rust("panpipe-calls"),
+    "panpipe on a current-thread runtime: a Service with a method; one way: send, and a call for the count; \
      in flight: a task for each call",
-    ),
-);
+));
 const PYTHON_BLOCKING: Option<Program> = panpipe(
     IN_PYTHON,
     Program {

@@ -5,7 +5,6 @@ mod bare_methods;
 mod bare_tokio;
 mod inbox;
 mod panpipe_blocking;
-#[cfg(feature = "rust-calls")]
 mod panpipe_calls;
 mod panpipe_tokio;
 
@@ -39,7 +38,6 @@ const CONTENDERS: &[Contender] = &[
         serve: |role, address| on_tokio(panpipe_tokio::serve(role, address)),
         measure: |task, address| on_tokio(panpipe_tokio::measure(task, address)),
     },
-    #[cfg(feature = "rust-calls")]
     Contender {
         name: "panpipe-calls",
         serve: |role, address| on_tokio(panpipe_calls::serve(role, address)),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use panpipe::{Bytes, Peer, Service, connect};
+use panpipe::{Bytes, Peer, Policy, Service, Update, connect};
 use panpipe_bench_measure::concurrent::{self, Peer as Measures};
 use panpipe_bench_measure::{END, Measured, Rate, Role, Sink, Task, Workload, announce, check, message};
 use tokio::task::JoinSet;
@@ -30,10 +30,10 @@ pub(super) async fn serve(role: Role, address: &str) -> Outcome<()> {
         });
     if let Role::Topics(count) = role {
         for number in 0..count {
-            service.topic::<Bytes>(topic(number));
+            let _ = service.topic::<Bytes>(topic(number));
         }
     }
-    let server = panpipe::serve(address, service).await?;
+    let mut server = panpipe::serve(address, &service).await?;
     announce(server.address())?;
     Ok(server.wait().await?)
 }
@@ -66,7 +66,7 @@ impl Measures for Calls {
     }
 
     async fn call(&mut self, message: &Bytes) -> Outcome<impl AsRef<[u8]> + Send> {
-        Ok(self.0.call::<_, Bytes>("echo", message.clone()).await?)
+        Ok(self.0.call::<Bytes>("echo", message.clone()).await?)
     }
 }
 
@@ -79,7 +79,7 @@ impl Measures for OneWay {
 
     /// The count: what was sent before has been read by then.
     async fn call(&mut self, _: &Bytes) -> Outcome<impl AsRef<[u8]> + Send> {
-        Ok(self.0.call::<_, Bytes>("count", ()).await?)
+        Ok(self.0.call::<Bytes>("count", ()).await?)
     }
 }
 
@@ -89,7 +89,7 @@ async fn items(task: Task, publisher: Peer, topics: Vec<(Peer, String)>, each: u
     let message = Bytes::from(message(task.size, 0));
     let mut subscriptions = Vec::new();
     for (subscriber, topic) in &topics {
-        subscriptions.push(subscriber.subscribe(topic).await?);
+        subscriptions.push(subscriber.subscribe::<Bytes>(topic, Policy::DropOldest).await?);
     }
     let names: Arc<[String]> = topics.into_iter().map(|(_, topic)| topic).collect();
     let next = Arc::new(AtomicUsize::new(0));
@@ -105,7 +105,8 @@ async fn items(task: Task, publisher: Peer, topics: Vec<(Peer, String)>, each: u
         let (publisher, message, publish, rate) = (publisher.clone(), message.clone(), publish.clone(), rate.clone());
         readers.spawn(async move {
             let mut is_first = true;
-            while let Some(item) = subscription.next::<Bytes>().await? {
+            while let Some(update) = subscription.next().await {
+                let Update::Item(item) = update? else { return Err("items were missed".into()) };
                 check(&item, &message, is_first)?;
                 is_first = false;
                 let (goes_on, count) = {

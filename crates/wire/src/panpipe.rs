@@ -23,7 +23,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use self::calling::Calling;
 pub use self::frame::Flags;
@@ -93,6 +93,7 @@ pub struct Request {
     /// When it is out of time.
     pub deadline: Option<Instant>,
     is_call: bool,
+    cost: usize,
     name: usize,
     body: Bytes,
 }
@@ -116,9 +117,17 @@ impl Request {
         Payload { flags: self.flags, bytes: self.body.slice(self.name..) }
     }
 
+    /// The arguments, which are not here any more afterwards; nor is the name.
+    #[inline]
+    pub fn take_payload(&mut self) -> Payload {
+        let mut bytes = std::mem::take(&mut self.body);
+        bytes.advance(std::mem::take(&mut self.name));
+        Payload { flags: self.flags, bytes }
+    }
+
     /// What it costs of the window.
     fn cost(&self) -> usize {
-        self.body.len() + REQUEST_COST
+        self.cost
     }
 }
 
@@ -349,6 +358,11 @@ impl Panpipe {
     /// Whether so much waits to be written that senders should wait too.
     pub fn is_congested(&self) -> bool {
         self.output.unwritten() >= 1 << 20
+    }
+
+    /// Whether so much waits for the other side to take earlier calls and messages that more should wait elsewhere.
+    pub fn is_backed_up(&self) -> bool {
+        self.calling.is_backed_up()
     }
 
     /// Says whether anything can be sent.

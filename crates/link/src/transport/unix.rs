@@ -24,7 +24,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[BACKLOG, CONNECTIONS, MODE, ALLOW],
         check,
         moves_packets: false,
-        protocol: "plain",
+        protocol: "panpipe",
         reaches: "this machine",
         reliable: "yes",
         ordered: "yes",

@@ -1,7 +1,7 @@
 //! Runs the handlers of what came.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use panpipe_link::panpipe::{Body, Flags, Policy, Request};
 use panpipe_values::{Value, decode};
 
 use super::DEADLINE;
-use super::state::{Inbound, Serving, Shared, State};
+use super::state::{Inbound, Serving, Shared, State, Until};
 use super::subscriber::PeerSubscriber;
 use crate::service::{Answer, Context, Encoded, HandlerError, ItemStream, Outcome, ServiceCall};
 
@@ -21,107 +21,166 @@ type Answering = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Begins the handlers of a batch; what they answer at once goes out together.
 pub(super) async fn answer(shared: &Arc<Shared>, batch: VecDeque<Inbound>) {
-    let mut answers: Vec<(Request, Outcome)> = Vec::with_capacity(batch.len());
-    std::future::poll_fn(|cx| {
-        let mut answers_of = |request: Request, outcome| answers.push((request, outcome));
+    let mut batch = Some(batch);
+    poll_fn(|cx| {
         // Polled once: there is nothing to wait for here.
-        batch_of(shared, &batch, cx, &mut answers_of);
+        if let Some(batch) = batch.take() {
+            let mut answering = Batch { shared, cx, answers: Vec::with_capacity(batch.len()) };
+            batch.into_iter().for_each(|inbound| answering.take(inbound));
+            answering.send();
+        }
         Poll::Ready(())
     })
     .await;
-    drop(batch);
-    let mut state = shared.lock();
-    for (request, outcome) in answers {
-        state.answer(&request, outcome);
-    }
 }
 
-fn batch_of(
-    shared: &Arc<Shared>,
-    batch: &VecDeque<Inbound>,
-    cx: &mut TaskContext<'_>,
-    answered: &mut dyn FnMut(Request, Outcome),
-) {
-    for inbound in batch {
+/// What is answered together.
+struct Batch<'a, 'c> {
+    shared: &'a Arc<Shared>,
+    cx: &'a mut TaskContext<'c>,
+    answers: Vec<(Request, Outcome)>,
+}
+
+impl Batch<'_, '_> {
+    fn take(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Call(request) if request.flags.is_topic() => subscribe(shared, request, answered),
-            Inbound::Call(request) => begin(shared, request, cx, answered),
+            Inbound::Call(request) if request.flags.is_topic() => self.subscribe(request),
             Inbound::Send(request) if request.flags.is_topic() => {
-                let publishing = publishing(shared, request);
-                poll_once(shared, request, publishing, cx, answered);
+                let publishing = publishing(self.shared, &request);
+                match begin(Answer::Later(publishing), self.cx) {
+                    Begun::Later(publishing) => run(self.shared, request, publishing),
+                    Begun::Answered(outcome) => self.answers.push((request, outcome)),
+                    Begun::Items(_) => {}
+                }
             }
-            Inbound::Send(request) => begin(shared, request, cx, answered),
-            Inbound::Stop(call) => shared.lock().stop(*call),
+            Inbound::Call(request) | Inbound::Send(request) => self.begin(request),
+            Inbound::Stop(call) => {
+                // Its call may be in this batch.
+                self.send();
+                self.shared.lock().stop(call);
+            }
             Inbound::Unsubscribe(_) => {}
         }
     }
-}
 
-fn begin(
-    shared: &Arc<Shared>,
-    request: &Request,
-    cx: &mut TaskContext<'_>,
-    answered: &mut dyn FnMut(Request, Outcome),
-) {
-    let Some(service) = &shared.service else {
-        let reason = format!("this side has no service, and so no method {:?}", request.name());
-        return answered(request.clone(), Err(HandlerError::refused("not-found", reason)));
-    };
-    let payload = request.payload();
-    let call = ServiceCall {
-        context: Context::of(shared, request),
-        payload: payload.bytes,
-        raw: payload.flags.is_raw(),
-        named: payload.flags.is_named(),
-    };
-    let begun = DEADLINE.sync_scope(request.deadline, || catch(|| service.call(request.name(), call)));
-    match begun {
-        Ok(Answer::Ready(outcome)) => answered(request.clone(), outcome),
-        Ok(Answer::Later(answering)) => poll_once(shared, request, answering, cx, answered),
-        Ok(Answer::Items(items)) if request.flags.is_stream() => {
-            let streaming = Streaming { shared: Arc::clone(shared), call: request.id, items };
-            run(shared, request, Box::pin(streaming));
+    /// Sends the answers that there are.
+    fn send(&mut self) {
+        let mut state = self.shared.lock();
+        self.answers.drain(..).for_each(|(request, outcome)| state.answer(&request, outcome));
+    }
+
+    fn refuse(&mut self, request: Request, code: &str, reason: String) {
+        self.answers.push((request, Err(HandlerError::refused(code, reason))));
+    }
+
+    #[inline]
+    fn begin(&mut self, mut request: Request) {
+        let Some(service) = &self.shared.service else {
+            let reason = format!("this side has no service, and so no method {:?}", request.name());
+            return self.refuse(request, "not-found", reason);
+        };
+        let method = service.find(request.name());
+        let payload = match method {
+            Some(_) => request.take_payload(),
+            None => request.payload(),
+        };
+        let call = ServiceCall {
+            context: Context::of(self.shared, &request),
+            payload: payload.bytes,
+            raw: payload.flags.is_raw(),
+            named: payload.flags.is_named(),
+        };
+        let cx = &mut *self.cx;
+        let begun = DEADLINE.sync_scope(request.deadline, || {
+            catch(|| {
+                begin(
+                    match method {
+                        Some(method) => method.begin(call),
+                        None => service.call(request.name(), call),
+                    },
+                    cx,
+                )
+            })
+        });
+        match begun {
+            Ok(Begun::Answered(outcome)) | Err(outcome) => self.answers.push((request, outcome)),
+            Ok(Begun::Later(answering)) => run(self.shared, request, answering),
+            Ok(Begun::Items(items)) if request.flags.is_stream() => {
+                let streaming = Streaming { shared: Arc::clone(self.shared), call: request.id, items };
+                run(self.shared, request, Box::pin(streaming));
+            }
+            Ok(Begun::Items(_)) => {
+                let reason = format!("{:?} answers with a stream, and is called with `stream`", request.name());
+                self.refuse(request, "unsupported", reason);
+            }
         }
-        Ok(Answer::Items(_)) => {
-            let reason = format!("{:?} answers with a stream, and is called with `stream`", request.name());
-            answered(request.clone(), Err(HandlerError::refused("unsupported", reason)));
+    }
+
+    fn subscribe(&mut self, request: Request) {
+        let Some(service) = &self.shared.service else {
+            return self.refuse(request, "not-found", "this side has no service".into());
+        };
+        let policy = match policy_of(&request) {
+            Ok(policy) => policy,
+            Err(error) => return self.answers.push((request, Err(error))),
+        };
+        let subscriber = PeerSubscriber::new(self.shared, request.id, policy);
+        self.shared.lock().serving.insert(request.id.0, Serving::default());
+        match service.subscribe(request.name(), Arc::new(subscriber)) {
+            Ok(subscription) => {
+                let mut state = self.shared.lock();
+                match state.serving.get_mut(&request.id.0) {
+                    Some(serving) => serving.subscription = Some(subscription),
+                    None => {
+                        drop(state);
+                        drop(subscription);
+                    }
+                }
+            }
+            Err(error) => {
+                self.shared.lock().serving.remove(&request.id.0);
+                self.answers.push((request, Err(error)));
+            }
         }
-        Err(panic) => answered(request.clone(), Err(panic)),
     }
 }
 
-/// What does not answer at once gets a task of its own.
-fn poll_once(
-    shared: &Arc<Shared>,
-    request: &Request,
-    mut answering: Answering,
-    cx: &mut TaskContext<'_>,
-    answered: &mut dyn FnMut(Request, Outcome),
-) {
-    let polled = DEADLINE.sync_scope(request.deadline, || catch(|| answering.as_mut().poll(cx)));
-    match polled {
-        Ok(Poll::Ready(outcome)) => answered(request.clone(), outcome),
-        Ok(Poll::Pending) => run(shared, request, answering),
-        Err(panic) => answered(request.clone(), Err(panic)),
+/// A handler that has begun.
+enum Begun {
+    Answered(Outcome),
+    /// It waits for something, and gets a task of its own.
+    Later(Answering),
+    Items(Pin<Box<dyn ItemStream + Send>>),
+}
+
+#[inline]
+fn begin(answer: Answer, cx: &mut TaskContext<'_>) -> Begun {
+    match answer {
+        Answer::Ready(outcome) => Begun::Answered(outcome),
+        Answer::Items(items) => Begun::Items(items),
+        Answer::Later(mut answering) => match answering.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Begun::Answered(outcome),
+            Poll::Pending => Begun::Later(answering),
+        },
     }
 }
 
-fn run(shared: &Arc<Shared>, request: &Request, answering: Answering) {
-    let mut running = Running { shared: Arc::clone(shared), request: request.clone(), is_answered: false };
-    let deadline = request.deadline;
+fn run(shared: &Arc<Shared>, request: Request, answering: Answering) {
+    let (id, deadline) = (request.id, request.deadline);
+    let mut running = Running { shared: Arc::clone(shared), request, is_answered: false };
     let mut state = shared.lock();
     let task = tokio::spawn(async move {
         let mut answering = answering;
-        let polled = std::future::poll_fn(|cx| match catch(|| answering.as_mut().poll(cx)) {
+        let polled = poll_fn(|cx| match catch(|| answering.as_mut().poll(cx)) {
             Ok(polled) => polled,
-            Err(panic) => Poll::Ready(Err(panic)),
+            Err(panic) => Poll::Ready(panic),
         });
         let outcome = DEADLINE.scope(deadline, polled).await;
         // The handler's own things are gone before its caller goes on.
         drop(answering);
         running.answer(outcome);
     });
-    state.serving.entry(request.id.0).or_default().task = Some(task.abort_handle());
+    state.serving.entry(id.0).or_default().task = Some(task.abort_handle());
 }
 
 /// A handler that has a task; when that is stopped the call is answered all the same.
@@ -147,11 +206,11 @@ impl Drop for Running {
 }
 
 /// Runs what may panic, which becomes an error of the handler.
-fn catch<T>(run: impl FnOnce() -> T) -> Result<T, HandlerError> {
+fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Outcome> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        HandlerError::new(format!("the handler panicked: {text}")).type_name("panic")
+        Err(HandlerError::new(format!("the handler panicked: {text}")).type_name("panic"))
     })
 }
 
@@ -197,35 +256,6 @@ fn publishing(shared: &Arc<Shared>, request: &Request) -> Answering {
     })
 }
 
-fn subscribe(shared: &Arc<Shared>, request: &Request, answered: &mut dyn FnMut(Request, Outcome)) {
-    let mut refused = |error| answered(request.clone(), Err(error));
-    let Some(service) = &shared.service else {
-        return refused(HandlerError::refused("not-found", "this side has no service"));
-    };
-    let policy = match policy_of(request) {
-        Ok(policy) => policy,
-        Err(error) => return refused(error),
-    };
-    let subscriber = PeerSubscriber::new(shared, request.id, policy);
-    shared.lock().serving.insert(request.id.0, Serving::default());
-    match service.subscribe(request.name(), Arc::new(subscriber)) {
-        Ok(subscription) => {
-            let mut state = shared.lock();
-            match state.serving.get_mut(&request.id.0) {
-                Some(serving) => serving.subscription = Some(subscription),
-                None => {
-                    drop(state);
-                    drop(subscription);
-                }
-            }
-        }
-        Err(error) => {
-            shared.lock().serving.remove(&request.id.0);
-            refused(error);
-        }
-    }
-}
-
 /// What is to become of items that find no room.
 fn policy_of(request: &Request) -> Result<Policy, HandlerError> {
     let payload = request.payload();
@@ -251,7 +281,7 @@ impl State {
             outcome if !request.is_call() => {
                 session.handled(request);
                 if let Err(error) = outcome {
-                    tracing::warn!(method = request.name(), %error, "a one-way message failed");
+                    tracing::warn!(id = request.id.0, %error, "a one-way message failed");
                 }
             }
             Ok(reply) => session.reply(request.id, Flags::NONE.raw(reply.raw), Body::Shared(reply.payload)),
@@ -301,7 +331,7 @@ impl State {
                 serving.senders.push(cx.waker().clone());
             }
         } else {
-            self.wait_for_room(cx);
+            self.wait_for_room(Until::Room, cx);
         }
         Poll::Pending
     }

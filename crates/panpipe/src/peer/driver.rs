@@ -30,9 +30,8 @@ enum Step {
 pub(super) async fn drive(end: End) {
     let shared = &end.0;
     let mut timer: Option<AsyncFd<Arc<OwnedFd>>> = None;
-    let mut has_deferred = false;
     loop {
-        match poll_fn(|cx| poll_drive(shared, &mut timer, &mut has_deferred, cx)).await {
+        match poll_fn(|cx| poll_drive(shared, &mut timer, cx)).await {
             Step::Answer(batch) => answer(shared, batch).await,
             Step::Linger => {
                 let flushed = poll_fn(|cx| shared.readiness.poll_flush(&mut shared.lock().endpoint, cx));
@@ -74,28 +73,22 @@ impl Drop for End {
     }
 }
 
-fn poll_drive(
-    shared: &Shared,
-    timer: &mut Option<AsyncFd<Arc<OwnedFd>>>,
-    has_deferred: &mut bool,
-    cx: &mut Context<'_>,
-) -> Poll<Step> {
+fn poll_drive(shared: &Shared, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &mut Context<'_>) -> Poll<Step> {
     let mut state = shared.lock();
     let state = &mut *state;
     if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
         state.driver = Some(cx.waker().clone());
     }
+    // Whoever reads for all gets a turn, and so do those whom it wakes: what they send goes out together.
+    if std::mem::take(&mut state.leader_is_woken) && state.inbound.is_empty() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
     while state.poll_alarm(timer, cx).is_ready() {}
     if state.input_waits && !state.endpoint.is_closed() {
-        // Whoever reads for all was woken too and gets one turn to do so; then this task does.
-        if state.leader.is_some() && !std::mem::replace(has_deferred, true) {
-            cx.waker().wake_by_ref();
-        } else {
-            *has_deferred = false;
-            while state.read(shared) {
-                if !state.inbound.is_empty() {
-                    break;
-                }
+        while state.read(shared) {
+            if !state.inbound.is_empty() {
+                break;
             }
         }
     }
@@ -105,15 +98,13 @@ fn poll_drive(
         return Poll::Ready(Step::Answer(std::mem::take(&mut state.inbound)));
     }
     state.corked = false;
-    let flushed = shared.readiness.poll_flush(&mut state.endpoint, cx).is_ready();
+    let _ = shared.readiness.poll_flush(&mut state.endpoint, cx);
     // What can never be sent ends the calls that wait for it.
     if state.endpoint.output_failure().is_some() && state.ended.is_none() {
         state.dispatch(std::time::Instant::now());
     }
     state.set_alarm();
-    if flushed || !state.endpoint.is_congested() {
-        state.wake_senders();
-    }
+    state.wake_senders();
     if state.endpoint.is_closed() {
         return Poll::Ready(Step::End);
     }

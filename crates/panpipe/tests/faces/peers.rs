@@ -285,7 +285,7 @@ async fn subscribers_get_what_is_published_once_they_stand() {
     let mut news = peer.subscribe::<String>("weather", Policy::DropOldest).await.unwrap();
     assert_eq!(weather.subscribers(), 1);
     weather.publish(&"sun".to_owned()).await.unwrap();
-    peer.publish("weather", &"snow").await.unwrap();
+    peer.publish("weather", "snow").await.unwrap();
     peer.flush().await.unwrap();
     for expected in ["rain", "sun", "snow"] {
         assert_eq!(news.next().await.unwrap().unwrap(), Update::Item(expected.to_owned()));

@@ -18,6 +18,9 @@ use crate::session::Session;
 const MOST_UNSENT: usize = 256 << 10;
 const MOST_UNSENT_BYTES: usize = 64 << 20;
 
+/// Above this senders of messages should wait.
+const BACKED_UP: usize = 64 << 10;
+
 /// A call of this side that has no answer.
 pub(super) struct Call {
     deadline: Option<Instant>,
@@ -124,6 +127,10 @@ impl Calling {
     /// Whether this id was used.
     pub(super) fn was_used(&self, id: u64) -> bool {
         id < self.next
+    }
+
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.unsent_bytes > BACKED_UP
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -333,7 +340,8 @@ impl Panpipe {
         }
     }
 
-    pub(super) fn has_unsent(&self) -> bool {
+    /// Whether anything of this side waits for the other side to take earlier calls and messages.
+    pub fn has_unsent(&self) -> bool {
         !self.calling.unsent.is_empty()
     }
 

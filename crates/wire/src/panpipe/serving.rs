@@ -10,7 +10,7 @@ use super::deadlines::Deadlines;
 use super::frame::{Flags, Kind};
 use super::output::{Body, Message};
 use super::stream::{Policy, Waiting};
-use super::{BACKLOG, ById, CALLS, Panpipe, PanpipeEvent, Request, SUBSCRIPTIONS, hello};
+use super::{BACKLOG, ById, CALLS, Panpipe, PanpipeEvent, REQUEST_COST, Request, SUBSCRIPTIONS, hello};
 use crate::error::ErrorKind;
 use crate::plain::CallId;
 
@@ -105,7 +105,8 @@ impl Panpipe {
             return Err("a name that is none");
         }
         let is_call = kind == Kind::Call;
-        let request = Request { id: CallId(id), flags, deadline, is_call, name, body };
+        let cost = body.len() + REQUEST_COST;
+        let request = Request { id: CallId(id), flags, deadline, is_call, cost, name, body };
         if kind == Kind::Call {
             let has_room = match flags.is_topic() {
                 true => self.serving.subscriptions < SUBSCRIPTIONS,
