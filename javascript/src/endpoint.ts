@@ -71,7 +71,7 @@ export class Endpoint {
         this.#write();
         this.release();
       },
-      onRefused: () => this.#end(() => this.session.lose(new Fault("refused", "nobody receives datagrams there"))),
+      onRefused: (fault) => this.#end(() => this.session.refused(fault)),
     });
     this.settle();
   }

@@ -71,6 +71,8 @@ export class Peer implements AsyncDisposable {
   #answers!: Answers;
   #state: State = "connected";
   #closing: Promise<void> | null = null;
+  // Whether this end has closed it.
+  #left = false;
   #tellClosed: (fault: Error | null) => void = ignore;
   // Called when no handler runs any more.
   #onIdle: (() => void) | null = null;
@@ -191,7 +193,7 @@ export class Peer implements AsyncDisposable {
   async drain(grace = 10_000): Promise<void> {
     const endpoint = this.#endpoint;
     const { session } = endpoint;
-    if (this.#closing === null && !session.over) {
+    if (!this.#left && !session.over) {
       endpoint.touch();
       session.goodbye();
       this.#answers.endSubscriptions();
@@ -265,13 +267,13 @@ export class Peer implements AsyncDisposable {
 
   #ended(fault: Fault | null): void {
     this.#onIdle?.();
-    if (this.#reconnecting !== null && this.#closing === null) {
+    if (this.#reconnecting !== null && !this.#left) {
       this.#become("reconnecting");
       this.#calls.endpoint = null;
       this.#reconnecting.begin();
       return;
     }
-    this.#calls.end(this.#closing === null ? (fault ?? new Fault("connection-lost", "the peer closed")) : closedHere);
+    this.#calls.end(!this.#left ? (fault ?? new Fault("connection-lost", "the peer closed")) : closedHere);
     this.#become("closed");
     this.#tellClosed(fault === null ? null : fault.during(`connected to ${this.address}`, this.address));
   }
@@ -282,6 +284,7 @@ export class Peer implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    this.#left = true;
     this.#reconnecting?.stop();
     this.#calls.end(closedHere);
     const { session } = this.#endpoint;

@@ -160,7 +160,7 @@ export class Driven {
     });
     const spelt = wanted.map((event) => {
       const [[what, how]] = Object.entries(event);
-      return how?.payload === undefined ? event : { [what]: { ...how, payload: toHex(bytesOf(how.payload)) } };
+      return { [what]: typeof how !== "object" || how === null ? how : { ...how, ...(how.flags === undefined ? {} : { flags: namesOf(flagsOf(how.flags)) }), ...(how.payload === undefined ? {} : { payload: toHex(bytesOf(how.payload)) }) } };
     });
     assert.deepEqual(told, spelt);
   }

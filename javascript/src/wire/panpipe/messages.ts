@@ -1,6 +1,6 @@
 /** Messages that arrive: CALL, SEND, REPLY, ERROR and ITEM, whole or in pieces; what they cost, and whether they may come. */
 
-import { nothing } from "../bytes.js";
+import { allocate, nothing } from "../bytes.js";
 import { Fault } from "../error.js";
 import { tooLarge } from "../framing/only.js";
 import { Call, itemCost } from "./call.js";
@@ -143,7 +143,10 @@ export class Messages {
     const call = this.state.ours.get(id);
     const what = f.kindNames[kind];
     if (call === undefined) {
-      if (this.state.options.datagrams) return false;
+      if (this.state.options.datagrams) {
+        this.state.late++;
+        return false;
+      }
       throw new Fault("bad-peer", `${what} to the call ${id}, which waits for none`);
     }
     if (size > this.state.options.max) throw tooLarge(this.state.options.max, size);
@@ -256,7 +259,7 @@ function gather(partial: Partial, piece: Uint8Array): void {
   const { have, total } = partial;
   let bytes = partial.bytes!;
   if (have + piece.length > bytes.length) {
-    const room = new Uint8Array(Math.min(total, Math.max(2 * (have + piece.length), step)));
+    const room = allocate(Math.min(total, Math.max(2 * (have + piece.length), step)));
     room.set(bytes.subarray(0, have));
     bytes = partial.bytes = room;
   }

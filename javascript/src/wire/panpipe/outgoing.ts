@@ -80,6 +80,8 @@ export class Outgoing {
     firstId: number,
     /** Largest packet, where each frame is one; `null` on a byte link. */
     readonly largestPacket: number | null,
+    /** Whether there are no pieces, as of datagrams. */
+    readonly whole: boolean,
   ) {
     this.lastId = firstId - 2;
     this.outbox = new Outbox(largestPacket !== null);
@@ -133,16 +135,17 @@ export class Outgoing {
   commit(raw: Uint8Array = nothing): Fault | null {
     const from: Writer = this.#direct ? this.outbox : this.#scratch;
     const size = from.at - from.start - this.#payloadAt + raw.length;
-    if (size > this.max) {
+    const most = this.whole ? this.largestPacket! - headSize - this.#name.length - (this.#kind === CALL ? 4 : 0) : this.max;
+    if (size > most) {
       this.abandon();
-      return new Fault("too-large", `a payload of ${size} bytes, and the other end takes at most ${this.max}`);
+      return new Fault("too-large", `a payload of ${size} bytes, and ${this.whole ? "a datagram" : "the other end"} takes at most ${most}`);
     }
     if (!this.#direct) {
       const copied = raw.length > 0 ? (raw.length < byReference ? copyOf(raw) : raw) : this.#scratch.takeCopy();
       this.#later(copied);
       return null;
     }
-    if (size > this.pieces.size) {
+    if (size > this.pieces.size && !this.whole) {
       const payload = raw.length > 0 ? raw : this.outbox.keep(this.outbox.start + this.#payloadAt);
       this.outbox.abandon();
       this.#sendLong(this.#kind, this.#flags, this.#call, this.#name, payload, this.#timeout);

@@ -99,6 +99,11 @@ export class Session {
     return this.#state.outgoing.full;
   }
 
+  /** The window of the connection: what may be sent, what the other end may send, and what is to be given back to it. */
+  get windows(): { window: number; theirs: number; owed: number } {
+    return { window: this.#state.outgoing.window, theirs: this.#state.theirWindow, owed: this.#state.owed };
+  }
+
   /** Messages that wait for the window or a place. */
   get queued(): number {
     return this.#state.outgoing.queued;
@@ -228,6 +233,14 @@ export class Session {
     const state = this.#state;
     if (this.#incoming.inside) return this.lose(new Fault("connection-lost", `${how} inside a message`));
     state.end(null, new Fault("connection-lost", `${how} before it replied`));
+  }
+
+  /** Of datagrams: one did not arrive, and nobody knows which; the calls on their way end. */
+  refused(fault: Fault): void {
+    for (const call of [...this.#state.ours.values()]) {
+      this.#state.forget(call);
+      if (this.#state.settle(call)) this.#state.events.error(call, fault, "maybe", null);
+    }
   }
 
   /** The link broke. */

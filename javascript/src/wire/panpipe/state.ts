@@ -97,9 +97,9 @@ export class State implements Senders {
   late = 0;
   /** The window of the connection as the other end has it, and what is to be given back. */
   theirWindow = connectionWindow;
+  owed = 0;
   /** The instant of the last thing that was done with the session. */
   now = 0;
-  #owed = 0;
   #greets: boolean;
   // The last id of the other end, and of datagrams the ones before that are remembered.
   #lastId = 0;
@@ -112,7 +112,7 @@ export class State implements Senders {
     this.#greets = options.datagrams;
     const parity = options.client ? 1 : 2;
     const { firstId = 0 } = options;
-    this.outgoing = new Outgoing(this, firstId - (firstId % 2) + parity, options.largestPacket);
+    this.outgoing = new Outgoing(this, firstId - (firstId % 2) + parity, options.largestPacket, options.datagrams);
     if (options.datagrams) {
       this.greeted = true;
       this.outgoing.window = Infinity;
@@ -181,6 +181,8 @@ export class State implements Senders {
   giveUp(call: Call, fault: Fault): void {
     if (!this.settle(call)) return;
     if (call.id !== 0) this.outgoing.control(CANCEL, call.id);
+    // Its answer may never come.
+    if (this.options.datagrams) this.forget(call);
     this.events.error(call, fault, call.id === 0 ? "no" : "maybe", null);
   }
 
@@ -203,11 +205,11 @@ export class State implements Senders {
   /** Gives back what a CALL or a SEND cost. */
   giveBack(cost: number): void {
     if (this.options.datagrams) return;
-    this.#owed += cost;
-    if (this.#owed * 2 < connectionWindow) return;
-    for (; this.#owed > 0; ) {
-      const credit = Math.min(this.#owed, 2 ** 31);
-      this.#owed -= credit;
+    this.owed += cost;
+    if (this.owed * 2 < connectionWindow) return;
+    for (; this.owed > 0; ) {
+      const credit = Math.min(this.owed, 2 ** 31);
+      this.owed -= credit;
       this.theirWindow += credit;
       this.outgoing.control(CREDIT, 0, credit);
     }
