@@ -515,10 +515,9 @@ impl Panpipe {
     pub fn end(&mut self, call: CallId) {
         if let Some(outgoing) = self.outgoing(call.0).filter(|outgoing| !outgoing.has_ended) {
             outgoing.has_ended = true;
-            let is_drained = outgoing.is_drained();
             let is_unsent = self.calling.calls.get(&call.0).is_some_and(|call| call.sent == Sent::No);
-            if is_drained && !is_unsent {
-                self.output.push(Message::bare(Kind::End, call.0));
+            if !is_unsent {
+                self.send_waiting_items(call.0);
             }
         }
     }

@@ -278,11 +278,12 @@ impl Panpipe {
             return;
         }
         let has_ended = outgoing.has_ended;
+        let tells_end = has_ended && is_mine && !std::mem::replace(&mut outgoing.has_told_end, true);
         if outgoing.is_blocked && outgoing.has_room() && !has_ended {
             outgoing.is_blocked = false;
             self.events.push_back(PanpipeEvent::Room { call: CallId(id) });
         }
-        if has_ended && is_mine {
+        if tells_end {
             self.output.push(Message::bare(Kind::End, id));
         } else if has_ended
             && let Some((kind, flags, payload)) = self.serving.calls.get_mut(&id).and_then(|call| call.answer.take())

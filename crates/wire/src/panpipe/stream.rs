@@ -85,6 +85,8 @@ pub(crate) struct Outgoing {
     pub(crate) is_blocked: bool,
     /// It sends nothing more.
     pub(crate) has_ended: bool,
+    /// That was said, which is said once.
+    pub(crate) has_told_end: bool,
     pub(crate) dropped: u64,
 }
 
@@ -97,6 +99,7 @@ impl Outgoing {
             waiting_bytes: 0,
             is_blocked: false,
             has_ended: false,
+            has_told_end: false,
             dropped: 0,
         }
     }
