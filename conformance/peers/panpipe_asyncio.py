@@ -5,7 +5,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -100,11 +100,11 @@ async def a_thousand_calls_have_a_reply_each(peer: Peer) -> None:
 
 
 async def answers_come_in_any_order(peer: Peer) -> None:
-    slow = asyncio.ensure_future(peer.call("slow", 300))
+    slow = asyncio.ensure_future(peer.call("slow", 100))
     await asyncio.sleep(0)
     ensure(await peer.call("slow", 0) == 0)
     ensure(not slow.done(), "the slow call was answered first")
-    ensure(await slow == 300)
+    ensure(await slow == 100)
 
 
 async def an_unknown_method_was_not_run(peer: Peer) -> None:
@@ -228,15 +228,17 @@ async def a_slow_subscriber_is_told_what_it_missed(peer: Peer) -> None:
     received, missed, last = 0, 0, -1
     async with await peer.subscribe("flood") as flood:
         await peer.call("flood", name, count)
-        while last != count - 1:
+        # Others flood it, too.
+        while received + missed < count:
             item = await anext(flood)
             if isinstance(item, panpipe.Missed):
                 missed += item.count
-            elif item[0] == name:
+                continue
+            received += 1
+            if item[0] == name:
                 ensure(last < item[1], item[1], last)
                 last = item[1]
-                received += 1
-    ensure(missed > 0 and received + missed >= count, received, missed)
+    ensure(missed > 0, received)
 
 
 async def an_unknown_topic_is_not_found(peer: Peer) -> None:
@@ -297,22 +299,30 @@ async def meet(request: Request) -> None:
         except panpipe.Error as error:
             tell([failure_of(error)])
             continue
-        begun = [asyncio.ensure_future(end_of(peer, began)) for began in meeting["began"]]
-        tell(await asyncio.gather(*begun))
+        begun = []
+        for began in meeting["began"]:
+            begun.append(asyncio.ensure_future(begin(peer, began)))
+            await asyncio.sleep(0)
+        # Nothing is taken of a stream before what was begun first has ended.
+        tell([await end_of(each) for each in begun])
         await peer.close()
 
 
-async def end_of(peer: Peer, began: str) -> object:
+async def begin(peer: Peer, began: str) -> Any:
+    match began:
+        case "call":
+            return await peer.call("wait")
+        case "stream":
+            return peer.stream("wait")
+        case "subscription":
+            return await peer.subscribe("wait")
+
+
+async def end_of(begun: Awaitable[Any]) -> object:
     try:
-        match began:
-            case "call":
-                await peer.call("wait")
-            case "stream":
-                async for _ in peer.stream("wait"):
-                    pass
-            case "subscription":
-                async for _ in await peer.subscribe("wait"):
-                    pass
+        if isinstance(items := await begun, AsyncIterator):
+            async for _ in items:
+                pass
     except panpipe.Error as error:
         return failure_of(error)
     return None

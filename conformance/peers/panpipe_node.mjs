@@ -159,9 +159,9 @@ const checks = {
   },
 
   async answers_come_in_any_order(peer) {
-    const slow = peer.call("slow", 300);
+    const slow = peer.call("slow", 100);
     assert.equal(await Promise.race([slow, peer.call("slow", 0)]), 0);
-    assert.equal(await slow, 300);
+    assert.equal(await slow, 100);
   },
 
   async an_unknown_method_was_not_run(peer) {
@@ -292,14 +292,17 @@ const checks = {
     let [received, missed, last] = [0, 0, -1];
     for await (const item of flood) {
       if (item instanceof Lagged) missed += item.count;
-      else if (item[0] === name) {
-        assert.ok(last < item[1], `${item[1]} comes after ${last}`);
-        last = item[1];
+      else {
         received++;
-        if (last === count - 1) break;
+        if (item[0] === name) {
+          assert.ok(last < item[1], `${item[1]} comes after ${last}`);
+          last = item[1];
+        }
       }
+      // Others flood it, too.
+      if (received + missed >= count) break;
     }
-    assert.ok(missed > 0 && received + missed >= count, `${received} received, and ${missed} missed`);
+    assert.ok(missed > 0, `${received} received, and none missed`);
   },
 
   async an_unknown_topic_is_not_found(peer) {
@@ -343,9 +346,16 @@ async function run(address) {
 const failureOf = ({ code, ran, message }) => ({ code: String(code), ran, text: message });
 const failureIn = (done) => done.then(() => null, failureOf);
 
-async function endOf(peer, began) {
+function begin(peer, began) {
   if (began === "call") return peer.call("wait");
-  for await (const item of began === "stream" ? peer.stream("wait") : await peer.subscribe("wait")) void item;
+  if (began === "subscription") return peer.subscribe("wait");
+  return { items: peer.stream("wait") };
+}
+
+async function endOf(begun) {
+  const brought = await begun;
+  const items = brought?.items ?? brought;
+  if (items?.[Symbol.asyncIterator]) for await (const item of items) void item;
 }
 
 const roles = {
@@ -382,7 +392,12 @@ const roles = {
     for (const { address, began } of meetings) {
       try {
         const peer = await connect(address);
-        tell(await Promise.all(began.map((each) => failureIn(endOf(peer, each)))));
+        const begun = began.map((each) => begin(peer, each));
+        for (const each of begun) Promise.resolve(each).catch(() => {});
+        const ends = [];
+        // Nothing is taken of a stream before what was begun first has ended.
+        for (const each of begun) ends.push(await failureIn(endOf(each)));
+        tell(ends);
         await peer.close();
       } catch (error) {
         tell([failureOf(error)]);

@@ -52,10 +52,21 @@ struct Met {
 }
 
 pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
-    PROTOCOL_SERVERS.iter().flat_map(|&server| cases_of(server, folder, skips)).collect()
+    let of_pairs = PROTOCOL_SERVERS.iter().flat_map(|&server| cases_of(server, folder, skips));
+    let mut of_pairs: Vec<_> = of_pairs.map(Vec::into_iter).collect();
+    let mut cases = Vec::new();
+    // In turns: threads that all waited for the same pair would leave the others for later.
+    loop {
+        let before = cases.len();
+        cases.extend(of_pairs.iter_mut().filter_map(Iterator::next));
+        if cases.len() == before {
+            return cases;
+        }
+    }
 }
 
-fn cases_of(server: Peer, folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
+/// Of one server with each client.
+fn cases_of(server: Peer, folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Vec<Case>> {
     // Datagrams have no streams and no topics.
     let methods = panpipe::methods().iter().filter(|method| !matches!(method.scheme, "udp" | "unix-dgram"));
     let all: Vec<_> = methods.flat_map(|method| places(method.scheme)).copied().collect();
@@ -72,8 +83,9 @@ fn cases_of(server: Peer, folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> 
     }
     let served: Vec<_> = all.iter().copied().filter(|place| rows.iter().any(|row| row.1.contains(place))).collect();
     let met = Shared::<Met>::default();
-    let mut cases = Vec::new();
+    let mut of_pairs = Vec::new();
     for (client, visited) in rows {
+        let mut cases = Vec::new();
         let found = Shared::<Found>::default();
         for &place in &visited {
             for &check in CHECKS {
@@ -91,8 +103,9 @@ fn cases_of(server: Peer, folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> 
                 }));
             }
         }
+        of_pairs.push(cases);
     }
-    cases
+    of_pairs
 }
 
 /// Has a server listen where others can reach it.
@@ -122,13 +135,16 @@ fn visit(client: Peer, met: &Met, visited: &[&'static str], folder: &Folder) -> 
     let mut found = Found::new();
     for place in order {
         let mut checked = HashMap::new();
-        found.insert(place, loop {
-            match process.next_answer::<Option<Checked>>() {
-                Ok(Some(check)) => checked.insert(check.check, check.failed),
-                Ok(None) => break Ok(checked),
-                Err(reason) => break Err(reason),
-            };
-        });
+        found.insert(
+            place,
+            loop {
+                match process.next_answer::<Option<Checked>>() {
+                    Ok(Some(check)) => checked.insert(check.check, check.failed),
+                    Ok(None) => break Ok(checked),
+                    Err(reason) => break Err(reason),
+                };
+            },
+        );
     }
     Ok(found)
 }

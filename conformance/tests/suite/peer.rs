@@ -248,6 +248,11 @@ impl Process {
         self.child.id()
     }
 
+    /// What it has said on stderr so far, up to a limit.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ends a pause.
     pub(crate) fn go_on(&mut self) -> Result<(), String> {
         let stdin = self.stdin.as_mut().ok_or("its stdin is closed")?;
@@ -289,7 +294,7 @@ impl Drop for Process {
 
 /// Keeps what a peer says, up to a limit, and reads on so that it never waits for us.
 fn keep(mut pipe: impl Read, said: &Mutex<String>) {
-    const MOST: usize = 16 << 10;
+    const MOST: usize = 1 << 20;
     let mut buffer = [0; 4 << 10];
     while let Ok(count @ 1..) = pipe.read(&mut buffer) {
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -126,13 +126,13 @@ async fn a_thousand_calls_have_a_reply_each(peer: &Peer) -> Checking {
 }
 
 async fn answers_come_in_any_order(peer: &Peer) -> Checking {
-    let mut slow = std::pin::pin!(peer.call::<u64>("slow", 300));
+    let mut slow = std::pin::pin!(peer.call::<u64>("slow", 100));
     tokio::select! {
         biased;
         _ = &mut slow => ensure!(false, "the slow call was answered first"),
         quick = peer.call::<u64>("slow", 0) => ensure!(quick? == 0, "another reply"),
     }
-    ensure!(slow.await? == 300, "another reply");
+    ensure!(slow.await? == 100, "another reply");
     Ok(())
 }
 
@@ -307,18 +307,19 @@ async fn a_slow_subscriber_is_told_what_it_missed(peer: &Peer) -> Checking {
     let mut flood = peer.subscribe::<(String, u64, Bytes)>("flood", Policy::DropOldest).await?;
     peer.call::<()>("flood", (&name, COUNT)).await?;
     let (mut received, mut missed, mut last) = (0, 0, None);
-    while last != Some(COUNT - 1) {
+    // Others flood it, too.
+    while received + missed < COUNT {
         match flood.next().await.ok_or("it has ended")?? {
             Update::Item((whose, number, _)) if whose == name => {
                 ensure!(last < Some(number), "{number} comes after {last:?}");
                 last = Some(number);
                 received += 1;
             }
-            Update::Item(_) => {}
+            Update::Item(_) => received += 1,
             Update::Lagged(count) => missed += count,
         }
     }
-    ensure!(missed > 0 && received + missed >= COUNT, "{received} of {COUNT} received, and {missed} missed");
+    ensure!(missed > 0, "{received} received, and none missed");
     Ok(())
 }
 

@@ -30,7 +30,7 @@ async fn ends(meeting: &Meeting) -> Vec<Option<Failure>> {
 
 type End<'a> = Pin<Box<dyn Future<Output = panpipe::Result<()>> + 'a>>;
 
-/// Begins it; what is called or streamed is on its way at once.
+/// Begins it; nothing is taken of a stream before what was begun first has ended.
 fn begin<'a>(peer: &'a Peer, began: &'a Began) -> End<'a> {
     match began {
         Began::Call => {
@@ -46,12 +46,18 @@ fn begin<'a>(peer: &'a Peer, began: &'a Began) -> End<'a> {
                 Ok(())
             })
         }
-        Began::Subscription => Box::pin(async {
-            let mut subscription = peer.subscribe::<Value>("wait", Policy::DropOldest).await?;
-            while let Some(update) = subscription.next().await {
-                update?;
-            }
-            Ok(())
-        }),
+        Began::Subscription => {
+            let peer = peer.clone();
+            let subscribing = async move { peer.subscribe::<Value>("wait", Policy::DropOldest).await };
+            let subscribing = tokio::spawn(subscribing);
+            Box::pin(async {
+                let Ok(subscribed) = subscribing.await else { return Ok(()) };
+                let mut subscription = subscribed?;
+                while let Some(update) = subscription.next().await {
+                    update?;
+                }
+                Ok(())
+            })
+        }
     }
 }
