@@ -63,8 +63,11 @@ pub(crate) fn cases(folder: &Arc<Folder>) -> Vec<Case> {
                 let name = format!("{place}::client::{}::{}", peer.name, bad.name.replace(' ', "_"));
                 let (met, folder) = (Arc::clone(&met), Arc::clone(folder));
                 cases.push(Case::new(name, move || {
-                    let met = met.get_or_init(|| meet_all(peer, place, &folder).map_err(text)).as_ref()?;
-                    judge(&bad, met[number].as_ref()?)
+                    let met = met
+                        .get_or_init(|| meet_all(peer, place, &folder).map_err(text))
+                        .as_ref()
+                        .map_err(String::clone)?;
+                    judge(&bad, met[number].as_ref().map_err(String::clone)?)
                 }));
             }
         }

@@ -1,6 +1,7 @@
 //! Peers that break rules, written by hand, at every server and every client of the panpipe protocol.
 //! `../../README.md` explains it.
 
+mod assault;
 mod bad;
 mod frames;
 #[path = "../suite/peer.rs"]
@@ -9,6 +10,9 @@ mod peer;
 #[path = "../suite/place.rs"]
 #[expect(dead_code, reason = "the suite uses more of it")]
 mod place;
+#[path = "../faults/process.rs"]
+#[expect(dead_code, reason = "the faults use more of it")]
+mod process;
 #[path = "../suite/stream.rs"]
 #[expect(dead_code, reason = "the suite uses more of it")]
 mod stream;
@@ -46,7 +50,9 @@ fn main() -> ExitCode {
     arguments.format.get_or_insert(FormatSetting::Terse);
     arguments.test_threads.get_or_insert(THREADS);
     let folder = Arc::new(Folder::new());
-    let cases = bad::cases(&folder);
+    // What takes long begins first.
+    let mut cases = assault::cases(&folder);
+    cases.extend(bad::cases(&folder));
     let trial = |case: Case| Trial::test(case.name, || Ok((case.run)().map_err(text)?));
     libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect()).exit_code()
 }
