@@ -20,6 +20,7 @@ const ASSAULTS: &[(&str, Assault)] = &[
     ("what_is_claimed_costs_no_memory", claims),
     ("ten_thousand_calls_cancelled_at_once_hold_their_places", cancelled_calls),
     ("a_flood_of_frames_that_carry_nothing_delays_nobody", empty_frames),
+    ("a_flood_of_pings_whose_pongs_are_not_read_costs_little", deaf_flood),
     ("a_thousand_who_trickle_are_closed_in_time_and_delay_nobody", tricklers),
     ("a_client_that_never_reads_its_replies_costs_little_and_is_closed", deaf_client),
 ];
@@ -144,14 +145,15 @@ fn cancelled_calls(victim: &Victim, _: Peer) -> Result<()> {
 }
 
 /// Floods within the limits: 1,024 frames that carry nothing, one that carries something, again and again.
-fn empty_frames(victim: &Victim, _: Peer) -> Result<()> {
+fn empty_frames(victim: &Victim, peer: Peer) -> Result<()> {
     let mut client = victim.client()?;
     let before = process::memory(victim.pid())?;
     let mut empty = frames::frame(PING, 0, 0, &[]).repeat(340);
     empty.extend(frames::frame(200, 0, 0, &[]).repeat(340));
     empty.extend(frames::frame(8, 0, 0, &[&[0; 4]]).repeat(340));
     let mut input = client.stream.try_clone()?;
-    thread::spawn(move || while let Ok(Some(_)) = Frame::read(&mut input) {});
+    // In bulk, so that nothing waits for it.
+    thread::spawn(move || std::io::copy(&mut input, &mut std::io::sink()));
     let flood = Flood::new(move || {
         let note = [frames::text("flood"), vec![1]].concat();
         let id = client.id();
@@ -159,7 +161,8 @@ fn empty_frames(victim: &Victim, _: Peer) -> Result<()> {
         client.stream.write_all(&frames::send(id, 0, "note", &note))
     });
     flood.delays_nobody(victim)?;
-    costs_at_most(victim, before, 8 * MIB)
+    // V8 collects late what the system has read.
+    costs_at_most(victim, before, if peer.name == "node" { 64 } else { 8 } * MIB)
 }
 
 /// Something that is done again and again while it is on.
@@ -289,8 +292,9 @@ fn deaf_client(victim: &Victim, _: Peer) -> Result<()> {
         }
         most = most.max(process::memory(victim.pid())?);
     }
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while is_open(&client.stream)? {
+    // The ten seconds are tried on unix alone: the buffers of tcp grow meanwhile, and its end stands behind them.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while matches!(client.stream, Stream::Unix(_)) && is_open(&client.stream)? {
         if Instant::now() > deadline {
             return Err("it is still open".into());
         }
@@ -302,6 +306,26 @@ fn deaf_client(victim: &Victim, _: Peer) -> Result<()> {
         more if more > 24 * MIB => Err(format!("{more} bytes for a client that does not read").into()),
         _ => Ok(()),
     }
+}
+
+/// PINGs whose PONGs are not read.
+fn deaf_flood(victim: &Victim, _: Peer) -> Result<()> {
+    let before = process::memory(victim.pid())?;
+    let mut client = victim.client()?;
+    client.stream.limit_writes(Duration::from_millis(200))?;
+    let pings = frames::frame(PING, 0, 0, &[]).repeat(1000);
+    let note = [frames::text("flood"), vec![1]].concat();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        let id = client.id();
+        let all = [&pings[..], &frames::send(id, 0, "note", &note)].concat();
+        // A server that takes no more has stood it.
+        if client.stream.write_all(&all).is_err() {
+            break;
+        }
+        costs_at_most(victim, before, 24 * MIB)?;
+    }
+    Ok(())
 }
 
 /// Whether the other side has not closed; nothing is read.

@@ -56,7 +56,6 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
-    pub(crate) flags: u8,
     pub(crate) id: u64,
     pub(crate) body: Vec<u8>,
 }
@@ -71,7 +70,7 @@ impl Frame {
         stream.read_exact(&mut head[1..])?;
         let mut body = vec![0; u32::from_be_bytes(head[..4].try_into()?) as usize];
         stream.read_exact(&mut body)?;
-        Ok(Some(Frame { kind: head[4], flags: head[5], id: u64::from_be_bytes(head[8..].try_into()?), body }))
+        Ok(Some(Frame { kind: head[4], id: u64::from_be_bytes(head[8..].try_into()?), body }))
     }
 
     /// What a GOODBYE says: its code and its message.

@@ -126,11 +126,4 @@ impl Client {
             false => Err(format!("the bystander is answered with {answer:?}").into()),
         }
     }
-
-    /// Sends a CALL and does not wait for its answer.
-    pub(crate) fn begin(&mut self, method: &str, payload: &[u8]) -> Result<u64> {
-        let id = self.id();
-        self.stream.write_all(&frames::call(id, 0, method, payload))?;
-        Ok(id)
-    }
 }
