@@ -2,11 +2,12 @@
 
 import { Context } from "./context.js";
 import type { Endpoint } from "./endpoint.js";
+import { Running, handling } from "./handling.js";
 import { Items, type Source } from "./items.js";
 import type { Peer } from "./peer.js";
 import { failureOf } from "./remote-error.js";
 import type { Declared, Service } from "./service.js";
-import { policies, type Policy, type Subscriber } from "./topic.js";
+import { policies, type Policy } from "./topic.js";
 import type { Fault } from "./wire/error.js";
 import type { Call } from "./wire/panpipe/call.js";
 import { ARGUMENTS, NAMED, RAW, STREAM, TOPIC } from "./wire/panpipe/frame.js";
@@ -14,15 +15,6 @@ import { Misfit } from "./wire/panpipe/misfit.js";
 import { pack } from "./wire/panpipe/pack.js";
 import type { Sent } from "./wire/panpipe/session.js";
 import { unpackAll, unpackOne, type Value } from "./wire/panpipe/unpack.js";
-
-/** A handler that runs: what it is told of. */
-interface Running {
-  context: Context | null;
-  input: Items | null;
-  subscriber: Subscriber | null;
-  /** Wakes the stream that waits for room. */
-  wake: (() => void) | null;
-}
 
 /** Runs the handlers of one connection. */
 export class Answers {
@@ -51,19 +43,19 @@ export class Answers {
     if (declared.context) args.unshift((call.owner as Running).context);
     let result;
     try {
-      result = declared.run(...args);
+      result = handling.run(runningOf(call), declared.run, ...args);
     } catch (error) {
       return this.#fail(call, error);
     }
     if (typeof result === "object" && result !== null) {
       if (isThenable(result)) {
         void Promise.resolve(result).then(
-          (value) => (isIterator(value) ? this.#stream(call, value) : this.#reply(call, value)),
+          (value) => (isIterator(value) ? handling.run(runningOf(call), () => this.#stream(call, value)) : this.#reply(call, value)),
           (error) => this.#fail(call, error),
         );
         return;
       }
-      if (isIterator(result)) return void this.#stream(call, result);
+      if (isIterator(result)) return void handling.run(runningOf(call), () => this.#stream(call, result));
     }
     this.#reply(call, result);
   }
@@ -79,7 +71,7 @@ export class Answers {
         if (declared === undefined) throw new Error(`there is no method ${JSON.stringify(send.method)}`);
         const args = argumentsOf(send.flags, declared, bytes, from, to);
         if (declared.context) args.unshift(new Context(this.peer, send.method, null, new Items(null)));
-        result = declared.run(...args);
+        result = handling.run(null, declared.run, ...args);
       }
     } catch (error) {
       failed(error instanceof Misfit ? new Error(error.text) : error);
@@ -109,8 +101,9 @@ export class Answers {
   cancelled(call: Call, fault: Fault): void {
     const running = call.owner as Running | null;
     if (running === null) return;
+    running.stop();
     running.context?.stop(fault);
-    running.input?.fail(running.context!.signal.reason);
+    if (running.input !== null && !running.input.over) running.input.fail(running.context!.signal.reason);
     if (running.subscriber !== null) this.#unsubscribe(call);
     this.room(call);
   }
@@ -142,9 +135,7 @@ export class Answers {
       return this.#refuse(call, "invalid-arguments", error.text);
     }
     this.#subscribers.add(call);
-    const running: Running = { context: null, input: null, subscriber: null, wake: null };
-    call.owner = running;
-    running.subscriber = topic.subscribe(call, this.endpoint, policy);
+    runningOf(call).subscriber = topic.subscribe(call, this.endpoint, policy);
   }
 
   #unsubscribe(call: Call): void {
@@ -160,12 +151,11 @@ export class Answers {
   }
 
   #contextOf(call: Call): Running {
-    const known = call.owner as Running | null;
-    if (known !== null) return known;
+    const running = runningOf(call);
+    if (running.context !== null) return running;
     const source: Source = { taken: (cost) => this.#taken(call, cost), waits: () => {}, stop: () => {} };
-    const input = new Items(call.in === null ? null : source);
-    const running: Running = { context: new Context(this.peer, call.method, call, input), input, subscriber: null, wake: null };
-    call.owner = running;
+    running.input = new Items(call.in === null ? null : source);
+    running.context = new Context(this.peer, call.method, call, running.input);
     return running;
   }
 
@@ -179,7 +169,7 @@ export class Answers {
   async #stream(call: Call, iterator: Iterator<unknown> | AsyncIterator<unknown>): Promise<void> {
     const { session } = this.endpoint;
     if ((call.flags & STREAM) === 0) return this.#refuse(call, "invalid-arguments", `${call.method} answers with a stream, and the call takes none`);
-    const running = this.#contextOf(call);
+    const running = runningOf(call);
     try {
       for (;;) {
         while (call.waiting && !call.stopping && !session.hasRoom(call)) await new Promise<void>((resolve) => (running.wake = resolve));
@@ -263,6 +253,10 @@ export class Answers {
     const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
     process.emitWarning(`${what} on ${this.peer.address}: ${why}`, "PanpipeHandlerError");
   }
+}
+
+function runningOf(call: Call): Running {
+  return (call.owner ??= new Running(call)) as Running;
 }
 
 /** The arguments as the handler takes them; throws a `Misfit` for what does not fit. */

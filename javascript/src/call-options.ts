@@ -1,7 +1,5 @@
 /** Options of a call: what may follow its arguments. */
 
-import type { Context } from "./context.js";
-
 /** How a call is made. */
 export interface CallOptions {
   /** Milliseconds; left out, the `timeout` of the address. A stream and a subscription have none. */
@@ -14,8 +12,6 @@ export interface CallOptions {
   idempotent?: boolean | undefined;
   /** A stream of arguments. */
   input?: AsyncIterable<unknown> | Iterable<unknown> | undefined;
-  /** The context of a handler whose deadline and cancellation this call shares. */
-  within?: Context | undefined;
 }
 
 /** Options that are never taken for an argument. Made by `options`. */
@@ -28,7 +24,7 @@ export function options(given: CallOptions = {}): MarkedOptions {
   return new MarkedOptions(given);
 }
 
-const names = new Set(["timeout", "signal", "named", "idempotent", "input", "within"]);
+const names = new Set(["timeout", "signal", "named", "idempotent", "input"]);
 const none: CallOptions = Object.freeze({});
 
 /** Takes the options off the end of the arguments. */

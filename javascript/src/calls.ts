@@ -3,6 +3,7 @@
 import { Alarm } from "./alarm.js";
 import type { CallOptions } from "./call-options.js";
 import type { Endpoint } from "./endpoint.js";
+import { handling } from "./handling.js";
 import { Lagged } from "./items.js";
 import { Pending, type Caller, type Shape } from "./pending.js";
 import { RemoteError } from "./remote-error.js";
@@ -43,9 +44,12 @@ export class Calls implements Caller {
   make(shape: Shape, method: string, args: readonly unknown[], options: CallOptions, resolve: (value: any) => void, reject: (error: unknown) => void): Pending {
     const now = performance.now();
     const asked = milliseconds(options.timeout, shape === "call" ? this.timeout : Infinity);
-    const deadline = now + Math.min(asked, options.within?.left ?? Infinity);
-    const pending = new Pending(this, shape, method, args, options, deadline, resolve, reject);
-    if (pending.aborted) this.#fail(pending, gaveUp, "no");
+    const running = handling.getStore();
+    // A handler that has answered may go on with other things, and a subscription is not for one call.
+    const parent = running !== undefined && running !== null && running.call.waiting && shape !== "subscription" ? running : null;
+    const deadline = parent === null ? now + asked : Math.min(now + asked, parent.call.deadline);
+    const pending = new Pending(this, shape, method, args, options, deadline, parent, resolve, reject);
+    if (options.signal?.aborted === true || parent?.call.stopping === true) this.#fail(pending, gaveUp, "no");
     else this.#start(pending);
     return pending;
   }
@@ -240,6 +244,8 @@ export class Calls implements Caller {
     const pending = call.owner as Pending;
     const { shape } = pending;
     if (shape === "call" || (shape === "subscription" && !pending.opened)) (call.endpoint as Endpoint).drop();
+    // The session may remember the call for a while, and should not keep with it what was waited for.
+    if (shape === "call") call.owner = null;
     return pending;
   }
 

@@ -12,7 +12,7 @@ export class Context {
 
   /** Not for users: calls make contexts. */
   constructor(
-    /** Who called; calling back shares the deadline with `{ within: context }`. */
+    /** Who called. What a handler calls, here or elsewhere, shares the deadline of the call that it answers, and its end. */
     readonly peer: Peer,
     readonly method: string,
     readonly call: Call | null,

@@ -15,6 +15,9 @@ const pieceWater = 64 * 1024;
 /** What is queued beyond this is written before the turn ends, so that a long turn holds little. */
 const flushAt = 64 * 1024;
 
+/** When nothing more can be written, what comes in is read for so many milliseconds. */
+const outputGrace = 1000;
+
 const done = Promise.resolve();
 
 /** Moves bytes between a session and its link, what a turn of the loop sends in one write. */
@@ -65,8 +68,8 @@ export class Endpoint {
       },
       onEnd: (how) => this.#end(() => this.session.finish(how)),
       onLost: (fault) => this.#end(() => this.session.lose(fault)),
-      // Answers may still come to what was sent, but what was not will never be.
-      onOutputLost: (fault) => this.#end(() => this.session.lose(fault)),
+      // What was sent may still be answered, and how the other end has ended is known better when its end comes.
+      onOutputLost: (fault) => void setTimeout(() => this.#end(() => this.session.lose(fault)), outputGrace).unref(),
       onWritten: () => {
         this.#write();
         this.release();
@@ -105,6 +108,13 @@ export class Endpoint {
     if (session.over) void this.close();
     else this.#alarm.watch(session.nextDeadline);
     this.release();
+  }
+
+  /** As `settle`, for what nobody waits for: the first of a turn goes out at once, and what more this turn sends at its end. */
+  settleFirst(): void {
+    const first = !this.#flushScheduled && !this.#receiving;
+    this.settle(true);
+    if (first) this.#scheduleFlush();
   }
 
   /** One more is awaited. */

@@ -10,6 +10,7 @@ import { checkService, opened } from "./opening.js";
 import { Peer } from "./peer.js";
 import { Server, type Handler } from "./server.js";
 import { Service } from "./service.js";
+import { closeOnTerm } from "./terminating.js";
 import { milliseconds } from "./timeout.js";
 import { parsePair, type TransportInfo } from "./wire/address.js";
 import { PanpipeError } from "./wire/error.js";
@@ -81,11 +82,16 @@ export async function listen<C extends Peer | Connection = Peer>(address: string
  * Listens on an address and answers the calls of every connection with a service; or, where the address means plain messages, every message with what `handler` returns.
  *
  * With `text=true` messages are strings (`serve<string>` in TypeScript). A handler that fails closes its connection and is reported as a warning of the type `PanpipeHandlerError`.
+ * On SIGTERM a server of a service takes no more calls, finishes what runs within 10 seconds, closes, and ends the process, unless the program listens for the signal itself.
  * Rejects as `listen` does.
  */
 export async function serve<M extends Message = Buffer>(address: string, answers: Service | Handler<M>): Promise<Server> {
   const parsed = parse(address);
-  if (answers instanceof Service) return new Server(await listen(address, { service: answers }), answers);
+  if (answers instanceof Service) {
+    const server = new Server(await listen(address, { service: answers }), answers);
+    closeOnTerm(server, server.done);
+    return server;
+  }
   if (parsed.protocol === "panpipe") {
     throw new PanpipeError("unsupported", `serving on ${address}`, { address, text: "a function answers plain messages, and this address means the panpipe protocol; add a framing, as in framing=lines, or give a Service" });
   }

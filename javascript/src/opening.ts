@@ -1,7 +1,7 @@
 /** Opening: what a link is to its user, which the protocol of its address says. */
 
 import { Connection } from "./connection.js";
-import type { Link } from "./link/link.js";
+import type { Link, Transport } from "./link/link.js";
 import { transportOf } from "./link/mod.js";
 import { Peer } from "./peer.js";
 import type { Service } from "./service.js";
@@ -37,5 +37,6 @@ function noService(text: string): PanpipeError {
 }
 
 function mayBeElsewhere(address: Address): boolean {
-  return address.scheme !== "pair" && transportOf(address).info.reaches === "other machines";
+  // A pair has no transport.
+  return (transportOf(address) as Transport | undefined)?.info.reaches === "other machines";
 }

@@ -84,7 +84,8 @@ export class Peer implements AsyncDisposable {
     this.#made = made;
     this.closed = new Promise((resolve) => (this.#tellClosed = resolve));
     this.#reconnecting = made.reopen === null ? null : new Reconnecting(made.reopen, made.remote, (next) => this.#reconnect(next));
-    this.#calls = new Calls(text, parsed.timeout, made.reopen !== null, (some) => this.#reconnecting?.want(some));
+    this.#calls = new Calls(text, parsed.timeout, made.reopen !== null, (some) => this.#reconnecting?.want(some || made.service !== null));
+    if (made.service !== null) this.#reconnecting?.want(true);
     this.#attach(link);
   }
 
@@ -225,11 +226,14 @@ export class Peer implements AsyncDisposable {
       endpoint.touch();
       const raw = named === undefined && args.length === 1 && args[0] instanceof Uint8Array;
       this.#calls.write(session.beginSend(nameBytes(method), flags | (raw ? RAW : 0) | (named === undefined ? 0 : NAMED)), args, named, endpoint);
-      endpoint.settle(true);
+      endpoint.settleFirst();
     } catch (error) {
       throw error instanceof Fault ? error.during(doing, this.address) : error;
     }
-    if (endpoint.congested) await endpoint.room();
+    if (!endpoint.congested) return;
+    await endpoint.room();
+    // What waited for its turn then was dropped, and nobody remembers which that was.
+    if (session.over) throw this.#why.during(doing, this.address, "maybe");
   }
 
   /** Speaks over this link from now on. */

@@ -2,6 +2,7 @@
 
 import { expectMany } from "./awaited.js";
 import type { CallOptions } from "./call-options.js";
+import type { Running } from "./handling.js";
 import { Items, type Source } from "./items.js";
 import type { Call } from "./wire/panpipe/call.js";
 
@@ -27,7 +28,8 @@ export class Pending implements Source {
   waiting = true;
   /** Whether its promise was settled, which of a stream stands for the first thing that happens. */
   opened = false;
-  #signal: AbortSignal[] = [];
+  // Told by the signal of the options.
+  #abort: (() => void) | null = null;
 
   constructor(
     readonly caller: Caller,
@@ -37,18 +39,19 @@ export class Pending implements Source {
     readonly options: CallOptions,
     /** An instant. */
     readonly deadline: number,
+    /** The call whose handler made it. */
+    readonly parent: Running | null,
     readonly resolve: (value: any) => void,
     readonly reject: (error: unknown) => void,
   ) {
     this.items = shape === "call" ? null : new Items(this);
-    const { signal, within } = options;
-    if (signal !== undefined) this.#watch(signal);
-    if (within !== undefined) this.#watch(within.signal);
-  }
-
-  /** Whether somebody has given up before it was made. */
-  get aborted(): boolean {
-    return this.#signal.some((signal) => signal.aborted);
+    const { signal } = options;
+    if (signal !== undefined) {
+      this.#abort = () => this.caller.giveUp(this);
+      expectMany(signal);
+      signal.addEventListener("abort", this.#abort);
+    }
+    parent?.add(this);
   }
 
   /** It is answered. */
@@ -87,16 +90,9 @@ export class Pending implements Source {
   #settle(): boolean {
     if (!this.waiting) return false;
     this.waiting = false;
-    for (const signal of this.#signal) signal.removeEventListener("abort", this.#abort);
+    if (this.#abort !== null) this.options.signal!.removeEventListener("abort", this.#abort);
+    this.parent?.remove(this);
     this.wake?.();
     return true;
   }
-
-  #watch(signal: AbortSignal): void {
-    expectMany(signal);
-    signal.addEventListener("abort", this.#abort);
-    this.#signal.push(signal);
-  }
-
-  readonly #abort = (): void => this.caller.giveUp(this);
 }

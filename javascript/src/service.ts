@@ -52,12 +52,14 @@ export class Service {
    *
    * Throws `unsupported` for a name that is none, begins with `panpipe.` or was declared before.
    */
-  method<A extends any[]>(name: string, run: ((context: Context, ...args: A) => unknown) | ((...args: A) => unknown), options: MethodOptions = {}): this {
+  method<A extends any[]>(name: string, run: (context: Context, ...args: A) => unknown, options: MethodOptions & { context: true }): this;
+  method<A extends any[]>(name: string, run: (...args: A) => unknown, options?: MethodOptions): this;
+  method(name: string, run: (...args: any[]) => unknown, options: MethodOptions = {}): this {
     check("declaring the method", name, this.#methods.has(name));
     const { params, result = null, doc = "", context = false } = options;
     this.#methods.set(name, {
       name,
-      run: run as (...args: any[]) => unknown,
+      run,
       params: params?.map((each) => (typeof each === "string" ? { name: each, required: true, schema: {}, doc: "" } : { required: true, schema: {}, doc: "", ...each })) ?? null,
       result,
       doc,

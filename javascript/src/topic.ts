@@ -4,6 +4,7 @@ import type { Endpoint } from "./endpoint.js";
 import { PanpipeError } from "./wire/error.js";
 import { Fifo } from "./wire/fifo.js";
 import type { Call } from "./wire/panpipe/call.js";
+import { Aside } from "./wire/panpipe/aside.js";
 import { LAGGED, RAW } from "./wire/panpipe/frame.js";
 import { Misfit } from "./wire/panpipe/misfit.js";
 import { pack } from "./wire/panpipe/pack.js";
@@ -33,6 +34,10 @@ interface Item {
   flags: number;
 }
 
+// Nothing that writes a value calls back, so that all topics share the memory.
+const out = new Writer();
+const aside = new Aside();
+
 const done = Promise.resolve();
 
 /** One topic of a service. Made by `Service.topic`. */
@@ -57,13 +62,13 @@ export class Topic<T = unknown> {
   /** Publishes to all who subscribe; done at once, but for subscribers with the policy `block` that do not keep up. Throws `unsupported` for what is no value. */
   publish(value: T): Promise<void> {
     const raw = value instanceof Uint8Array;
-    const out = new Writer();
+    out.at = out.start = 0;
     try {
       if (!raw) pack(out, value, "item");
     } catch (error) {
       throw error instanceof Misfit ? new PanpipeError("unsupported", `publishing ${this.name}`, { text: error.text }) : error;
     }
-    const item = { payload: raw ? Uint8Array.prototype.slice.call(value) : out.takeCopy(), flags: raw ? RAW : 0 };
+    const item = { payload: aside.copy(raw ? value : out.bytes.subarray(0, out.at)), flags: raw ? RAW : 0 };
     if (this.#retain) this.#last = item;
     let waits: Promise<void>[] | null = null;
     for (const subscriber of this.#subscribers) {
@@ -106,7 +111,7 @@ export class Subscriber {
     this.endpoint.touch();
     if (this.#waiting.size === 0 && this.endpoint.session.hasRoom(this.call)) {
       this.#send(item.payload, item.flags);
-      this.endpoint.settle();
+      this.endpoint.settleFirst();
       return null;
     }
     const full = this.#items >= mostItems || (this.#items > 0 && this.#bytes + item.payload.length > mostBytes);

@@ -46,7 +46,7 @@ function example() {
     .method("double", async function* (context) {
       for await (const item of context.input) yield 2 * item;
     }, { context: true })
-    .method("back", (context, method, ...args) => context.peer.call(method, ...args, { within: context }), { context: true })
+    .method("back", (context, method, ...args) => context.peer.call(method, ...args), { context: true })
     .method("left", (context) => context.left, { context: true })
     .method("boom", () => {
       throw Object.assign(new TypeError("no", { cause: new RangeError("deep") }), { data: { why: [1, null] } });
@@ -304,6 +304,22 @@ for (const [name, place] of Object.entries(places)) {
   });
 }
 
+test("a long answer lets a short one pass", async () => {
+  let begun;
+  const beginning = new Promise((resolve) => (begun = resolve));
+  const service = new Service().method("long", () => (setImmediate(begun), Buffer.alloc(15_000_000))).method("short", () => 1);
+  const server = await serve(`unix:${path()}`, service);
+  const peer = await connect(server.address);
+  const order = [];
+  const long = peer.call("long").then(() => order.push("long"));
+  await beginning;
+  await peer.call("short").then(() => order.push("short"));
+  await long;
+  assert.deepEqual(order, ["short", "long"]);
+  await peer.close();
+  await server.close();
+});
+
 test("a service describes itself", async () => {
   const { service } = example();
   service.topic("weather");
@@ -324,12 +340,19 @@ test("names are declared once, and not the protocol's own", () => {
 });
 
 test("an error is passed on with the address that it came through, and the deadline with it", async () => {
-  const { service } = example();
+  const { service, seen } = example();
   const [middle, far] = pair("", [undefined, service]);
-  const hub = new Service().method("pass", (context, method) => middle.call(method, { within: context }), { context: true });
+  const hub = new Service().method("pass", async (method) => (await pause(1), middle.call(method)));
   const [near, hubEnd] = pair("", [undefined, hub]);
   await assert.rejects(near.call("pass", "boom"), { code: "remote", type: "TypeError", via: [middle.address], remoteMessage: "no" });
   assert.ok((await near.call("pass", "left", { timeout: 300 })) <= 300);
+  assert.ok((await middle.call("left")) > 300);
+  const controller = new AbortController();
+  const cancelled = assert.rejects(near.call("pass", "wait", { signal: controller.signal }), { code: "cancelled" });
+  await until(() => seen.running === 1, "the far handler runs");
+  controller.abort();
+  await cancelled;
+  await until(() => seen.stopped === 1, "the far handler is told");
   for (const peer of [near, hubEnd, middle, far]) await peer.close();
 });
 
@@ -377,8 +400,11 @@ test("a child serves over its stdin and stdout, and calls back", async () => {
 test("a child that is killed ends its calls at once", async () => {
   const peer = await spawn([process.execPath, `${script}.mjs`], "stderr=null");
   await peer.call("upper", "x");
-  const calls = Array.from({ length: 100 }, () => peer.call("die").catch(({ code, ran }) => `${code} ${ran}`));
-  assert.deepEqual(new Set(await Promise.all(calls)), new Set(["connection-lost maybe"]));
+  const began = Date.now();
+  const calls = Array.from({ length: 100 }, () => peer.call("die").catch(({ code, ran, message }) => `${code} ${ran} ${/SIGKILL/.test(message)}`));
+  assert.deepEqual(new Set(await Promise.all(calls)), new Set(["connection-lost maybe true"]));
+  await assert.rejects(peer.call("upper", "x"), { code: "connection-lost", ran: "no", message: /SIGKILL/ });
+  assert.ok(Date.now() - began < 900);
   await peer.close();
 });
 
@@ -413,17 +439,81 @@ test("a peer that reads nothing is not written to without bound", async () => {
   const file = path();
   const silent = net.createServer((socket) => sockets.push(socket.pause())).listen(file);
   await once(silent, "listening");
-  const peer = await connect(`unix:${file}`);
+  const peer = await connect(`unix:${file}?timeout=200ms`);
   await until(() => sockets.length > 0, "it is accepted");
   let sent = 0;
   const sending = (async () => {
     for (; sent < 1000; sent++) await peer.send("note", Buffer.alloc(100_000));
-  })().catch(({ code }) => code);
+  })().catch(({ code, ran }) => `${code} ${ran}`);
   await pause(100);
   assert.ok(sent < 50, `${sent} of 100,000 bytes`);
   await peer.close();
-  assert.equal(await sending, "closed");
+  assert.equal(await sending, "closed maybe");
   sockets.forEach((socket) => socket.destroy());
   silent.close();
 });
 
+
+test("on SIGTERM a server finishes what runs, refuses what comes, and ends", async () => {
+  for (const own of ["", `process.on("SIGTERM", () => console.log("mine"));`]) {
+    const at = path();
+    const { child, closed, out } = run(`const { Service } = await import(${panpipe}); ${worker} service.method("later", () => new Promise((resolve) => setTimeout(resolve, 300, "done"))); await serve("unix:${at}", service); ${own} console.log("up");`);
+    await until(() => out.stdout.includes("up"), "the server listens");
+    const peer = await connect(`unix:${at}`);
+    const running = peer.call("later");
+    await peer.call("pid");
+    child.kill("SIGTERM");
+    await until(async () => (await peer.call("pid").catch(({ code, ran }) => `${code} ${ran}`)) === "refused no", "new calls are refused");
+    assert.equal(await running, "done");
+    const { code, signal, stdout, stderr } = await closed;
+    assert.deepEqual([code, signal, stdout, stderr], own === "" ? [143, null, "up\n", ""] : [0, null, "up\nmine\n", ""]);
+    await assert.rejects(connect(`unix:${at}`), { code: "not-found" });
+    await peer.close();
+  }
+});
+
+/** Calls and a stream over a link with bad days; what came of each. */
+async function converse(options) {
+  const { service } = example();
+  const server = await serve(`mem:${path("m")}?${options}`, service);
+  const peer = await connect(server.address, { timeout: 10_000 });
+  const sizes = [1, 10, 1000, 70_000, 300_000];
+  const calls = Array.from({ length: 30 }, async (_, n) => {
+    const [back] = await peer.call("echo", `${n} ${"x".repeat(sizes[n % sizes.length])}`);
+    assert.ok(back.startsWith(`${n} `));
+  });
+  const streaming = (async () => {
+    let next = 2000;
+    for await (const n of peer.stream("countdown", 2000)) assert.equal(n, next--);
+    assert.equal(next, 0);
+  })();
+  const results = await Promise.allSettled([...calls, streaming]);
+  await peer.close();
+  await server.close({ grace: 0 });
+  return results.map(({ reason }) => reason?.code ?? reason);
+}
+
+test("25 seeds of chaos change no conversation, and those that cut end in replies and connection-lost", async () => {
+  let cut = 0;
+  for (let seed = 0; seed < 25; seed++) {
+    const codes = await converse(`chaos=${seed}`);
+    assert.ok(codes.every((code) => code === undefined), `seed ${seed}: ${codes}`);
+    const bad = await converse(`chaos=${seed},cut`);
+    assert.ok(bad.every((code) => code === undefined || code === "connection-lost"), `seed ${seed},cut: ${bad}`);
+    cut += bad.includes("connection-lost") ? 1 : 0;
+  }
+  assert.ok(cut > 2, `${cut} were cut`);
+});
+
+test("every kind of pair speaks the protocol, but for the one-way one", async () => {
+  for (const text of ["", "socket", "pipe", "timeout=1s", "pipe?protocol=panpipe"]) {
+    const [a, b] = pair(text, [new Service().method("side", () => "a"), new Service().method("side", () => "b")]);
+    assert.deepEqual([await a.call("side"), await b.call("side")], ["b", "a"]);
+    await a.close();
+    await b.close();
+  }
+  const [reader, writer] = pair("one-way");
+  await writer.send("plain");
+  assert.equal(String(await reader.recv()), "plain");
+  await Promise.all([reader.close(), writer.close()]);
+});

@@ -7,7 +7,7 @@ use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, Plain, Ran, Result};
+use panpipe_wire::{Address, CallId, Error, ErrorKind, Event, PLAIN, Plain, Ran, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -53,8 +53,10 @@ impl Wait for WaitFor {
 /// Connects, waiting for as long as the address's `timeout` or the given one says.
 ///
 /// # Errors
-/// Those of [`transport::connect`](crate::connect), and `deadline-exceeded`.
+/// Those of [`transport::connect`](crate::connect), `deadline-exceeded`, and `unsupported` for an address that means another
+/// protocol than plain.
 pub fn connect(address: &Address, timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Blocking> {
+    address.check_speaks(PLAIN)?;
     Ok(Blocking::new(Endpoint::new(connect_link(address, timeout, wait)?, address)))
 }
 
@@ -81,8 +83,10 @@ pub fn connect_link(address: &Address, timeout: Option<Duration>, wait: &mut imp
 /// Waits for the next connection of `listener`; `None` when no more will come.
 ///
 /// # Errors
-/// `deadline-exceeded` after `timeout`; `io` when listening is broken.
+/// `deadline-exceeded` after `timeout`; `io` when listening is broken; `unsupported` for an address that means another
+/// protocol than plain.
 pub fn accept(listener: &Listener, timeout: Option<Duration>, wait: &mut impl Wait) -> Result<Option<Blocking>> {
+    listener.address().check_speaks(PLAIN)?;
     let link = accept_link(listener, timeout, wait)?;
     Ok(link.map(|link| Blocking::new(Endpoint::new(link, listener.address()))))
 }

@@ -7,7 +7,9 @@ mod listening;
 mod opening;
 
 mod peer;
-pub use peer::{Arguments, Call, Items, Peer, Stream, Subscription, Update, connect, connect_with, pair, spawn};
+pub use peer::{
+    Arguments, Call, ConnectionState, Items, Peer, Stream, Subscription, Update, connect, connect_with, pair, spawn,
+};
 
 pub mod plain;
 
@@ -25,6 +27,7 @@ pub use service::{
 pub use bytes::Bytes;
 pub use panpipe_link::panpipe::Policy;
 pub use panpipe_link::{
-    COMMON_OPTIONS, Error, ErrorKind, FramingInfo, Method, OptionInfo, Ran, Remote, Result, framings, methods,
+    COMMON_OPTIONS, Error, ErrorKind, FramingInfo, Method, OptionInfo, ProtocolInfo, Ran, Remote, Result, framings,
+    methods, protocols,
 };
 pub use panpipe_values::{Failure, Named, Timestamp, Value};

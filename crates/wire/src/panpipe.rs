@@ -14,6 +14,7 @@ mod frame;
 mod hello;
 mod output;
 mod receiving;
+mod renewing;
 mod serving;
 mod stream;
 mod times;
@@ -185,7 +186,7 @@ pub enum PanpipeEvent {
         /// `cancelled`, `deadline-exceeded` or `connection-lost`.
         why: ErrorKind,
     },
-    /// A stream that had no room has some; or, of a call of this side, nobody takes its arguments any more.
+    /// A stream that had no room has some.
     Room {
         /// Which call.
         call: CallId,
@@ -197,6 +198,8 @@ pub enum PanpipeEvent {
     },
     /// The other side begins no more calls.
     Draining,
+    /// The connection was lost, and the session outlasts it: it goes on with [`Panpipe::renew`].
+    Lost(Option<Error>),
     /// The connection has ended: cleanly when `None`. Nothing comes after it.
     Ended(Option<Error>),
 }
@@ -236,6 +239,8 @@ pub struct Panpipe {
     /// The hello of this side was queued, and that of the other has come.
     is_greeted: bool,
     has_greeted: bool,
+    /// This side reads only while its user waits for something, and says so.
+    is_quiet: bool,
     /// The largest payload that the other side takes, and how many calls it runs.
     peer_max: usize,
     peer_calls: usize,
@@ -253,7 +258,15 @@ pub struct Panpipe {
     /// Where pongs stand in the output that are not written yet.
     pongs: VecDeque<u64>,
     times: Times,
+    /// How much of the input was there when it was last looked at.
+    seen: usize,
     has_ended: bool,
+    /// When it was last asked for events.
+    now: Instant,
+    /// It survives its connection, and has; see [`outlast`](Self::outlast).
+    outlasts: bool,
+    is_lost: bool,
+    needs_life_signs: bool,
     counts: Counts,
 }
 
@@ -280,7 +293,8 @@ impl Panpipe {
             is_datagrams: false,
             is_greeted: false,
             has_greeted: false,
-            peer_max: 16 << 20,
+            is_quiet: false,
+            peer_max: renewing::PEER_MAX,
             peer_calls: CALLS,
             calling: Calling::new(side),
             serving: Serving::default(),
@@ -293,13 +307,23 @@ impl Panpipe {
             flushes: VecDeque::new(),
             pongs: VecDeque::new(),
             times: Times::new(now, address.reaches_other_machines()),
+            seen: 0,
             has_ended: false,
+            now,
+            outlasts: false,
+            is_lost: false,
+            needs_life_signs: address.reaches_other_machines(),
             counts: Counts::default(),
         };
         if side == Side::Server {
             session.times.expect_hello(now);
         }
         session
+    }
+
+    /// Has the hello say that this side reads only while its user waits, and must not be given up for its silence.
+    pub fn be_quiet(&mut self) {
+        self.is_quiet = true;
     }
 
     /// Queues the hello of a client: it goes out with what is sent first, or at once.
@@ -340,6 +364,9 @@ impl Panpipe {
     /// Those of [`call`](Self::call).
     pub fn flush(&mut self, now: Instant) -> Result<CallId> {
         self.check_open("flushing")?;
+        if self.calling.is_full() {
+            return self.explain_request("flushing", "flush", Flags::NONE, 0).map(|()| CallId(0));
+        }
         let id = self.calling.next_id();
         self.request(Kind::Ping, Flags::NONE, id, "", Body::Slice(&[]), None, now);
         Ok(CallId(id))
@@ -387,6 +414,16 @@ impl Panpipe {
             self.output.push(Message::with(Kind::Goodbye, Flags::NONE, 0, Body::Slice(&payload)));
         }
         self.input.refuse(error);
+        self.finish();
+    }
+
+    /// Ends the connection with one that does not read, or is not there any more: nothing can be told to it.
+    #[cold]
+    fn give_up(&mut self, kind: ErrorKind, reason: &str) {
+        let error = self.error(kind, "receiving from").because(reason.to_owned()).ran(crate::Ran::Maybe);
+        self.output_failed(error.clone());
+        self.input.refuse(error);
+        self.finish();
     }
 }
 
@@ -453,7 +490,8 @@ impl Session for Panpipe {
     fn use_datagrams(&mut self, _may_be_lost: bool) {
         self.is_datagrams = true;
         self.times.has_greeted();
-        self.max = self.max.min(self.packet.unwrap_or(usize::MAX) - frame::HEAD - size_of::<u32>());
+        let before = frame::HEAD + size_of::<u32>();
+        self.max = self.max.min(self.packet.unwrap_or(usize::MAX).saturating_sub(before));
         self.peer_max = self.max;
     }
 
@@ -462,11 +500,18 @@ impl Session for Panpipe {
         self.counts.dropped += 1;
     }
 
+    fn is_detached(&self) -> bool {
+        self.is_lost
+    }
+
     fn is_idle(&self) -> bool {
         self.output.is_empty() && self.input.is_empty() && self.calling.is_idle() && self.serving.len() == 0
     }
 
     fn next_deadline(&self) -> Option<Instant> {
+        if self.has_ended {
+            return None;
+        }
         self.times
             .next(self.output.unwritten())
             .into_iter()

@@ -10,6 +10,7 @@ mod fifo;
 mod packets;
 mod pairs;
 mod peers;
+mod protocols;
 mod sharing;
 mod spawn;
 mod tokio_face;

@@ -9,7 +9,7 @@ use super::deadlines::Deadlines;
 use super::frame::{Flags, IDS, Kind};
 use super::output::{Body, Message, Output};
 use super::stream::{Outgoing, Policy, Sending, WINDOW as STREAM_WINDOW, Window};
-use super::{ById, Failure, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW};
+use super::{BACKLOG, ById, Failure, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW};
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::plain::CallId;
 use crate::session::Session;
@@ -30,11 +30,32 @@ pub(super) struct Call {
     pub(super) is_open: bool,
     flags: Flags,
     pub(super) streams: Option<Box<Streams>>,
+    /// What may have to be sent again, where the session outlasts its connection.
+    pub(super) kept: Option<Box<Kept>>,
+}
+
+/// The call itself.
+pub(super) struct Kept {
+    pub(super) name: Bytes,
+    pub(super) payload: Bytes,
+    pub(super) is_idempotent: bool,
 }
 
 impl Call {
     pub(super) fn is_subscription(&self) -> bool {
         self.flags.is_topic()
+    }
+
+    pub(super) fn has_arguments(&self) -> bool {
+        self.flags.has_arguments()
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 }
 
@@ -51,7 +72,7 @@ pub(super) enum Sent {
 
 impl Sent {
     /// Elsewhere what has not left yet still will: its frame stands in the outbox.
-    fn has_left(self) -> bool {
+    pub(super) fn has_left(self) -> bool {
         matches!(self, Sent::Queued(_))
     }
 }
@@ -74,13 +95,19 @@ impl Streams {
 }
 
 /// What waits for its turn: a call, a one-way message, or a flush.
-struct Unsent {
-    kind: Kind,
-    flags: Flags,
-    id: u64,
-    deadline: Option<Instant>,
-    name: Bytes,
-    payload: Bytes,
+pub(super) struct Unsent {
+    pub(super) kind: Kind,
+    pub(super) flags: Flags,
+    pub(super) id: u64,
+    pub(super) deadline: Option<Instant>,
+    pub(super) name: Bytes,
+    pub(super) payload: Bytes,
+}
+
+impl Unsent {
+    fn cost(&self) -> usize {
+        self.name.len() + self.payload.len() + REQUEST_COST
+    }
 }
 
 /// The calls of this side, and what waits behind them.
@@ -89,6 +116,8 @@ pub(super) struct Calling {
     pub(super) calls: ById<Call>,
     unsent: VecDeque<Unsent>,
     unsent_bytes: usize,
+    /// How many of them were cancelled.
+    unsent_gone: usize,
     /// Calls and subscriptions that were sent and have no answer.
     unanswered: usize,
     subscriptions: usize,
@@ -106,6 +135,7 @@ impl Calling {
             calls: ById::default(),
             unsent: VecDeque::new(),
             unsent_bytes: 0,
+            unsent_gone: 0,
             unanswered: 0,
             subscriptions: 0,
             window: WINDOW,
@@ -131,6 +161,38 @@ impl Calling {
 
     pub(super) fn is_backed_up(&self) -> bool {
         self.unsent_bytes > BACKED_UP
+    }
+
+    /// Whether nothing more may wait for its turn.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.unsent.len() >= MOST_UNSENT || self.unsent_bytes >= MOST_UNSENT_BYTES
+    }
+
+    /// Forgets what waits of calls that were cancelled, once that is most of it.
+    fn drop_unsent(&mut self) {
+        self.unsent_gone += 1;
+        if self.unsent_gone > 64 && self.unsent_gone > self.unsent.len() / 2 {
+            self.unsent.retain(|unsent| unsent.kind != Kind::Call || self.calls.contains_key(&unsent.id));
+            self.unsent_bytes = self.unsent.iter().map(Unsent::cost).sum();
+            self.unsent_gone = 0;
+        }
+    }
+
+    /// Has something wait for its turn.
+    pub(super) fn wait(&mut self, unsent: Unsent) {
+        self.unsent_bytes += unsent.cost();
+        self.unsent.push_back(unsent);
+    }
+
+    /// Brings what waits into the order of its ids again.
+    pub(super) fn sort_unsent(&mut self) {
+        self.unsent.make_contiguous().sort_unstable_by_key(|unsent| unsent.id);
+    }
+
+    /// Begins with another connection, on which nothing was sent yet.
+    pub(super) fn begin_anew(&mut self, window: i64) {
+        (self.unanswered, self.subscriptions, self.window, self.is_refused) = (0, 0, window, false);
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -177,7 +239,7 @@ impl Panpipe {
             Kind::Call => calling.window > 0 && calling.unanswered < self.peer_calls,
             _ => calling.window > 0,
         };
-        has_room && (self.is_greeted || self.is_datagrams)
+        has_room && (self.is_greeted || self.is_datagrams) && !calling.is_refused
     }
 
     /// Calls a method of the other side, or subscribes to one of its topics, as the flags say.
@@ -200,7 +262,12 @@ impl Panpipe {
         self.check_request("calling", method, flags, payload.as_slice().len())?;
         let id = self.calling.next_id();
         let streams = Streams::of(flags.is_stream(), flags.has_arguments(), Policy::Block);
-        let call = Call { deadline, sent: Sent::No, is_abandoned: false, is_open: false, flags, streams };
+        let kept = self.outlasts.then(|| {
+            let (name, payload) = (method.as_bytes(), payload.as_slice());
+            let (name, payload) = (Bytes::copy_from_slice(name), Bytes::copy_from_slice(payload));
+            Box::new(Kept { name, payload, is_idempotent: false })
+        });
+        let call = Call { deadline, sent: Sent::No, is_abandoned: false, is_open: false, flags, streams, kept };
         self.calling.calls.insert(id, call);
         if let Some(deadline) = deadline {
             let calls = &self.calling.calls;
@@ -231,18 +298,17 @@ impl Panpipe {
             && !self.calling.is_refused
             && size <= self.peer_max
             && is_name(method.as_bytes())
-            && self.calling.unsent.len() < MOST_UNSENT
-            && self.calling.unsent_bytes < MOST_UNSENT_BYTES
+            && !self.calling.is_full()
             && !self.is_datagrams;
         if is_fine { Ok(()) } else { self.explain_request(doing, method, flags, size) }
     }
 
     #[cold]
-    fn explain_request(&self, doing: &str, method: &str, flags: Flags, size: usize) -> Result<()> {
+    pub(super) fn explain_request(&self, doing: &str, method: &str, flags: Flags, size: usize) -> Result<()> {
         self.check_open(doing)?;
         let refused = |kind, reason: String| Err(self.error(kind, doing).because(reason));
         let datagram = self.peer_max.saturating_sub(method.len() + 4);
-        if self.calling.is_refused {
+        if self.calling.is_refused && !self.outlasts {
             refused(ErrorKind::Refused, "the other side is closing, and begins no more calls".into())
         } else if !is_name(method.as_bytes()) {
             let rule = "a name has 1 to 255 bytes and no control characters";
@@ -252,8 +318,9 @@ impl Panpipe {
         } else if size > self.peer_max || self.is_datagrams && size > datagram {
             let most = if self.is_datagrams { datagram } else { self.peer_max };
             refused(ErrorKind::TooLarge, format!("the arguments are {size} bytes, and may be {most} at most"))
-        } else if self.calling.unsent.len() >= MOST_UNSENT || self.calling.unsent_bytes >= MOST_UNSENT_BYTES {
+        } else if self.calling.is_full() || self.is_datagrams && self.output.unwritten() >= BACKLOG {
             let reason = "262,144 calls, or 64 MiB of them, wait for the other side to take earlier ones";
+            let reason = if self.is_datagrams { "8 MiB of datagrams wait for the system to take them" } else { reason };
             refused(ErrorKind::Busy, reason.into())
         } else {
             Ok(())
@@ -278,8 +345,7 @@ impl Panpipe {
         }
         let name = Bytes::copy_from_slice(method.as_bytes());
         let payload = payload.into_bytes();
-        self.calling.unsent_bytes += name.len() + payload.len() + REQUEST_COST;
-        self.calling.unsent.push_back(Unsent { kind, flags, id, deadline, name, payload });
+        self.calling.wait(Unsent { kind, flags, id, deadline, name, payload });
     }
 
     #[inline]
@@ -308,6 +374,10 @@ impl Panpipe {
             prefix = &timeout;
         }
         if kind == Kind::Ping {
+            // Of datagrams some get lost, and whoever waits for those does so for some time only.
+            if self.is_datagrams && self.flushes.len() == PINGS {
+                self.flushes.pop_front();
+            }
             self.flushes.push_back(id);
         } else if !self.is_datagrams {
             calling.window -= (name.len() + payload.as_slice().len() + REQUEST_COST) as i64;
@@ -325,14 +395,19 @@ impl Panpipe {
 
     /// Sends what waited for its turn, as far as there is room now.
     pub(super) fn send_unsent(&mut self, now: Instant) {
+        if self.output_failure.is_some() {
+            return;
+        }
         while let Some(next) = self.calling.unsent.front() {
             let is_gone = next.kind == Kind::Call && !self.calling.calls.contains_key(&next.id);
             if !is_gone && !self.may_send(next.kind, next.flags) {
                 return;
             }
             let Some(next) = self.calling.unsent.pop_front() else { return };
-            self.calling.unsent_bytes -= next.name.len() + next.payload.len() + REQUEST_COST;
-            if !is_gone {
+            self.calling.unsent_bytes -= next.cost();
+            if is_gone {
+                self.calling.unsent_gone -= 1;
+            } else {
                 let payload = Body::Shared(next.payload);
                 self.transmit(next.kind, next.flags, next.id, &next.name, payload, next.deadline, now);
                 self.send_waiting_items(next.id);
@@ -343,10 +418,6 @@ impl Panpipe {
     /// Whether anything of this side waits for the other side to take earlier calls and messages.
     pub fn has_unsent(&self) -> bool {
         !self.calling.unsent.is_empty()
-    }
-
-    pub(super) fn is_refused(&mut self) {
-        self.calling.is_refused = true;
     }
 
     pub(super) fn grant_requests(&mut self, bytes: u32) -> bool {
@@ -362,6 +433,7 @@ impl Panpipe {
         let ran = if known.sent.has_left() { Ran::Maybe } else { Ran::No };
         if known.sent == Sent::No {
             self.calling.calls.remove(&call.0);
+            self.calling.drop_unsent();
         } else {
             known.is_abandoned = true;
             known.streams = None;
@@ -403,6 +475,9 @@ impl Panpipe {
 
     /// The answer to a call of this side; whether there may be one.
     pub(super) fn on_answer(&mut self, kind: Kind, flags: Flags, id: u64, bytes: Bytes) -> bool {
+        if kind == Kind::Error && self.call_again(id, &bytes) {
+            return true;
+        }
         let known = match self.is_datagrams {
             true => self.calling.calls.remove(&id),
             false => self.calling.remove(id),
@@ -429,6 +504,7 @@ impl Panpipe {
         calls.sort_unstable_by_key(|(id, _)| *id);
         self.calling.unsent.clear();
         self.calling.unsent_bytes = 0;
+        self.calling.unsent_gone = 0;
         for (id, call) in calls {
             if call.is_abandoned {
                 continue;
@@ -513,12 +589,22 @@ impl Panpipe {
 
     /// Ends the arguments of a call of this side.
     pub fn end(&mut self, call: CallId) {
-        if let Some(outgoing) = self.outgoing(call.0).filter(|outgoing| !outgoing.has_ended) {
-            outgoing.has_ended = true;
-            let is_unsent = self.calling.calls.get(&call.0).is_some_and(|call| call.sent == Sent::No);
-            if !is_unsent {
-                self.send_waiting_items(call.0);
-            }
+        let Some(known) = self.calling.calls.get_mut(&call.0) else { return };
+        let is_unsent = known.sent == Sent::No;
+        let outgoing = known.streams.as_mut().and_then(|streams| streams.outgoing.as_mut());
+        let Some(outgoing) = outgoing.filter(|outgoing| !outgoing.has_ended) else { return };
+        outgoing.has_ended = true;
+        if outgoing.is_drained() && !is_unsent {
+            self.push_end(call.0);
+        }
+    }
+
+    /// Says that no more arguments follow, which is the last that is sent of them.
+    pub(super) fn push_end(&mut self, id: u64) {
+        let call = self.calling.calls.get_mut(&id);
+        if let Some(streams) = call.and_then(|call| call.streams.as_mut()) {
+            streams.outgoing = None;
+            self.output.push(Message::bare(Kind::End, id));
         }
     }
 

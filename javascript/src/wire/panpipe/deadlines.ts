@@ -40,7 +40,12 @@ export class Deadlines {
     for (let at = (this.#heap.length >> 1) - 1; at >= 0; at--) this.#sink(at);
   }
 
-  /** The earliest deadline, or `Infinity`. */
+  /** An instant before which none is due, or `Infinity`; it may be that of one that does not wait any more. */
+  get soonest(): number {
+    return this.#heap.length === 0 ? Infinity : this.#heap[0]!.deadline;
+  }
+
+  /** The earliest deadline, or `Infinity`. Finding it out costs more than `soonest` where many came and went. */
   get next(): number {
     while (this.#heap.length > 0 && !this.#heap[0]!.waiting) this.#shift();
     return this.#heap.length === 0 ? Infinity : this.#heap[0]!.deadline;

@@ -5,6 +5,7 @@ import { copyOf, nothing } from "../bytes.js";
 import { Fifo } from "../fifo.js";
 import { itemCost, type Call, type OutStream } from "./call.js";
 import { CALL, ITEM, LAGGED, PING, SEND, headSize, largestBody } from "./frame.js";
+import { Aside } from "./aside.js";
 import { Outbox } from "./outbox.js";
 import { Long, Pieces } from "./pieces.js";
 import { Writer } from "./writer.js";
@@ -66,6 +67,9 @@ export class Outgoing {
   readonly #queue = new Fifo<Queued>();
   #queuedBytes = 0;
   readonly #scratch = new Writer();
+  readonly #aside = new Aside();
+  // Frames that must wait for the last piece of a long message.
+  readonly #behind = new Outbox(true);
   // What is being written, and where its payload begins behind its start.
   #kind = 0;
   #flags = 0;
@@ -141,8 +145,8 @@ export class Outgoing {
       return new Fault("too-large", `a payload of ${size} bytes, and ${this.whole ? "a datagram" : "the other end"} takes at most ${most}`);
     }
     if (!this.#direct) {
-      const copied = raw.length > 0 ? (raw.length < byReference ? copyOf(raw) : raw) : this.#scratch.takeCopy();
-      this.#later(copied);
+      const { bytes, at } = this.#scratch;
+      this.#later(raw.length >= byReference ? raw : this.#aside.copy(raw.length > 0 ? raw : bytes.subarray(0, at)));
       return null;
     }
     if (size > this.pieces.size && !this.whole) {
@@ -159,7 +163,7 @@ export class Outgoing {
   /** Sends a frame that has no payload. */
   control(kind: number, id: number, credit = -1): void {
     const long = this.pieces.some && id !== 0 ? this.pieces.of(id) : undefined;
-    const to = long === undefined ? this.outbox : new Outbox(false);
+    const to = long === undefined ? this.outbox : this.#behind;
     to.begin(kind, 0, 0, id);
     if (credit >= 0) {
       to.ensure(4);
@@ -167,7 +171,7 @@ export class Outgoing {
       to.at += 4;
     }
     to.end();
-    if (long !== undefined) long.after.push(...to.take());
+    if (long !== undefined) this.#putBehind(long);
   }
 
   /** Sends a PING when everything before it is sent. */
@@ -309,10 +313,16 @@ export class Outgoing {
       this.#addLong(new Long(kind, flags, call.id, front(payload.length, null, nothing), 0, payload), long);
       return;
     }
-    const to = long === undefined ? this.outbox : new Outbox(true);
+    const to = long === undefined ? this.outbox : this.#behind;
     to.begin(kind, flags, 0, call.id);
     this.#append(to, payload);
-    if (long !== undefined) long.after.push(...to.take());
+    if (long !== undefined) this.#putBehind(long);
+  }
+
+  /** The frame that was written aside follows the long message of its call. */
+  #putBehind(long: Long): void {
+    long.after.push(...this.#behind.take().map(copyOf));
+    this.#behind.recycle();
   }
 
   #append(to: Outbox, payload: Uint8Array): void {
