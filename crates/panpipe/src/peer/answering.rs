@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use panpipe_link::{CallId, ErrorKind};
 use panpipe_link::panpipe::{Body, Flags, Policy, Request};
+use panpipe_link::{CallId, ErrorKind};
 use panpipe_values::{Value, decode};
 
 use super::DEADLINE;

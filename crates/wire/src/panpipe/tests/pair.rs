@@ -537,6 +537,7 @@ impl Pair {
                 assert!(self.is_lossy() || other.serving.last >= flush.0, "all before the flush was read");
             }
             PanpipeEvent::Draining => {}
+            PanpipeEvent::Lost(_) => unreachable!("no session here outlasts its connection"),
             PanpipeEvent::Ended(error) => {
                 assert!(self.is_disturbed(), "ended by itself: {error:?}");
                 let end = &mut self.ends[at];
