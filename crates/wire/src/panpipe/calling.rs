@@ -251,7 +251,8 @@ impl Panpipe {
             Kind::Call => calling.window > 0 && calling.unanswered < self.peer_calls,
             _ => calling.window > 0,
         };
-        has_room && (self.is_greeted || self.is_datagrams) && !calling.is_refused
+        let is_open = !calling.is_refused || !self.outlasts;
+        has_room && is_open && (self.is_greeted || self.is_datagrams)
     }
 
     /// Calls a method of the other side, or subscribes to one of its topics, as the flags say.
