@@ -377,7 +377,8 @@ class Peer(Closes):
         return self._loop.create_task(self._answer(self._core, call, answer, left))
 
     async def _answer(self, core: _panpipe.PeerCore, call: int, answer: Awaitable[Any], left: float | None) -> None:
-        _context.handler.set(_context.context(self, left))
+        handler = _context.Handler(self, left)
+        _context.handler.set(handler)
         try:
             result = await answer
         except asyncio.CancelledError:
@@ -386,9 +387,11 @@ class Peer(Closes):
             core.fail(call, error)
         else:
             core.reply(call, result)
+        finally:
+            handler.is_over = True
 
     async def _handle(self, core: _panpipe.PeerCore, call: int, answer: Awaitable[Any]) -> None:
-        _context.handler.set(_context.context(self, None))
+        _context.handler.set(_context.Handler(self, None))
         try:
             await answer
         except asyncio.CancelledError:
