@@ -184,6 +184,9 @@ class Peer(Closes):
         except asyncio.CancelledError:
             self._core.cancel(call)
             raise
+        finally:
+            # What it raised knows this frame, and would be kept by it.
+            del reply
 
     async def _call(self, method: str, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Calls with all that options may ask for."""
@@ -210,6 +213,7 @@ class Peer(Closes):
         try:
             return await reply
         finally:
+            del reply
             core.cancel(call)
             if pump is not None:
                 pump.cancel()
@@ -303,6 +307,8 @@ class Peer(Closes):
             if isinstance(error, TimeoutError) and not isinstance(error, Error):
                 raise core.timed_out(doing) from None
             raise
+        finally:
+            del done
 
     async def describe(self) -> Any:
         """What the other side offers, as an OpenRPC document."""
