@@ -5,7 +5,8 @@ FUZZ_SECONDS ?= 60
 # The Python module and the Node addon, as the tests and a user's script find them.
 MODULE := python/panpipe/_panpipe.abi3.so
 ADDON := javascript/native/panpipe.node
-RUST := $(shell find crates python/src javascript/native bench conformance -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
+RIVALS := bench/rivals/target/release/panpipe-rivals
+RUST := $(shell find crates python/src javascript/native bench/src bench/measure conformance -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 TYPESCRIPT := $(shell find javascript/src -name '*.ts' 2>/dev/null)
 
 .PHONY: help
@@ -59,8 +60,23 @@ test-tools: tools # Gets what only the tests need: plain peers
 	@./tools/peers
 
 .PHONY: bench
-bench: build ## Compares with bare sockets; BENCH='--quick --only TEXT' for a part
+bench: build $(RIVALS) .venv-bench/ready bench/rivals/node_modules/ready ## Compares with others; BENCH='--quick --only TEXT' for a part
 	cargo run --release --quiet --locked -p panpipe-bench -- $(BENCH)
+
+# What panpipe is compared with; nothing else needs it.
+$(RIVALS): $(shell find bench/rivals/src bench/measure -name '*.rs') bench/rivals/Cargo.toml bench/rivals/Cargo.lock
+	@command -v c++ >/dev/null || { echo "make bench needs a C++ compiler, for libzmq (on Debian: apt-get install g++)" >&2; exit 1; }
+	CARGO_TARGET_DIR=bench/rivals/target cargo build --release --quiet --locked --manifest-path bench/rivals/Cargo.toml
+	@touch $@
+
+.venv-bench/ready: bench/rivals/requirements.txt
+	@python3 -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r bench/rivals/requirements.txt
+	@touch $@
+
+bench/rivals/node_modules/ready: bench/rivals/package.json bench/rivals/package-lock.json
+	@npm ci --prefix bench/rivals --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .PHONY: fuzz
 fuzz: ## Fuzzes every decoder and session, FUZZ_SECONDS each; needs a nightly and cargo-fuzz
@@ -69,6 +85,7 @@ fuzz: ## Fuzzes every decoder and session, FUZZ_SECONDS each; needs a nightly an
 .PHONY: lint
 lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in every language
 	cargo fmt --check
+	cargo fmt --check --manifest-path bench/rivals/Cargo.toml
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --workspace --no-deps
 	.venv/bin/ruff check --quiet --config python/pyproject.toml python demo bench conformance examples
@@ -80,6 +97,7 @@ lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in 
 .PHONY: format
 format: .venv/ready ## Formats Rust and Python
 	cargo fmt
+	cargo fmt --manifest-path bench/rivals/Cargo.toml
 	.venv/bin/ruff check --quiet --fix --config python/pyproject.toml python demo bench conformance examples
 	.venv/bin/ruff format --quiet --config python/pyproject.toml python demo bench conformance examples
 
@@ -90,4 +108,4 @@ docs: build ## Writes the tables of docs/methods.md anew, from the registries
 .PHONY: clean
 clean: ## Removes everything that was built
 	cargo clean
-	rm -rf .venv node_modules javascript/dist python/panpipe/*.so $(ADDON)
+	rm -rf .venv .venv-bench node_modules bench/rivals/target bench/rivals/node_modules javascript/dist python/panpipe/*.so $(ADDON)

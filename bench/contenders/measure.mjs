@@ -1,24 +1,23 @@
 /**
  * What the Node contenders share: their two roles, and what a client times, counts and checks.
- * The roles and the lines that a client reads and prints are those of `bench/src/contender/mod.rs`.
+ * The roles and the lines that a client reads and prints are those of `bench/measure/src/contender.rs`.
  */
 
 import { createInterface } from "node:readline";
 
 const end = Buffer.from("the end!");
-const window = 64;
 // The clock is looked at once in this many operations.
 const every = 64;
 
-/** Runs the role that the command line names. */
-export async function run(serve, connect) {
+/** Runs the role that the command line names; `more` are workloads beside those of calls and messages. */
+export async function run(serve, connect, more = {}) {
   const [role, first, second] = process.argv.slice(2);
   if (role === "server") return serve(first, second);
   for await (const line of createInterface({ input: process.stdin })) {
     const [workload, ...numbers] = line.split(" ");
-    const [size, warm, measured] = numbers.map(Number);
-    const peer = await connect(workload === "stream" ? second : first);
-    const [operations, value] = await workloads[workload](peer, { size, warm, measured });
+    const [size, count, warm, measured] = numbers.map(Number);
+    const peer = await connect(workload === "stream" ? second : first, workload);
+    const [operations, value] = await { ...workloads, ...more }[workload](peer, { size, count, warm, measured });
     await peer.close();
     console.log(JSON.stringify({ operations, value }));
   }
@@ -29,7 +28,7 @@ const workloads = { "round-trip": roundTrips, "in-flight": inFlight, stream };
 /** The median, in microseconds, of calls one after another. */
 async function roundTrips(peer, { size, warm, measured }) {
   const sent = message(size, 0);
-  check((await peer.call(sent)).equals(sent));
+  check(same(await peer.call(sent), sent));
   let last = performance.now();
   const warmUntil = last + warm;
   const until = warmUntil + measured;
@@ -44,36 +43,27 @@ async function roundTrips(peer, { size, warm, measured }) {
     last = now;
     operations += 1;
   }
-  check((await peer.call(sent)).equals(sent));
+  check(same(await peer.call(sent), sent));
   times.sort((a, b) => a - b);
   return [operations, times[times.length >> 1] * 1e3];
 }
 
-/** Calls per second of 64 async functions, each of which calls again as soon as it is answered. */
-async function inFlight(peer, { size, warm, measured }) {
-  const warmUntil = performance.now() + warm;
-  const until = warmUntil + measured;
-  const marks = [];
-  let operations = 0;
+/** Calls per second of `count` async functions, each of which calls again as soon as it is answered. */
+async function inFlight(peer, task) {
+  const rate = new Rate(task);
   const caller = async (number) => {
-    const sent = message(size, number);
-    check((await peer.call(sent)).equals(sent));
-    while (marks.length < 2) {
+    const sent = message(task.size, number);
+    check(same(await peer.call(sent), sent));
+    while (rate.tick()) {
       const reply = await peer.call(sent);
-      if (reply.length !== size) check(false);
-      operations += 1;
-      if (operations % every === 0) {
-        const now = performance.now();
-        if (now >= (marks.length === 0 ? warmUntil : until)) marks.push([now, operations]);
-      }
+      if (reply.length !== task.size) check(false);
     }
   };
-  await Promise.all(Array.from({ length: window }, (_, number) => caller(number)));
-  const [[begun, before], [ended, after]] = marks;
-  return [operations + window, ((after - before) * 1e3) / (ended - begun)];
+  await Promise.all(Array.from({ length: task.count }, (_, number) => caller(number)));
+  return rate.end();
 }
 
-/** Megabytes per second of messages that a sink receives, until it has acknowledged the last. */
+/** Messages per second that a sink receives, until it has acknowledged the last. */
 async function stream(peer, { size, warm, measured }) {
   const sent = message(size, 0);
   let operations = 0;
@@ -86,7 +76,7 @@ async function stream(peer, { size, warm, measured }) {
       count += 1;
     }
     check(Number((await peer.call(end)).readBigUInt64BE()) === count);
-    value = (count * size) / (performance.now() - begun) / 1e3;
+    value = (count * 1e3) / (performance.now() - begun);
     operations += count;
   }
   return [operations, value];
@@ -115,11 +105,45 @@ export class Sink {
   }
 }
 
+/** Counts operations per second. */
+export class Rate {
+  #warmUntil;
+  #until;
+  #marks = [];
+  operations = 0;
+
+  constructor({ warm, measured }) {
+    this.#warmUntil = performance.now() + warm;
+    this.#until = this.#warmUntil + measured;
+  }
+
+  /** An operation has ended; another one may begin if this says so. */
+  tick() {
+    this.operations += 1;
+    if (this.operations % every === 0 && this.#marks.length < 2) {
+      const now = performance.now();
+      if (now >= (this.#marks.length === 0 ? this.#warmUntil : this.#until)) this.#marks.push([now, this.operations]);
+    }
+    return this.#marks.length < 2;
+  }
+
+  /** What a workload answers. */
+  end() {
+    const [[begun, before], [ended, after]] = this.#marks;
+    return [this.operations, ((after - before) * 1e3) / (ended - begun)];
+  }
+}
+
 /** A message of `size` bytes that differs from those of other numbers. */
-function message(size, number) {
+export function message(size, number) {
   return Buffer.from(Array.from({ length: size }, (_, place) => place * 7 + Math.floor(place / 251) + number));
 }
 
-function check(holds) {
+/** Whether two are the same bytes. */
+export function same(one, other) {
+  return Buffer.compare(one, other) === 0;
+}
+
+export function check(holds) {
   if (!holds) throw new Error("what came is not what was sent");
 }

@@ -1,6 +1,6 @@
 """What the Python contenders share: their two roles, and what a client times, counts and checks.
 
-The roles and the lines that a client reads and prints are those of ``bench/src/contender/mod.rs``.
+The roles and the lines that a client reads and prints are those of ``bench/measure/src/contender.rs``.
 """
 
 import asyncio
@@ -10,16 +10,14 @@ from collections import namedtuple
 from time import perf_counter_ns
 
 END = b"the end!"
-WINDOW = 64
-
 # Ends a conversation over a method that has no end of its own.
 BYE = b"good bye"
 
 # The clock is looked at once in this many operations.
 EVERY = 64
 
-# What a client is asked to measure: bytes, and nanoseconds to warm up and to measure.
-Task = namedtuple("Task", "workload size warm measured")
+# What a client is asked to measure: bytes, how much at once, and nanoseconds to warm up and to measure.
+Task = namedtuple("Task", "workload size count warm measured")
 
 
 def run(serve, measure):
@@ -30,8 +28,8 @@ def run(serve, measure):
     echo, sink = sys.argv[2:4]
     for line in sys.stdin:
         workload, *numbers = line.split()
-        size, warm, measured = map(int, numbers)
-        task = Task(workload, size, warm * 1_000_000, measured * 1_000_000)
+        size, count, warm, measured = map(int, numbers)
+        task = Task(workload, size, count, warm * 1_000_000, measured * 1_000_000)
         operations, value = measure(task, sink if workload == "stream" else echo)
         print(json.dumps({"operations": operations, "value": value}), flush=True)
 
@@ -92,7 +90,7 @@ async def round_trips_async(call, task):
 
 
 async def in_flight(call, task):
-    """Calls per second of 64 tasks, each of which calls again as soon as it is answered."""
+    """Calls per second of as many tasks as the task says, each of which calls again as soon as it is answered."""
     size, now = task.size, perf_counter_ns()
     warm_until, until = now + task.warm, now + task.warm + task.measured
     operations, marks = 0, []
@@ -111,13 +109,13 @@ async def in_flight(call, task):
                 if now >= (until if marks else warm_until):
                     marks.append((now, operations))
 
-    await asyncio.gather(*(caller(number) for number in range(WINDOW)))
+    await asyncio.gather(*(caller(number) for number in range(task.count)))
     (begun, before), (ended, after) = marks[:2]
-    return operations + WINDOW, (after - before) * 1e9 / (ended - begun)
+    return operations + task.count, (after - before) * 1e9 / (ended - begun)
 
 
 def stream(send, call, task):
-    """Megabytes per second of messages that a sink receives, until it has acknowledged the last."""
+    """Messages per second that a sink receives, until it has acknowledged the last."""
     operations, sent = 0, message(task.size)
     for span in (task.warm, task.measured):
         count, begun = 0, perf_counter_ns()
@@ -125,7 +123,7 @@ def stream(send, call, task):
             send(sent)
             count += 1
         check(call(END) == count.to_bytes(8, "big"))
-        value = count * task.size * 1e3 / (perf_counter_ns() - begun)
+        value = count * 1e9 / (perf_counter_ns() - begun)
         operations += count
     return operations, value
 
@@ -139,9 +137,32 @@ async def stream_async(send, call, task):
             await send(sent)
             count += 1
         check(await call(END) == count.to_bytes(8, "big"))
-        value = count * task.size * 1e3 / (perf_counter_ns() - begun)
+        value = count * 1e9 / (perf_counter_ns() - begun)
         operations += count
     return operations, value
+
+
+class Rate:
+    """Counts operations per second."""
+
+    def __init__(self, task):
+        self.operations, self._marks = 0, []
+        self._warm_until = perf_counter_ns() + task.warm
+        self._until = self._warm_until + task.measured
+
+    def tick(self):
+        """An operation has ended; another one may begin if this says so."""
+        self.operations += 1
+        if self.operations % EVERY == 0 and len(self._marks) < 2:
+            now = perf_counter_ns()
+            if now >= (self._until if self._marks else self._warm_until):
+                self._marks.append((now, self.operations))
+        return len(self._marks) < 2
+
+    def end(self):
+        """What a workload answers."""
+        (begun, before), (ended, after) = self._marks
+        return self.operations, (after - before) * 1e9 / (ended - begun)
 
 
 class Sink:

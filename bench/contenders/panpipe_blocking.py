@@ -6,11 +6,13 @@ from measure import BYE, Sink, round_trips, run, stream
 
 import panpipe
 
+# Where a child finds its parent, which it has nothing to tell.
+PARENT = "stdio:?protocol=plain"
+
 
 def serve(role, address):
     with panpipe.listen(address) as listener:
-        # A child has nobody to tell.
-        if address != "-":
+        if address != PARENT:
             print(listener.address, flush=True)
         for peer in listener:
             with peer:
@@ -33,7 +35,8 @@ def measure(task, address):
 
 def open_peer(address):
     if address.startswith("child:"):
-        return panpipe.spawn([sys.executable, __file__, "server", address.removeprefix("child:"), "-"])
+        command = [sys.executable, __file__, "server", address.removeprefix("child:"), PARENT]
+        return panpipe.spawn(command, "protocol=plain")
     return panpipe.connect(address)
 
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::pair::python;
+use crate::pair::{python, root};
 
 /// One fact a line.
 pub(crate) fn facts() -> Vec<String> {
@@ -17,8 +17,24 @@ pub(crate) fn facts() -> Vec<String> {
         format!("CPU: {}, {cores} to use; load average at the start {load}", cpu.map_or("unknown", |(_, model)| model)),
         format!("kernel: Linux {}", read("/proc/sys/kernel/osrelease").trim()),
         format!("{}; {}; node {}", version("rustc"), version(python()), version("node")),
-        format!("panpipe {}", env!("CARGO_PKG_VERSION")),
+        format!("panpipe {}; {}", env!("CARGO_PKG_VERSION"), rivals().join(", ")),
     ]
+}
+
+/// The rivals' names and versions, from the files that choose them.
+fn rivals() -> Vec<String> {
+    let read = |file: &str| fs::read_to_string(root().join("bench/rivals").join(file)).unwrap_or_default();
+    let lock = read("Cargo.lock");
+    let of_rust = ["tonic", "tarpc", "zmq", "zeromq-src"].into_iter().filter_map(|name| {
+        let rest = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?.1;
+        Some(format!("{name} {}", rest.split('"').next()?))
+    });
+    let requirements = read("requirements.txt");
+    let of_python = requirements.lines().map(|line| line.replace("==", " "));
+    let package: serde_json::Value = serde_json::from_str(&read("package.json")).unwrap_or_default();
+    let of_node = package["dependencies"].as_object().into_iter().flatten();
+    let of_node = of_node.map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or_default()));
+    of_rust.chain(of_python).chain(of_node).collect()
 }
 
 /// Today, as in 2026-11-24.

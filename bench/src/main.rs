@@ -1,33 +1,35 @@
-//! `make bench`: panpipe side by side with the bare sockets of each language.
+//! `make bench`: panpipe side by side with the bare sockets of each language, and with its rivals.
 //!
 //! Nothing is hidden: every row says what was measured, what it had to be, and whether it was.
+
+mod calls;
+use calls::CALLS;
 
 mod contender;
 
 mod face;
-use face::{FACES, Face};
+use face::FACES;
 
+mod flat;
 mod idle;
-
 mod machine;
-
+mod memory;
 mod pair;
-use pair::{Pair, Placement};
+mod race;
 
 mod report;
 use report::Report;
 
 mod row;
 mod spawn;
-use row::Row;
 
-/// What can be done here, or a text that says why not.
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use panpipe_bench_measure::Outcome;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const USAGE: &str = "\
 usage: make bench BENCH='[--quick] [--only TEXT]'
   --quick      3 rounds instead of 7
-  --only TEXT  only the rows whose name contains TEXT, such as 'rust-tokio unix pinned' or 'in flight'
+  --only TEXT  only the rows whose name contains TEXT, such as 'rust-tokio unix pinned', 'in flight' or 'against tonic'
 A run of all rows and rounds is written to bench/results/DATE.md; others are only printed.";
 
 /// Rounds of each row.
@@ -79,14 +81,19 @@ impl Options {
 
 /// Measures row after row. A miss is a result; a row that could not be measured is a failure.
 fn bench(options: &Options) -> Outcome<()> {
+    // A thousand connections and more, in contenders too.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     let mut report = Report::begin(options.rounds);
-    for face in FACES {
+    for face in FACES.iter().chain(CALLS) {
         for transport in face.transports {
-            if let Err(error) = measure(face, transport, options, &mut report) {
+            if let Err(error) = race::measure(face, transport, options.rounds, &options.only, &mut report) {
                 report.not_run(format!("{} {transport}: {error}", face.name));
             }
         }
     }
+    flat::measure(options.rounds, &options.only, &mut report);
+    memory::measure(options.rounds, &options.only, &mut report);
     idle::measure(options.rounds, &options.only, &mut report);
     spawn::measure(options.rounds, &options.only, &mut report);
     report.end();
@@ -98,32 +105,4 @@ fn bench(options: &Options) -> Outcome<()> {
         true => Ok(()),
         false => Err("not every row could be measured".into()),
     }
-}
-
-fn measure(face: &'static Face, transport: &'static str, options: &Options, report: &mut Report) -> Outcome<()> {
-    let rows = |workload| {
-        let row = |placement| Row::new(face, transport, placement, workload);
-        let rows = Placement::ALL.into_iter().map(row).filter(|row| row.name().contains(&options.only));
-        rows.collect::<Vec<_>>()
-    };
-    let rows: Vec<_> = face.workloads.iter().map(rows).filter(|rows| !rows.is_empty()).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut bare = Pair::start(&face.bare, transport)?;
-    let mut panpipe = Pair::start(&face.panpipe, transport)?;
-    for mut rows in rows {
-        for pair in [&mut bare, &mut panpipe] {
-            pair.measure(rows[0].workload, Placement::Pinned, face.warm_up)?;
-        }
-        for round in 0..options.rounds {
-            for row in &mut rows {
-                row.measure_round(round, &mut bare, &mut panpipe)?;
-            }
-        }
-        for row in rows {
-            report.add(row);
-        }
-    }
-    Ok(())
 }

@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 
 use crate::Outcome;
 use crate::face::{Program, ProgramKind, Workload};
-
-/// Milliseconds of each measurement.
-const MEASURED: u32 = 40;
 
 /// A contender that has not answered by then never will.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
@@ -61,6 +59,7 @@ impl Placement {
 }
 
 /// What one measurement brought.
+#[derive(Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) value: f64,
     /// CPU time of both ends for one operation, in microseconds.
@@ -77,30 +76,32 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Starts servers that listen on `transport`, and a client.
-    pub(crate) fn start(program: &Program, transport: &str) -> Outcome<Self> {
+    /// Starts a server for each of two roles that listens on `transport`, and a client.
+    pub(crate) fn start(program: Program, transport: &str, options: &str, roles: [&str; 2]) -> Outcome<Self> {
         let directory = Directory::make()?;
         if transport == "child" {
-            let client = Process::start(program, &["client", "child:echo", "child:sink"])?;
+            let client = Process::start(program.client, &["client", "child:echo", "child:sink"])?;
             return Ok(Pair { client, servers: Vec::new(), _directory: directory });
         }
         let address = |role: &str| {
             let path = directory.path(role);
-            match transport {
-                "tcp" => "tcp://127.0.0.1:0".to_owned(),
-                "udp" => "udp://127.0.0.1:0?max=65507".to_owned(),
-                "fifo" => format!("fifo:{path}?reply={path}-back&exclusive=true"),
-                _ => format!("{transport}:{path}"),
-            }
+            let (place, own) = match transport {
+                "tcp" => ("tcp://127.0.0.1:0".to_owned(), String::new()),
+                "udp" => ("udp://127.0.0.1:0".to_owned(), "max=65507".to_owned()),
+                "fifo" => (format!("fifo:{path}"), format!("reply={path}-back&exclusive=true")),
+                _ => (format!("{transport}:{path}"), String::new()),
+            };
+            let options: Vec<_> = [&*own, options].into_iter().filter(|options| !options.is_empty()).collect();
+            if options.is_empty() { place } else { format!("{place}?{}", options.join("&")) }
         };
         let mut servers = Vec::new();
         let mut addresses = Vec::new();
-        for role in ["echo", "sink"] {
-            let mut server = Process::start(program, &["server", role, &address(role)])?;
+        for role in roles {
+            let mut server = Process::start(program.server, &["server", role, &address(role)])?;
             addresses.push(server.read_line()?);
             servers.push(server);
         }
-        let client = Process::start(program, &["client", &addresses[0], &addresses[1]])?;
+        let client = Process::start(program.client, &["client", &addresses[0], &addresses[1]])?;
         Ok(Pair { client, servers, _directory: directory })
     }
 
@@ -112,13 +113,25 @@ impl Pair {
             server.run_on(&of_server)?;
         }
         let before = self.cpu_time()?;
-        writeln!(self.client.input, "{} {warm_up} {MEASURED}", workload.task)?;
+        writeln!(self.client.input, "{} {warm_up} {}", workload.task, workload.measured)?;
         let answer: Value = serde_json::from_str(&self.client.read_line()?)?;
         let spent = self.cpu_time()? - before;
         match (answer["operations"].as_f64(), answer["value"].as_f64()) {
-            (Some(operations), Some(value)) => Ok(Sample { value, cpu: spent as f64 / 1e3 / operations }),
+            (Some(operations), Some(value)) => {
+                Ok(Sample { value: workload.value(value), cpu: spent as f64 / 1e3 / operations })
+            }
             _ => Err(format!("a client answered {answer}").into()),
         }
+    }
+
+    /// Bytes of memory that the first server has now.
+    pub(crate) fn memory(&self) -> Outcome<u64> {
+        self.servers.first().ok_or("no server")?.memory("VmRSS")
+    }
+
+    /// The most that it ever had.
+    pub(crate) fn peak_memory(&self) -> Outcome<u64> {
+        self.servers.first().ok_or("no server")?.memory("VmHWM")
     }
 
     fn cpu_time(&self) -> Outcome<u64> {
@@ -136,7 +149,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `program`, which says more once it is ready.
-    pub(crate) fn start(program: &Program, arguments: &[&str]) -> Outcome<Self> {
+    pub(crate) fn start(program: ProgramKind, arguments: &[&str]) -> Outcome<Self> {
         let mut command = command(program)?;
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         // SAFETY: this is a single system call, which is safe between fork and exec.
@@ -165,19 +178,38 @@ impl Process {
     fn run_on(&self, cpus: &CpuSet) -> Outcome<()> {
         for task in self.tasks()? {
             let number = task.file_name().and_then(|name| name.to_str()?.parse().ok());
-            sched_setaffinity(number.and_then(Pid::from_raw), cpus)?;
+            match sched_setaffinity(number.and_then(Pid::from_raw), cpus) {
+                // A thread may end at any time.
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
 
-    /// Nanoseconds of CPU time that its threads have used (`schedstat` in proc(5)).
+    /// Nanoseconds of CPU time that its threads have used, with those that have ended.
     pub(crate) fn cpu_time(&self) -> Outcome<u64> {
-        let mut sum = 0;
-        for task in self.tasks()? {
-            let text = fs::read_to_string(task.join("schedstat"))?;
-            sum += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: both write to the variables that they are given, and keep nothing.
+        let error = unsafe {
+            match libc::clock_getcpuclockid(self.child.id().cast_signed(), &raw mut clock) {
+                0 if libc::clock_gettime(clock, &raw mut time) == 0 => 0,
+                0 => return Err(std::io::Error::last_os_error().into()),
+                error => error,
+            }
+        };
+        match error {
+            0 => Ok(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()),
+            error => Err(std::io::Error::from_raw_os_error(error).into()),
         }
-        Ok(sum)
+    }
+
+    /// A number of bytes that the kernel gives in KiB, such as `VmRSS` (`status` in proc(5)).
+    fn memory(&self, name: &str) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = value.ok_or("the kernel does not tell the memory of a process")?;
+        Ok(value.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
     fn tasks(&self) -> Outcome<Vec<PathBuf>> {
@@ -202,24 +234,29 @@ pub(crate) fn python() -> PathBuf {
     root().join(".venv/bin/python")
 }
 
-fn command(program: &Program) -> Outcome<Command> {
-    let contender = |file| root().join("bench/contenders").join(file);
-    Ok(match program.kind {
+/// Its imports find what the contenders of its language share.
+fn command(program: ProgramKind) -> Outcome<Command> {
+    let bench = root().join("bench");
+    let with = |interpreter: PathBuf, folder: &str, file| {
+        let mut command = Command::new(interpreter);
+        command.arg(bench.join(folder).join(file)).env("PYTHONPATH", bench.join("contenders"));
+        command
+    };
+    Ok(match program {
         ProgramKind::Rust(name) => {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["contender", name]);
             command
         }
-        ProgramKind::Python(file) => {
-            let mut command = Command::new(python());
-            command.arg(contender(file));
+        ProgramKind::RustRival(name) => {
+            let mut command = Command::new(bench.join("rivals/target/release/panpipe-rivals"));
+            command.arg(name);
             command
         }
-        ProgramKind::Node(file) => {
-            let mut command = Command::new("node");
-            command.arg(contender(file));
-            command
-        }
+        ProgramKind::Python(file) => with(python(), "contenders", file),
+        ProgramKind::PythonRival(file) => with(root().join(".venv-bench/bin/python"), "rivals", file),
+        ProgramKind::Node(file) => with("node".into(), "contenders", file),
+        ProgramKind::NodeRival(file) => with("node".into(), "rivals", file),
     })
 }
 

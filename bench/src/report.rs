@@ -10,19 +10,21 @@ use crate::pair::root;
 use crate::row::{HEADINGS, Row};
 
 const METHOD: &str = "\
-Framing `length` (u32 big-endian) throughout; TCP with TCP_NODELAY on both sides. On a Unix socket panpipe asks for a send buffer of 256 KiB, as it always does; the bare side has the system's default.
-Each contender's server and client are two processes of the same kind: bare against bare, panpipe against panpipe.
+Framing `length` (u32 big-endian), where panpipe sends plain messages; TCP with TCP_NODELAY on both sides. On a Unix socket panpipe asks for a send buffer of 256 KiB, as it always does; the bare side has the system's default.
+Each contender's server and client are two processes: bare against bare, panpipe against panpipe. Rivals have their own default settings, and the messages are bytes, which none of them serializes further.
 `pinned` has both ends on one CPU, `unpinned` leaves them to the kernel. `apart` has them on two CPUs; it has no bar.
-Each round measures both contenders twice, A B B A or B A A B, on a new connection each time, 40 ms after 10 ms of warm-up; before the first round each has run 100 ms (Node 800 ms).
-The client checks each reply's length, and the content of the first and of the last (in flight: of the first 64); one way, the server checks each length, the content of the first message, and the client the count.
-A round trip is the median over a measurement. In flight is 64 calls outstanding at any time. One way is a stream of 64 KiB messages that a server receives and counts, until it has acknowledged the last; MB is 10⁶ bytes.
+Each round measures all contenders of a row twice, A B C C B A or C B A A B C, on a new connection each time, 40 ms (thousands of connections: 200 ms) after 10 ms of warm-up; before the first round each has run 100 ms (Node 800 ms).
+The client checks each reply's length, and the content of the first and of the last (in flight: of the first of each caller); one way, the server checks each length, the content of the first message, and the client the count.
+A round trip is the median over a measurement. In flight is so many calls outstanding at any time. One way is a stream of messages that a server receives and counts, until it has acknowledged the last; MB is 10⁶ bytes.
+1,000 connections: one call after another on each of them; the CPU time is with opening them. Memory is how much the server's resident memory grew from one connection to the most that it had with all of them, in KiB for each.
 The rows `idle` compare panpipe with itself: one client's calls to a server that has no other, and to one that has 10,000 more that are idle, in turns; the value is the 99th percentile of 50 ms, and CPU is the server's alone.
+The rows `flat` compare panpipe with itself as well: few calls in flight, topics or subscribers, and many.
 `unsteady` marks rows in which a contender's own rounds (of five or more, all but the two extremes) differ by half or more. Where the ends are unpinned that is mostly luck: the kernel lets them share a CPU, or keeps them apart and pays for a wake-up each time; `pinned` and `apart` are these two cases alone.
-Values are medians over the rounds, `ratio` is panpipe's by the bare one's, `spread` the least and the greatest ratio of a single round.
+Values are medians over the rounds, `ratio` is panpipe's by the rival's, `spread` the least and the greatest ratio of a single round.
 `CPU` is what both processes used for one round trip, call or message, in µs.
 ";
 
-const WIDTHS: [usize; HEADINGS.len()] = [4, 8, 18, 11, 11, 5, 11, 21, 7, 16];
+const WIDTHS: [usize; HEADINGS.len()] = [4, 8, 23, 9, 11, 11, 5, 11, 22, 14, 16];
 
 /// All rows of a run.
 pub(crate) struct Report {
@@ -96,7 +98,7 @@ impl Report {
     pub(crate) fn each_round(&self) -> String {
         let mut text = String::new();
         for row in &self.rows {
-            for (side, values) in row.each_round() {
+            for (side, values) in row.each_round().into_iter().filter(|(_, values)| !values.is_empty()) {
                 text += &format!("{}, {side}, {}: {}\n", row.name(), row.workload.unit, values.join(" "));
             }
         }
@@ -104,9 +106,13 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let judged: Vec<_> = self.rows.iter().filter(|row| row.has_bar()).collect();
+        let (judged, alone): (Vec<_>, Vec<_>) =
+            self.rows.iter().filter(|row| row.bar().is_some()).partition(|row| row.has_panpipe());
         let missed: Vec<_> = judged.iter().filter(|row| !row.is_met()).collect();
         let mut text = format!("{} of {} rows that have a bar meet it.\n", judged.len() - missed.len(), judged.len());
+        if !alone.is_empty() {
+            text += &format!("{} wait for panpipe: the rival was measured alone.\n", alone.len());
+        }
         for row in missed {
             text += &format!("* {}: {}: {:.2}\n", row.verdict(), row.name(), row.ratio());
         }
@@ -118,7 +124,14 @@ impl Report {
 }
 
 fn about(face: &Face) -> String {
-    format!("{}\n\nBare: {}.\nPanpipe: {}.\n", face.name, face.bare.about, face.panpipe.about)
+    let mut text = format!("{}\n\n", face.name);
+    for rival in face.rivals {
+        text += &format!("{}: {}.  \n", rival.name, rival.program.about);
+    }
+    match face.panpipe {
+        Some(panpipe) => text + &format!("panpipe: {}.\n", panpipe.about),
+        None => text + "panpipe does not have this yet.\n",
+    }
 }
 
 fn columns(cells: [String; HEADINGS.len()]) -> String {

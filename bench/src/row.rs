@@ -1,69 +1,73 @@
-//! One row: two contenders side by side, and what the ratio says.
+//! One row: a rival beside panpipe, and what the ratio says.
 
-use crate::Outcome;
-use crate::face::{Bar, Face, Workload};
-use crate::pair::{Pair, Placement, Sample};
-
-/// Milliseconds before each measurement that are not counted.
-const WARM_UP: u32 = 10;
+use crate::face::{Bar, Face, Rival, Workload};
+use crate::pair::{Placement, Sample};
 
 /// What the cells of a row are.
-pub(crate) const HEADINGS: [&str; 10] =
-    ["over", "ends", "what", "bare", "panpipe", "ratio", "spread", "CPU µs, bare, panpipe", "must be", "and is"];
+pub(crate) const HEADINGS: [&str; 11] = [
+    "over",
+    "ends",
+    "what",
+    "against",
+    "rival",
+    "panpipe",
+    "ratio",
+    "spread",
+    "CPU µs, rival, panpipe",
+    "must be",
+    "and is",
+];
 
-/// One comparison: a face, a transport, where it runs, a workload, and the values of each round.
+/// One comparison: a face, its rival, a transport, where it runs, a workload, and the values of each round.
 pub(crate) struct Row {
     pub(crate) face: &'static Face,
+    /// Its place among those of the face.
+    pub(crate) rival: usize,
     transport: &'static str,
-    placement: Placement,
+    pub(crate) placement: Placement,
     pub(crate) workload: &'static Workload,
-    bare: Vec<Sample>,
-    panpipe: Vec<Sample>,
+    of_rival: Vec<Sample>,
+    /// None while panpipe does not have this face.
+    of_panpipe: Vec<Sample>,
 }
 
 impl Row {
     pub(crate) fn new(
         face: &'static Face,
+        rival: usize,
         transport: &'static str,
         placement: Placement,
         workload: &'static Workload,
     ) -> Self {
-        Row { face, transport, placement, workload, bare: Vec::new(), panpipe: Vec::new() }
+        Row { face, rival, transport, placement, workload, of_rival: Vec::new(), of_panpipe: Vec::new() }
     }
 
     pub(crate) fn name(&self) -> String {
-        format!("{} {} {} {}", self.face.name, self.transport, self.placement.name(), self.workload.name)
+        let Row { face, transport, placement, workload, .. } = self;
+        format!("{} {transport} {} {} against {}", face.name, placement.name(), workload.name, self.rival().name)
     }
 
-    /// Measures both contenders A B B A, or B A A B: what drifts, or favours the first, hits both alike.
-    pub(crate) fn measure_round(&mut self, round: usize, bare: &mut Pair, panpipe: &mut Pair) -> Outcome<()> {
-        let (mut of_bare, mut of_panpipe) = (Vec::new(), Vec::new());
-        let bare_is_first = round.is_multiple_of(2);
-        for is_bare in [bare_is_first, !bare_is_first, !bare_is_first, bare_is_first] {
-            let (pair, samples) = if is_bare { (&mut *bare, &mut of_bare) } else { (&mut *panpipe, &mut of_panpipe) };
-            samples.push(pair.measure(self.workload, self.placement, WARM_UP)?);
-        }
-        self.add(mean(&of_bare), mean(&of_panpipe));
-        Ok(())
+    pub(crate) fn rival(&self) -> &'static Rival {
+        &self.face.rivals[self.rival]
     }
 
     /// Adds a round.
-    pub(crate) fn add(&mut self, bare: Sample, panpipe: Sample) {
-        self.bare.push(bare);
-        self.panpipe.push(panpipe);
+    pub(crate) fn add(&mut self, rival: Sample, panpipe: Option<Sample>) {
+        self.of_rival.push(rival);
+        self.of_panpipe.extend(panpipe);
     }
 
     pub(crate) fn ratio(&self) -> f64 {
-        middle(&self.panpipe) / middle(&self.bare)
+        middle(&self.of_panpipe) / middle(&self.of_rival)
     }
 
     pub(crate) fn is_met(&self) -> bool {
-        self.workload.bar.is_met_by(middle(&self.bare), middle(&self.panpipe))
+        self.bar().is_some_and(|bar| bar.is_met_by(middle(&self.of_rival), middle(&self.of_panpipe)))
     }
 
     /// Whether a contender's own rounds are so far apart that the ratio says little. Of many, the extremes are let off.
     fn is_unsteady(&self) -> bool {
-        [&self.bare, &self.panpipe].into_iter().any(|samples| {
+        [&self.of_rival, &self.of_panpipe].into_iter().filter(|samples| !samples.is_empty()).any(|samples| {
             let mut values: Vec<_> = samples.iter().map(|sample| sample.value).collect();
             values.sort_by(f64::total_cmp);
             let let_off = if values.len() >= 5 { 1 } else { 0 };
@@ -71,69 +75,80 @@ impl Row {
         })
     }
 
-    /// Whether the bar is for this row: it is not for the rows that only show what being unpinned is made of.
-    pub(crate) fn has_bar(&self) -> bool {
-        self.placement != Placement::Apart
+    /// What panpipe must reach. The rows that only show what being unpinned is made of have none.
+    pub(crate) fn bar(&self) -> Option<Bar> {
+        self.workload.bars[self.rival].filter(|_| self.placement != Placement::Apart)
+    }
+
+    /// Whether panpipe was there to be measured.
+    pub(crate) fn has_panpipe(&self) -> bool {
+        self.face.panpipe.is_some()
     }
 
     pub(crate) fn verdict(&self) -> String {
-        let verdict = match (self.has_bar(), self.is_met()) {
-            (false, _) => "no bar",
-            (true, true) => "met",
-            (true, false) => "MISSED",
+        let verdict = match (self.bar(), self.is_met()) {
+            (None, _) => "no bar",
+            (Some(_), _) if !self.has_panpipe() => "NOT YET",
+            (Some(_), true) => "met",
+            (Some(_), false) => "MISSED",
         };
         let unsteady = if self.is_unsteady() { ", unsteady" } else { "" };
         format!("{verdict}{unsteady}")
     }
 
     pub(crate) fn cells(&self) -> [String; HEADINGS.len()] {
-        let value = |samples| self.value(median(samples, |sample| sample.value)) + " " + self.workload.unit;
-        let ratios = self.bare.iter().zip(&self.panpipe).map(|(bare, panpipe)| panpipe.value / bare.value);
-        let (least, greatest) = range(ratios);
-        let bar = match self.workload.bar {
-            _ if !self.has_bar() => String::new(),
-            Bar::AtMost(bar) => format!("≤ {bar:.2}"),
-            Bar::AtLeast(bar) => format!("≥ {bar:.2}"),
-            Bar::MoreByAtMost(bar) => format!("≤ +{bar:.0} {}", self.workload.unit),
+        let unit = self.workload.unit;
+        let panpipe = |cell: &dyn Fn() -> String| if self.has_panpipe() { cell() } else { "–".to_owned() };
+        let value = |samples| number(median(samples, |sample| sample.value), unit) + " " + unit;
+        let cpu = |samples| match median(samples, |sample| sample.cpu) {
+            // Not measured.
+            cpu if cpu.is_nan() => "–".to_owned(),
+            cpu => format!("{cpu:.2}"),
         };
-        let cpu = |samples| median(samples, |sample| sample.cpu);
+        let ratios = self.of_rival.iter().zip(&self.of_panpipe).map(|(rival, panpipe)| panpipe.value / rival.value);
+        let (least, greatest) = range(ratios);
+        let bar = match self.bar() {
+            None => String::new(),
+            Some(Bar::AtMost(bar)) => format!("≤ {bar:.2}"),
+            Some(Bar::AtLeast(bar)) => format!("≥ {bar:.2}"),
+            Some(Bar::AtMostAndWithin(bar, limit)) => format!("≤ {bar:.2}, {limit:.0} {unit}"),
+            Some(Bar::AtLeastAndReaching(bar, goal)) => format!("≥ {bar:.2}, {goal:.0} {unit}"),
+            Some(Bar::MoreByAtMost(bar)) => format!("≤ +{bar:.0} {unit}"),
+        };
         [
             self.transport.into(),
             self.placement.name().into(),
             self.workload.name.into(),
-            value(&self.bare),
-            value(&self.panpipe),
-            format!("{:.2}", self.ratio()),
-            format!("{least:.2}..{greatest:.2}"),
-            format!("{:.2}, {:.2}", cpu(&self.bare), cpu(&self.panpipe)),
+            self.rival().name.into(),
+            value(&self.of_rival),
+            panpipe(&|| value(&self.of_panpipe)),
+            panpipe(&|| format!("{:.2}", self.ratio())),
+            panpipe(&|| format!("{least:.2}..{greatest:.2}")),
+            format!("{}, {}", cpu(&self.of_rival), panpipe(&|| cpu(&self.of_panpipe))),
             bar,
             self.verdict(),
         ]
     }
 
-    /// The values of each round, of the bare side and of panpipe.
+    /// The values of each round, of the rival and of panpipe.
     pub(crate) fn each_round(&self) -> [(&'static str, Vec<String>); 2] {
-        let values = |samples: &[Sample]| samples.iter().map(|sample| self.value(sample.value)).collect();
-        [("bare", values(&self.bare)), ("panpipe", values(&self.panpipe))]
+        let values =
+            |samples: &[Sample]| samples.iter().map(|sample| number(sample.value, self.workload.unit)).collect();
+        [(self.rival().name, values(&self.of_rival)), ("panpipe", values(&self.of_panpipe))]
     }
+}
 
-    fn value(&self, value: f64) -> String {
-        match self.workload.unit {
-            "µs" => format!("{value:.1}"),
-            "ms" => format!("{value:.2}"),
-            "k/s" => format!("{:.0}", value / 1e3),
-            _ => format!("{value:.0}"),
-        }
+fn number(value: f64, unit: &str) -> String {
+    match unit {
+        "µs" | "KiB" => format!("{value:.1}"),
+        "ms" => format!("{value:.2}"),
+        "k/s" if value < 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
     }
 }
 
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, 0.0f64), |(least, greatest), value| (least.min(value), greatest.max(value)))
-}
-
-fn mean(samples: &[Sample]) -> Sample {
-    let mean = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / samples.len() as f64;
-    Sample { value: mean(|sample| sample.value), cpu: mean(|sample| sample.cpu) }
 }
 
 fn middle(samples: &[Sample]) -> f64 {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::face::{Bar, Face, Program, ProgramKind, Workload};
+use crate::face::{Face, Program, ProgramKind, Rival, Workload, bars};
 use crate::pair::{Placement, Sample};
 use crate::report::Report;
 use crate::row::Row;
@@ -14,23 +14,28 @@ use crate::row::Row;
 const CHILDREN: usize = 15;
 
 const WORKLOADS: &[Workload] = &[
-    Workload { name: "first reply", task: "framing=lines", unit: "ms", bar: Bar::MoreByAtMost(2.0) },
+    Workload { name: "first reply", task: "framing=lines", unit: "ms", measured: 0, bars: bars!(MoreByAtMost 2.0) },
     Workload {
         name: "first reply, stderr=inherit",
         task: "framing=lines&stderr=inherit",
         unit: "ms",
-        bar: Bar::MoreByAtMost(2.0),
+        measured: 0,
+        bars: bars!(MoreByAtMost 2.0),
     },
 ];
 
 static FACE: Face = Face {
     name: "spawn-rust-blocking",
-    bare: Program {
-        kind: ProgramKind::Rust(""),
-        about: "std::process::Command with piped stdin and stdout, a line each way; the child is cat",
-    },
-    panpipe: Program { kind: ProgramKind::Rust(""), about: "panpipe::plain::blocking::spawn and call, framing=lines" },
+    rivals: &[Rival {
+        name: "bare",
+        program: Program::of(
+            ProgramKind::Rust(""),
+            "std::process::Command with piped stdin and stdout, a line each way; the child is cat",
+        ),
+    }],
+    panpipe: Some(Program::of(ProgramKind::Rust(""), "panpipe::plain::blocking::spawn and call, framing=lines")),
     transports: &["spawn"],
+    options: "",
     workloads: WORKLOADS,
     warm_up: 0,
 };
@@ -38,7 +43,7 @@ static FACE: Face = Face {
 /// Measures the rows whose names contain `only`.
 pub(crate) fn measure(rounds: usize, only: &str, report: &mut Report) {
     for workload in WORKLOADS {
-        let row = Row::new(&FACE, FACE.transports[0], Placement::Unpinned, workload);
+        let row = Row::new(&FACE, 0, FACE.transports[0], Placement::Unpinned, workload);
         if row.name().contains(only)
             && let Err(error) = measure_row(row, rounds).map(|row| report.add(row))
         {
@@ -56,7 +61,7 @@ fn measure_row(mut row: Row, rounds: usize) -> Outcome<Row> {
             by_hand.push(first_reply_by_hand()?);
             panpipe.push(first_reply(options)?);
         }
-        row.add(median(by_hand), median(panpipe));
+        row.add(median(by_hand), Some(median(panpipe)));
     }
     Ok(row)
 }

@@ -4,13 +4,16 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Remote, blocking};
+use panpipe_link::panpipe::Side;
+use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Link, PANPIPE, Remote, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::aio::Core;
+use crate::aio::new_core;
 use crate::interrupt::Interruptible;
+use crate::service::Registry;
+use crate::waiting::WaitingCore;
 use crate::{error, message};
 
 /// A number of seconds from Python as a duration.
@@ -126,14 +129,39 @@ impl Connection {
     }
 }
 
+/// What an address's protocol makes of a link: a connection, or a core for `panpipe.Peer`.
+fn connection<'py>(
+    py: Python<'py>,
+    link: Link,
+    address: &Address,
+    side: Side,
+    service: Option<Py<Registry>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match address.protocol == PANPIPE {
+        true => Ok(Bound::new(py, WaitingCore::new(link, address, side, service))?.into_any()),
+        false => {
+            let connection = Connection::new(Blocking::new(Endpoint::new(link, address)), address);
+            Ok(Bound::new(py, connection)?.into_any())
+        }
+    }
+}
+
 /// Connects to an address.
 #[pyfunction]
-#[pyo3(signature = (address, *, timeout=None))]
-pub(crate) fn connect(py: Python<'_>, address: &str, timeout: Option<f64>) -> PyResult<Connection> {
+#[pyo3(signature = (address, timeout, service))]
+pub(crate) fn connect<'py>(
+    py: Python<'py>,
+    address: &str,
+    timeout: Option<f64>,
+    service: Option<Py<Registry>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let address = error::result(py, panpipe_link::parse(address))?;
+    if service.is_some() {
+        error::result(py, address.check_speaks(PANPIPE))?;
+    }
     let mut wait = Interruptible::new(py);
-    let connection = blocking::connect(&address, seconds(timeout)?, &mut wait);
-    Ok(Connection::new(wait.result(connection)?, &address))
+    let link = blocking::connect_link(&address, seconds(timeout)?, &mut wait);
+    connection(py, wait.result(link)?, &address, Side::Client, service)
 }
 
 /// The address of a child: a program with its arguments, and options.
@@ -145,12 +173,18 @@ pub(crate) fn spawn_address(py: Python<'_>, command: Vec<String>, options: &str)
 
 /// Two connected connections inside this program.
 #[pyfunction]
-#[pyo3(signature = (kind=""))]
-pub(crate) fn pair(py: Python<'_>, kind: &str) -> PyResult<(Connection, Connection)> {
+pub(crate) fn pair<'py>(
+    py: Python<'py>,
+    kind: &str,
+    services: (Option<Py<Registry>>, Option<Py<Registry>>),
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let address = error::result(py, panpipe_link::pair_address(kind))?;
+    if services.0.is_some() || services.1.is_some() {
+        error::result(py, address.check_speaks(PANPIPE))?;
+    }
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
-    let connection = |link| Connection::new(Blocking::new(Endpoint::new(link, &address)), &address);
-    Ok((connection(one), connection(other)))
+    let one = connection(py, one, &address, Side::Client, services.0)?;
+    Ok((one, connection(py, other, &address, Side::Server, services.1)?))
 }
 
 /// A listening address. Iterating it accepts connections.
@@ -194,11 +228,20 @@ impl Listener {
     }
 
     #[pyo3(signature = (*, timeout=None))]
-    fn accept(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Connection>> {
+    fn accept<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        static WRAP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let listener = self.open(py, "accepting on")?;
         let mut wait = Interruptible::new(py);
-        let accepted = blocking::accept(&listener, seconds(timeout)?, &mut wait);
-        Ok(wait.result(accepted)?.map(|connection| Connection::new(connection, &self.address)))
+        let accepted = blocking::accept_link(&listener, seconds(timeout)?, &mut wait);
+        let Some(link) = wait.result(accepted)? else { return Ok(None) };
+        let accepted = connection(py, link, &self.address, Side::Server, None)?;
+        Ok(Some(WRAP.import(py, "panpipe._waiting", "wrap")?.call1((accepted,))?))
+    }
+
+    #[getter]
+    fn _most_connections(&self, py: Python<'_>) -> PyResult<usize> {
+        error::result(py, self.address.check_speaks(PANPIPE))?;
+        Ok(self.open(py, "serving")?.most_connections())
     }
 
     /// The numbers of the descriptors to wait on.
@@ -228,7 +271,7 @@ impl Listener {
         this
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Connection>> {
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.accept(py, None)
     }
 
@@ -255,7 +298,7 @@ pub(crate) fn accept_core<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let open = listener.open(py, "accepting on")?;
     match error::result(py, open.accept())? {
-        Accepted::Link(link) => Ok(Bound::new(py, Core::new(link, &listener.address, event_loop)?)?.into_any()),
+        Accepted::Link(link) => new_core(link, &listener.address, Side::Server, event_loop),
         Accepted::Nobody => Ok(py.None().into_bound(py)),
         Accepted::Pause(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
         Accepted::Finished => Ok(pyo3::types::PyBool::new(py, false).to_owned().into_any()),

@@ -166,7 +166,8 @@ fn is_awaitable(reply: &Bound<'_, PyAny>) -> PyResult<bool> {
     reply.hasattr(intern!(reply.py(), "__await__"))
 }
 
-fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+/// The logger of this package.
+pub(crate) fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let made = LOGGER.get_or_try_init(py, || {
         let logging = py.import("logging")?;

@@ -127,7 +127,7 @@ def test_closing_ends_a_waiting_recv(run: Run) -> None:
 
 def test_closing_writes_what_was_sent_and_tells_what_it_could_not(run: Run) -> None:
     async def close() -> None:
-        one, _other = panpipe.aio.pair("timeout=100ms")
+        one, _other = panpipe.aio.pair("framing=length&timeout=100ms")
         await one.send(b"x" * 900_000)
         with pytest.raises(panpipe.DeadlineExceeded) as raised:
             await one.close()
@@ -141,7 +141,7 @@ def test_closing_writes_what_was_sent_and_tells_what_it_could_not(run: Run) -> N
 
 def test_a_cancelled_close_closes(run: Run) -> None:
     async def close() -> None:
-        one, _other = panpipe.aio.pair("timeout=60s")
+        one, _other = panpipe.aio.pair("framing=length&timeout=60s")
         await one.send(b"x" * 900_000)
         closing = asyncio.ensure_future(one.close())
         await asyncio.sleep(0)
@@ -214,7 +214,7 @@ def test_listen_and_accept(place: str, run: Run) -> None:
 
 def test_a_closed_server_answers_nobody(run: Run, tmp_path: Any) -> None:
     async def close() -> None:
-        server = await panpipe.aio.listen(f"unix:{tmp_path}/a.sock")
+        server = await panpipe.aio.listen(f"unix:{tmp_path}/a.sock?framing=length")
         await server.close()
         assert list(tmp_path.iterdir()) == []
         with pytest.raises(panpipe.NotFound):
@@ -247,7 +247,7 @@ def test_await_serve_runs_until_cancelled(run: Run, tmp_path: Any) -> None:
 def test_packets_keep_their_boundaries_without_a_framing(handler: Callable[..., Any], run: Run) -> None:
     async def example() -> None:
         async with (
-            panpipe.aio.serve("unix-seqpacket:@panpipe-test-*", handler) as server,
+            panpipe.aio.serve("unix-seqpacket:@panpipe-test-*?protocol=plain", handler) as server,
             panpipe.aio.connect(server.address) as peer,
         ):
             replies = await asyncio.gather(*(peer.call(f"call {number}") for number in range(500)))

@@ -39,7 +39,7 @@ def test_bytes_that_are_not_text_fail_that_message_alone() -> None:
 
 def test_a_huge_message_does_not_deadlock(upper: Callable[[str], str]) -> None:
     huge = b"x" * 12_000_000
-    with panpipe.connect(upper("unix:@panpipe-test-*")) as peer:
+    with panpipe.connect(upper("unix:@panpipe-test-*?framing=length")) as peer:
         assert peer.call(huge) == huge.upper()
 
 
@@ -107,7 +107,7 @@ def test_a_peer_that_goes_fails_the_waiting_call() -> None:
 
 
 def test_a_closed_connection_says_so() -> None:
-    one, _other = panpipe.pair()
+    one, _other = panpipe.pair("framing=length")
     one.close()
     one.close()
     for use in (lambda: one.send("x"), lambda: one.call("x"), one.recv):
@@ -190,7 +190,7 @@ panpipe.serve(listener, handle)
 
 
 def test_a_message_is_bytes_or_a_string() -> None:
-    one, _other = panpipe.pair()
+    one, _other = panpipe.pair("framing=length")
     with pytest.raises(TypeError, match="not int"):
         one.send(7)
     with pytest.raises(ValueError, match="timeout"):
@@ -199,7 +199,7 @@ def test_a_message_is_bytes_or_a_string() -> None:
 
 def test_a_socket_file_is_private_and_goes_with_its_listener(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
-    with panpipe.listen(f"unix:{path}"):
+    with panpipe.listen(f"unix:{path}?framing=length"):
         assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == []
 
@@ -218,24 +218,24 @@ def test_listeners_are_iterated_and_mem_stays_inside() -> None:
 
 
 def test_the_system_tells_who_the_peer_is() -> None:
-    with panpipe.listen("unix:@panpipe-test-*") as listener:
+    with panpipe.listen("unix:@panpipe-test-*?framing=length") as listener:
         client = panpipe.connect(listener.address)
         peer = listener.accept()
         assert peer is not None
         for each in (client, peer):
             assert each.remote == panpipe.Remote("unix", None, os.getuid(), os.getgid(), os.getpid())
-    with panpipe.listen("tcp://127.0.0.1:0") as listener:
+    with panpipe.listen("tcp://127.0.0.1:0?framing=length") as listener:
         client = panpipe.connect(listener.address)
         peer = listener.accept()
         assert peer is not None
-        assert client.remote.address == listener.address.removeprefix("tcp://")
+        assert client.remote.address == listener.address.removeprefix("tcp://").partition("?")[0]
         assert peer.remote.address is not None
         assert peer.remote.address.startswith("127.0.0.1:")
         assert peer.remote.uid is None
 
 
 def test_packets_keep_their_boundaries_without_a_framing(upper: Callable[[str], str]) -> None:
-    with panpipe.connect(upper("unix-seqpacket:@panpipe-test-*")) as peer:
+    with panpipe.connect(upper("unix-seqpacket:@panpipe-test-*?protocol=plain")) as peer:
         assert peer.call("Hello, server!") == b"HELLO, SERVER!"
         for message in ("a", "b\n", "c"):
             peer.send(message)

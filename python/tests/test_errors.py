@@ -36,11 +36,39 @@ def test_methods_and_framings_are_described_in_the_words_of_the_vectors() -> Non
         (panpipe.InvalidAddress, ValueError),
         (panpipe.Unsupported, ValueError),
         (panpipe.TooLarge, ValueError),
+        (panpipe.InvalidArguments, TypeError),
+        (panpipe.RemoteError, RuntimeError),
     ],
 )
 def test_an_error_is_also_its_standard_twin(kind: type[Exception], twin: type[Exception]) -> None:
     assert issubclass(kind, twin)
     assert issubclass(kind, panpipe.Error)
+
+
+def test_what_travels_is_cut_and_what_is_not_understood_is_left_out() -> None:
+    error = ValueError("x" * 100_000)
+    for _ in range(40):
+        cause, error = error, ValueError("outer")
+        error.__cause__ = cause
+    told = _error.to_map(error, lambda data: True)
+    depth, each = 0, told
+    while "cause" in each:
+        depth, each = depth + 1, each["cause"]
+    assert depth == 16
+    assert len(_error.to_map(ValueError("x" * 100_000), bool)["message"]) == 16 << 10
+    raised = panpipe.NotFound("no such user", data=object())
+    assert "data" not in _error.to_map(raised, lambda data: False)
+
+    heard = _error.from_map(
+        {"code": "of-tomorrow", "message": 5, "type": "Odd", "via": ["a", 1], "cause": "none", "more": 1},
+        "calling x",
+        "x",
+    )
+    assert isinstance(heard, panpipe.RemoteError)
+    assert (heard.code, heard.message, heard.type, heard.via, heard.ran) == ("of-tomorrow", "", "Odd", ("a",), "maybe")
+    assert isinstance(heard.__cause__, panpipe.BadPeer)
+    assert str(heard) == "calling x: of-tomorrow: Odd"
+    assert _error.from_map([], "calling x", "x").code == "bad-peer"
 
 
 @pytest.mark.parametrize(
@@ -58,13 +86,13 @@ def test_a_bad_address(row: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("use", "address", "code"),
     [
-        (panpipe.connect, "tcp://127.0.0.1:1", "refused"),
-        (panpipe.connect, "tcp://name.invalid:1?insecure=true", "not-found"),
-        (panpipe.connect, "unix:/nowhere/at/all", "not-found"),
-        (panpipe.listen, "unix:/nowhere/at/all", "not-found"),
-        (panpipe.connect, "unix:/tmp/" + "x" * 103, "path-too-long"),
-        (panpipe.listen, "unix:/tmp/" + "x" * 103, "path-too-long"),
-        (panpipe.connect, "fd:987", "not-found"),
+        (panpipe.connect, "tcp://127.0.0.1:1?framing=length", "refused"),
+        (panpipe.connect, "tcp://name.invalid:1?insecure=true&framing=length", "not-found"),
+        (panpipe.connect, "unix:/nowhere/at/all?framing=length", "not-found"),
+        (panpipe.listen, "unix:/nowhere/at/all?framing=length", "not-found"),
+        (panpipe.connect, "unix:/tmp/" + "x" * 103 + "?framing=length", "path-too-long"),
+        (panpipe.listen, "unix:/tmp/" + "x" * 103 + "?framing=length", "path-too-long"),
+        (panpipe.connect, "fd:987?framing=length", "not-found"),
     ],
 )
 def test_what_cannot_be_opened(use: Callable[[str], object], address: str, code: str) -> None:
@@ -77,14 +105,14 @@ def test_what_cannot_be_opened(use: Callable[[str], object], address: str, code:
 
 
 def test_a_port_in_use() -> None:
-    listener = panpipe.listen("tcp://localhost:0")
+    listener = panpipe.listen("tcp://localhost:0?framing=length")
     with pytest.raises(panpipe.AddressInUse):
         panpipe.listen(listener.address)
 
 
 def test_no_permission(tmp_path: Path, program: Callable[..., object]) -> None:
     path = tmp_path / "a.sock"
-    listener = panpipe.listen(f"unix:{path}")
+    listener = panpipe.listen(f"unix:{path}?framing=length")
     path.chmod(0)
     for folder in (tmp_path, *tmp_path.parents):
         if folder.name.startswith("pytest-"):
@@ -93,7 +121,7 @@ def test_no_permission(tmp_path: Path, program: Callable[..., object]) -> None:
         f"""
 import os, panpipe
 if os.getuid() == 0: os.setuid(65534)
-try: panpipe.connect("unix:{path}")
+try: panpipe.connect("unix:{path}?framing=length")
 except panpipe.Permission as error: print(error.code)
 """
     )
@@ -124,3 +152,10 @@ def test_a_broken_length_is_bad_peer() -> None:
     assert peer is not None
     with pytest.raises(panpipe.BadPeer):
         peer.recv()
+
+
+def test_a_function_serves_no_address_that_means_panpipe() -> None:
+    with pytest.raises(panpipe.Unsupported, match="as framing=length, or protocol=plain"):
+        panpipe.serve("unix:@panpipe-test-*", bytes.upper)
+    with pytest.raises(panpipe.Unsupported, match="say protocol=panpipe and no framing"):
+        panpipe.serve("unix:@panpipe-test-*?framing=lines", panpipe.Service())

@@ -15,8 +15,8 @@ import panpipe
 @pytest.mark.parametrize(
     "wait",
     [
-        "panpipe.serve(panpipe.listen('unix:@panpipe-test-*'), lambda m: m)",
-        "panpipe.listen('unix:@panpipe-test-*').accept()",
+        "panpipe.serve(panpipe.listen('unix:@panpipe-test-*?framing=length'), lambda m: m)",
+        "panpipe.listen('unix:@panpipe-test-*?framing=length').accept()",
         "one.recv()",
         "one.call('x', timeout=600)",
         "one.send(b'x' * 10_000_000)",
@@ -31,11 +31,11 @@ def test_ctrl_c_works_while_waiting(wait: str, program: Callable[..., object]) -
 import asyncio, os, panpipe, panpipe.aio, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 one, other = panpipe.pair("framing=length")
-listener = panpipe.listen("unix:@panpipe-test-*?backlog=1")
+listener = panpipe.listen("unix:@panpipe-test-*?backlog=1&framing=length")
 full = listener.address
 kept = [panpipe.connect(full) for _ in range(2)]
 async def forever():
-    async with panpipe.aio.serve("unix:@panpipe-test-*", lambda m: m) as server:
+    async with panpipe.aio.serve("unix:@panpipe-test-*?framing=length", lambda m: m) as server:
         await server.wait()
 print("ready", flush=True)
 try: {wait if "asyncio" not in wait else "asyncio.run(forever())"}
@@ -62,7 +62,7 @@ def test_an_uncaught_ctrl_c_in_serve_is_exit_130_for_a_shell(program: Callable[.
         f"""
 import panpipe, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-listener = panpipe.listen("unix:{tmp_path}/a.sock")
+listener = panpipe.listen("unix:{tmp_path}/a.sock?framing=length")
 print(listener.address, flush=True)
 panpipe.serve(listener, lambda m: m)
 """
@@ -100,7 +100,7 @@ def test_a_fork_may_connect_anew_and_is_told_when_it_uses_what_is_not_its_own(up
 
 
 def test_a_fork_of_a_server_leaves_its_socket_file_alone(tmp_path: object) -> None:
-    listener = panpipe.listen(f"unix:{tmp_path}/a.sock")
+    listener = panpipe.listen(f"unix:{tmp_path}/a.sock?framing=length")
     child = os.fork()
     if child == 0:
         listener.close()

@@ -40,7 +40,7 @@ def resident() -> int:
 @pytest.mark.parametrize("is_called_late", [False, True], ids=["called", "called-late"])
 def test_closed_connections_leave_nothing_behind(run: Run, is_called_late: bool) -> None:
     async def close() -> None:
-        async with panpipe.aio.serve("unix:@panpipe-test-*", bytes.upper) as server:
+        async with panpipe.aio.serve("unix:@panpipe-test-*?framing=length", bytes.upper) as server:
 
             async def once() -> None:
                 peer = await panpipe.aio.connect(server.address)
@@ -99,7 +99,7 @@ def test_a_call_that_finds_no_room_in_time_was_not_sent(run: Run) -> None:
 
 def test_closing_a_listener_ends_an_accept_and_frees_its_descriptors(run: Run) -> None:
     async def close() -> None:
-        listener = await panpipe.aio.listen("unix:@panpipe-test-*")
+        listener = await panpipe.aio.listen("unix:@panpipe-test-*?framing=length")
         accepting = [asyncio.ensure_future(listener.accept()) for _ in range(2)]
         await asyncio.sleep(0)
         await listener.close()
@@ -114,7 +114,7 @@ def test_closing_a_listener_ends_an_accept_and_frees_its_descriptors(run: Run) -
 
 def test_a_cancelled_accept_takes_no_connection_from_another(run: Run) -> None:
     async def accept() -> None:
-        async with panpipe.aio.listen("unix:@panpipe-test-*") as listener:
+        async with panpipe.aio.listen("unix:@panpipe-test-*?framing=length") as listener:
             first, second = (asyncio.ensure_future(listener.accept()) for _ in range(2))
             await asyncio.sleep(0)
             second.cancel()
@@ -135,7 +135,7 @@ def test_a_handler_that_is_cancelled_closes_its_connection(run: Run) -> None:
 
     async def serve() -> None:
         async with (
-            panpipe.aio.serve("unix:@panpipe-test-*?timeout=10s", handler) as server,
+            panpipe.aio.serve("unix:@panpipe-test-*?timeout=10s&framing=length", handler) as server,
             panpipe.aio.connect(server.address) as peer,
         ):
             with pytest.raises(panpipe.ConnectionLost):
@@ -153,7 +153,7 @@ def test_a_handler_can_close_its_own_server(run: Run) -> None:
             ended.set()
             return message
 
-        async with panpipe.aio.serve("unix:@panpipe-test-*?timeout=10s", handler) as server:
+        async with panpipe.aio.serve("unix:@panpipe-test-*?timeout=10s&framing=length", handler) as server:
             peer = await panpipe.aio.connect(server.address)
             with pytest.raises(panpipe.ConnectionLost):
                 await peer.call("x")
@@ -224,7 +224,7 @@ def test_sends_that_give_up_do_not_fill_the_memory() -> None:
 
 
 def test_closing_a_listener_ends_an_accept_in_another_thread(place: str) -> None:
-    listener = panpipe.listen(place)
+    listener = panpipe.listen(f"{place}?framing=length")
     accepted: list[object] = []
     begins = threading.Event()
 

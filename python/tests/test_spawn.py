@@ -104,10 +104,10 @@ def test_all_that_a_child_wrote_comes_before_its_end_though_a_grandchild_holds_s
 
 def test_what_cannot_be_started_is_named() -> None:
     with pytest.raises(panpipe.NotFound, match="panpipe-no-such-program") as raised:
-        panpipe.spawn(["panpipe-no-such-program"])
+        panpipe.spawn(["panpipe-no-such-program"], "framing=length")
     assert isinstance(raised.value, FileNotFoundError)
     with pytest.raises(panpipe.Permission):
-        panpipe.spawn(["/etc/passwd"])
+        panpipe.spawn(["/etc/passwd"], "framing=length")
     with pytest.raises(TypeError):
         panpipe.spawn("cat")
     with pytest.raises(panpipe.InvalidAddress):
@@ -261,7 +261,7 @@ except ChildProcessError: print("nobody is left")
 
 def test_a_close_that_is_given_up_ends_the_child_all_the_same(run: Callable[..., Any]) -> None:
     async def main() -> None:
-        child = await panpipe.aio.spawn(["sleep", "1000"])
+        child = await panpipe.aio.spawn(["sleep", "1000"], "framing=length")
         pid = child.remote.pid
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
@@ -275,7 +275,7 @@ def test_a_close_that_is_given_up_ends_the_child_all_the_same(run: Callable[...,
 
 def test_a_child_that_must_be_told_twice_does_not_stop_the_loop(run: Callable[..., Any]) -> None:
     async def main() -> tuple[int | None, int]:
-        child = await panpipe.aio.spawn(["sleep", "1000"])
+        child = await panpipe.aio.spawn(["sleep", "1000"], "framing=length")
         pid = child.remote.pid
         closing = asyncio.ensure_future(child.close())
         turns = 0
@@ -292,7 +292,7 @@ def test_a_child_that_must_be_told_twice_does_not_stop_the_loop(run: Callable[..
 
 def test_a_cancelled_close_leaves_the_child_to_the_next(run: Callable[..., Any]) -> None:
     async def main() -> int:
-        child = await panpipe.aio.spawn(["sleep", "1000"])
+        child = await panpipe.aio.spawn(["sleep", "1000"], "framing=length")
         pid = child.remote.pid
         assert pid is not None
         with pytest.raises(TimeoutError):
@@ -301,7 +301,7 @@ def test_a_cancelled_close_leaves_the_child_to_the_next(run: Callable[..., Any])
         os.kill(pid, signal.SIGKILL)
         while runs(pid):
             await asyncio.sleep(0.005)
-        async with panpipe.aio.spawn(["cat"]):
+        async with panpipe.aio.spawn(["cat"], "framing=length"):
             pass
         return pid
 

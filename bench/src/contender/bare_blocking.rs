@@ -5,9 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use panpipe_bench_measure::{Measured, Role, Sink, Task, announce, blocking};
+
+use super::Place;
 use super::inbox::{Inbox, encode, head};
-use super::measure::{Measured, Sink};
-use super::{Place, Role, Task, announce, blocking};
 use crate::Outcome;
 
 /// A larger message is written from where it lies; a smaller one is copied next to its head.
@@ -56,6 +57,7 @@ pub(super) fn answer(role: Role, stream: impl Read + Write) -> Outcome<()> {
                     write_frame(stream, &count, frame)?;
                 }
             }
+            Role::Topics(_) => return Err("bare sockets have no topics".into()),
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 
+use panpipe_bench_measure::{Measured, Role, Sink, Task, announce, blocking};
 use rustix::fs::{Mode, OFlags, mkfifoat, open};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept, bind, connect, listen, recv,
@@ -15,8 +16,6 @@ use rustix::net::{
 };
 
 use super::bare_blocking::{Framed, answer};
-use super::measure::{Measured, Sink};
-use super::{Role, Task, announce, blocking};
 use crate::Outcome;
 
 /// No packet here is larger.
@@ -85,6 +84,7 @@ fn reply<'a>(role: Role, message: &'a [u8], sink: &mut Sink) -> Outcome<Option<s
     Ok(match role {
         Role::Echo => Some(message.into()),
         Role::Sink => sink.take(message)?.map(|count| count.to_vec().into()),
+        Role::Topics(_) => return Err("bare sockets have no topics".into()),
     })
 }
 

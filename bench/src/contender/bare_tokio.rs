@@ -1,15 +1,19 @@
 //! Bare tokio streams: one `write_all` a frame, reads that take whatever there is.
 
 use std::ops::Range;
-use std::time::Instant;
 
+use bytes::{Buf, Bytes};
+use panpipe_bench_measure::concurrent::{Peer, round_trips, stream};
+use panpipe_bench_measure::{Measured, Rate, Role, Sink, Task, Workload, announce, check, message};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::inbox::{Inbox, encode};
-use super::measure::{Measured, Rate, RoundTrips, Sink, check, check_count, message};
-use super::{END, Place, Role, Task, WINDOW, Workload, announce};
+use super::Place;
+use super::inbox::{Inbox, encode, head};
 use crate::Outcome;
+
+/// A larger message is written from where it lies, after its head; a smaller one is copied next to it.
+const COPIED: usize = 128 << 10;
 
 pub(super) async fn serve(role: Role, place: Place) -> Outcome<()> {
     match place {
@@ -46,12 +50,18 @@ async fn answer(role: Role, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> 
         while let Some(place) = inbox.take() {
             let message = inbox.get(place);
             match role {
+                Role::Echo if message.len() > COPIED => {
+                    stream.write_all(&frames).await?;
+                    frames.clear();
+                    write_large(&mut stream, message).await?;
+                }
                 Role::Echo => encode(message, &mut frames),
                 Role::Sink => {
                     if let Some(count) = sink.take(message)? {
                         encode(&count, &mut frames);
                     }
                 }
+                Role::Topics(_) => return Err("bare sockets have no topics".into()),
             }
         }
         stream.write_all(&frames).await?;
@@ -69,12 +79,13 @@ pub(super) async fn measure(task: Task, place: Place) -> Outcome<Measured> {
     }
 }
 
-async fn run(task: Task, stream: impl AsyncRead + AsyncWrite + Unpin) -> Outcome<Measured> {
-    let peer = Framed { stream, inbox: Inbox::new(), frames: Vec::new() };
+async fn run(task: Task, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Outcome<Measured> {
+    let peer = Framed { stream: socket, inbox: Inbox::new(), frames: Vec::new() };
     match task.workload {
         Workload::RoundTrip => round_trips(task, peer).await,
         Workload::InFlight => in_flight(task, peer).await,
-        Workload::Stream => send_stream(task, peer).await,
+        Workload::Stream => stream(task, peer).await,
+        Workload::Crowd | Workload::Topics | Workload::Subscribers => Err("not over a bare socket".into()),
     }
 }
 
@@ -85,12 +96,6 @@ struct Framed<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
-    async fn send(&mut self, message: &[u8]) -> Outcome<()> {
-        self.frames.clear();
-        encode(message, &mut self.frames);
-        Ok(self.stream.write_all(&self.frames).await?)
-    }
-
     async fn read(&mut self) -> Outcome<()> {
         match self.stream.read(self.inbox.room()).await? {
             0 => Err("the server has closed".into()),
@@ -109,32 +114,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
             }
         }
     }
+}
 
-    async fn call(&mut self, message: &[u8]) -> Outcome<&[u8]> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Peer for Framed<S> {
+    async fn send(&mut self, message: &Bytes) -> Outcome<()> {
+        if message.len() > COPIED {
+            return write_large(&mut self.stream, message).await;
+        }
+        self.frames.clear();
+        encode(message, &mut self.frames);
+        Ok(self.stream.write_all(&self.frames).await?)
+    }
+
+    async fn call(&mut self, message: &Bytes) -> Outcome<impl AsRef<[u8]> + Send> {
         self.send(message).await?;
         let place = self.recv().await?;
         Ok(self.inbox.get(place))
     }
 }
 
-async fn round_trips(task: Task, mut peer: Framed<impl AsyncRead + AsyncWrite + Unpin>) -> Outcome<Measured> {
-    let message = message(task.size, 0);
-    let mut times = RoundTrips::begin(task.span);
-    loop {
-        check(peer.call(&message).await?, &message, times.is_first())?;
-        if !times.tick() {
-            break;
-        }
-    }
-    check(peer.call(&message).await?, &message, true)?;
-    Ok(times.end())
+async fn write_large(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> Outcome<()> {
+    Ok(stream.write_all_buf(&mut Buf::chain(head(message).as_slice(), message)).await?)
 }
 
 /// Keeps the window full by hand: for every reply that a read brought another request, all in one write.
 async fn in_flight(task: Task, mut peer: Framed<impl AsyncRead + AsyncWrite + Unpin>) -> Outcome<Measured> {
-    let messages: Vec<_> = (0..WINDOW).map(|number| message(task.size, number)).collect();
+    let messages: Vec<_> = (0..task.count).map(|number| message(task.size, number)).collect();
     let mut rate = Rate::begin(task.span);
-    let mut outstanding = WINDOW;
+    let mut outstanding = task.count;
     messages.iter().for_each(|message| encode(message, &mut peer.frames));
     let mut next = 0;
     loop {
@@ -143,8 +150,8 @@ async fn in_flight(task: Task, mut peer: Framed<impl AsyncRead + AsyncWrite + Un
         peer.read().await?;
         while let Some(place) = peer.inbox.take() {
             // Replies come in order, and the next request is the same message again.
-            let message = &messages[next % WINDOW];
-            check(peer.inbox.get(place), message, rate.operations() < WINDOW as u64)?;
+            let message = &messages[next % task.count];
+            check(peer.inbox.get(place), message, rate.operations() < task.count as u64)?;
             next += 1;
             if rate.tick() {
                 encode(message, &mut peer.frames);
@@ -156,21 +163,4 @@ async fn in_flight(task: Task, mut peer: Framed<impl AsyncRead + AsyncWrite + Un
             return rate.end();
         }
     }
-}
-
-async fn send_stream(task: Task, mut peer: Framed<impl AsyncRead + AsyncWrite + Unpin>) -> Outcome<Measured> {
-    let message = message(task.size, 0);
-    let mut measured = Measured { operations: 0, value: 0.0 };
-    for span in [task.span.warm, task.span.measured] {
-        let begun = Instant::now();
-        let mut sent = 0;
-        while begun.elapsed() < span {
-            peer.send(&message).await?;
-            sent += 1;
-        }
-        check_count(peer.call(END).await?, sent)?;
-        measured.value = (sent * task.size as u64) as f64 / begun.elapsed().as_secs_f64() / 1e6;
-        measured.operations += sent;
-    }
-    Ok(measured)
 }

@@ -21,9 +21,11 @@ impl Inbox {
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-        } else if self.bytes.len() - self.start < ROOM / 2 {
+        } else if self.bytes.len() - self.start < self.announced().max(ROOM / 2) {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
+            // A frame that is larger than the buffer then fills it, and nothing behind the frame has to be moved.
+            self.bytes.resize(self.announced().max(self.bytes.len()), 0);
         }
         &mut self.bytes[self.end..]
     }
@@ -43,6 +45,12 @@ impl Inbox {
         let begin = self.start + head.len();
         self.start = begin + count;
         Some(begin..self.start)
+    }
+
+    /// The size of the frame that has begun to arrive; 0 when that is not known.
+    fn announced(&self) -> usize {
+        let head = self.bytes[self.start..self.end].first_chunk();
+        head.map_or(0, |head| head.len() + u32::from_be_bytes(*head) as usize)
     }
 
     pub(super) fn get(&self, place: Range<usize>) -> &[u8] {

@@ -1,13 +1,12 @@
 //! panpipe on tokio, as a user writes it.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use panpipe::Bytes;
 use panpipe::plain::{Connection, connect, listen};
+use panpipe_bench_measure::concurrent::{Peer, round_trips, stream};
+use panpipe_bench_measure::{Measured, Rate, Role, Sink, Task, Workload, announce, check, message};
 
-use super::measure::{Measured, Rate, RoundTrips, Sink, check, check_count, message};
-use super::{END, Role, Task, WINDOW, Workload, announce};
 use crate::Outcome;
 
 pub(super) async fn serve(role: Role, address: &str) -> Outcome<()> {
@@ -29,6 +28,7 @@ pub(super) async fn serve(role: Role, address: &str) -> Outcome<()> {
                 }
             }
         }
+        Role::Topics(_) => return Err("plain messages have no topics".into()),
     }
     Ok(())
 }
@@ -36,34 +36,24 @@ pub(super) async fn serve(role: Role, address: &str) -> Outcome<()> {
 pub(super) async fn measure(task: Task, address: &str) -> Outcome<Measured> {
     let peer = connect(address).await?;
     match task.workload {
-        Workload::RoundTrip => round_trips(task, peer).await,
+        Workload::RoundTrip => round_trips(task, Plain(peer)).await,
         Workload::InFlight => in_flight(task, peer).await,
-        Workload::Stream => send_stream(task, peer).await,
+        Workload::Stream => stream(task, Plain(peer)).await,
+        Workload::Crowd | Workload::Topics | Workload::Subscribers => Err("not with plain messages".into()),
     }
 }
 
-async fn round_trips(task: Task, peer: Connection) -> Outcome<Measured> {
-    let message = message(task.size, 0);
-    let mut times = RoundTrips::begin(task.span);
-    loop {
-        check(&peer.call(&message).await?, &message, times.is_first())?;
-        if !times.tick() {
-            break;
-        }
-    }
-    check(&peer.call(&message).await?, &message, true)?;
-    Ok(times.end())
-}
+struct Plain(Connection);
 
 /// Keeps the window full: a call is on its way before it is awaited, and replies come in order.
 async fn in_flight(task: Task, peer: Connection) -> Outcome<Measured> {
-    let messages: Vec<_> = (0..WINDOW).map(|number| message(task.size, number)).collect();
+    let messages: Vec<_> = (0..task.count).map(|number| message(task.size, number)).collect();
     let mut rate = Rate::begin(task.span);
     let mut calls: VecDeque<_> = messages.iter().map(|message| peer.call(message)).collect();
     let mut next = 0;
     while let Some(call) = calls.pop_front() {
-        let message = &messages[next % WINDOW];
-        check(&call.await?, message, rate.operations() < WINDOW as u64)?;
+        let message = &messages[next % task.count];
+        check(&call.await?, message, rate.operations() < task.count as u64)?;
         next += 1;
         if rate.tick() {
             calls.push_back(peer.call(message));
@@ -72,19 +62,12 @@ async fn in_flight(task: Task, peer: Connection) -> Outcome<Measured> {
     rate.end()
 }
 
-async fn send_stream(task: Task, peer: Connection) -> Outcome<Measured> {
-    let message = message(task.size, 0);
-    let mut measured = Measured { operations: 0, value: 0.0 };
-    for span in [task.span.warm, task.span.measured] {
-        let begun = Instant::now();
-        let mut sent = 0;
-        while begun.elapsed() < span {
-            peer.send(&message).await?;
-            sent += 1;
-        }
-        check_count(&peer.call(END).await?, sent)?;
-        measured.value = (sent * task.size as u64) as f64 / begun.elapsed().as_secs_f64() / 1e6;
-        measured.operations += sent;
+impl Peer for Plain {
+    async fn send(&mut self, message: &Bytes) -> Outcome<()> {
+        Ok(self.0.send(message).await?)
     }
-    Ok(measured)
+
+    async fn call(&mut self, message: &Bytes) -> Outcome<impl AsRef<[u8]> + Send> {
+        Ok(self.0.call(message).await?)
+    }
 }

@@ -28,7 +28,7 @@ fn race(other: &mut Command, rounds: u64, folder: &Folder) -> Result<()> {
     for round in 0..rounds {
         let path = folder.path();
         drop(UnixListener::bind(&path)?);
-        let address = format!("unix:{path}");
+        let address = format!("unix:{path}?framing=length");
         writeln!(input, "{address}")?;
         // It takes about as long to read its line; who is first must not be settled by that.
         sleep(Duration::from_micros(round * 37 % 100));

@@ -79,33 +79,33 @@ impl Table {
         let locked = folder.path();
         std::fs::create_dir(&locked)?;
         std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o500))?;
-        let long = format!("unix:/tmp/{}", "x".repeat(103));
+        let long = format!("unix:/tmp/{}?framing=length", "x".repeat(103));
 
         let mut connect = invalid(CONNECTING)?;
         connect.extend([
             // Below the ports that the system picks, so that no listener of another case can have it.
-            Row::new("tcp://127.0.0.1:1", "refused"),
-            Row::new("tcp://localhost:1", "refused"),
-            Row::new(format!("unix:{stale}"), "refused"),
-            Row::new(format!("unix:{file}"), "refused"),
-            Row::new("unix:@panpipe-nobody", "refused"),
-            Row::new("mem:nobody", "refused"),
-            Row::new("tcp://name.invalid:1?insecure=true", "not-found"),
-            Row::new("unix:/nowhere/at/all", "not-found"),
-            Row::new("fd:987", "not-found"),
-            Row::new(format!("unix:{forbidden}"), "permission"),
+            Row::new("tcp://127.0.0.1:1?framing=length", "refused"),
+            Row::new("tcp://localhost:1?framing=length", "refused"),
+            Row::new(format!("unix:{stale}?framing=length"), "refused"),
+            Row::new(format!("unix:{file}?framing=length"), "refused"),
+            Row::new("unix:@panpipe-nobody?framing=length", "refused"),
+            Row::new("mem:nobody?framing=length", "refused"),
+            Row::new("tcp://name.invalid:1?insecure=true&framing=length", "not-found"),
+            Row::new("unix:/nowhere/at/all?framing=length", "not-found"),
+            Row::new("fd:987?framing=length", "not-found"),
+            Row::new(format!("unix:{forbidden}?framing=length"), "permission"),
             Row::new(&long, "path-too-long"),
         ]);
         let mut listen = invalid(LISTENING)?;
         listen.extend([
-            Row::new(format!("tcp://{}", tcp.local_addr()?), "address-in-use"),
-            Row::new(format!("tcp://localhost:{}", tcp.local_addr()?.port()), "address-in-use"),
-            Row::new(format!("unix:{live}"), "address-in-use"),
-            Row::new(format!("unix:{file}"), "address-in-use"),
-            Row::new("tcp://name.invalid:1?insecure=true", "not-found"),
-            Row::new("unix:/nowhere/at/all", "not-found"),
-            Row::new("fd:987", "not-found"),
-            Row::new(format!("unix:{locked}/a.sock"), "permission"),
+            Row::new(format!("tcp://{}?framing=length", tcp.local_addr()?), "address-in-use"),
+            Row::new(format!("tcp://localhost:{}?framing=length", tcp.local_addr()?.port()), "address-in-use"),
+            Row::new(format!("unix:{live}?framing=length"), "address-in-use"),
+            Row::new(format!("unix:{file}?framing=length"), "address-in-use"),
+            Row::new("tcp://name.invalid:1?insecure=true&framing=length", "not-found"),
+            Row::new("unix:/nowhere/at/all?framing=length", "not-found"),
+            Row::new("fd:987?framing=length", "not-found"),
+            Row::new(format!("unix:{locked}/a.sock?framing=length"), "permission"),
             Row::new(long, "path-too-long"),
         ]);
         Ok(Table { connect, listen, _listeners: (tcp, unix) })

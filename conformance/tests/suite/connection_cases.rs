@@ -163,7 +163,7 @@ const CASES: &[ConnectionCase] = &[
 const LONGEST: Duration = Duration::from_secs(30);
 /// How soon a killed peer is noticed, far below the timeout of the addresses.
 const AT_ONCE: Duration = Duration::from_secs(3);
-const OPTIONS: &str = "timeout=20s";
+const OPTIONS: &str = "protocol=plain&timeout=20s";
 
 /// The cases of one language at one place, connected or accepted: one process does them in turn.
 struct Batch {

@@ -150,7 +150,7 @@ impl Pairing {
     fn serve(&self, server: usize) -> Result<Addresses, String> {
         let rows: Vec<_> = self.rows.iter().filter(|row| row.serves(server)).collect();
         let options = |row: &Row| match row.framing.as_str() {
-            PACKETS | DATAGRAMS => "timeout=5s".to_owned(),
+            PACKETS | DATAGRAMS => "protocol=plain&timeout=5s".to_owned(),
             framing => format!("framing={framing}&timeout=5s"),
         };
         let (mut listened, mut of_rows) = (Vec::new(), Vec::new());

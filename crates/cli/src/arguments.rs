@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  panpipe serve tcp://localhost:9999 --upper            answers every message in upper case, for ever
-  panpipe call tcp://localhost:9999 'Hello, server!'    prints HELLO, SERVER!
+  panpipe serve 'tcp://localhost:9999?framing=raw' --upper            answers every message in upper case, for ever
+  panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'    prints HELLO, SERVER!
   panpipe methods                                       what may stand in an address
 
 Exit codes:
@@ -19,7 +19,7 @@ Exit codes:
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
-  panpipe serve tcp://localhost:9999 --upper
+  panpipe serve 'tcp://localhost:9999?framing=length' --upper
   panpipe serve 'tcp://localhost:9999?framing=raw' --upper            any plain socket program may call
   panpipe serve 'unix:/tmp/upper.sock?framing=lines' -- tr a-z A-Z    one run of tr a message
 
@@ -28,9 +28,9 @@ Port 0, or a unix: path that ends in *, picks a free one.";
 
 const CALL_EXAMPLES: &str = "\
 Examples:
-  panpipe call tcp://localhost:9999 'Hello, server!'
+  panpipe call 'tcp://localhost:9999?framing=length' 'Hello, server!'
   panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'    to any plain socket program
-  panpipe call -n unix:/tmp/upper.sock < letter.txt > LETTER.TXT
+  panpipe call -n 'unix:/tmp/upper.sock?framing=length' < letter.txt > LETTER.TXT
   panpipe call 'spawn:?framing=lines' hello -- sed -u 's/l/L/g'       starts a program, and it ends with the call";
 
 /// Connects any two processes over any IPC method: the method is only an address.

@@ -29,6 +29,7 @@ const OVER: &str = "over";
 
 /// Measures a transport at its trial address.
 pub(crate) fn measure(trial: &str) -> Result<Measured> {
+    let trial = &format!("{trial}?protocol=plain");
     let listener = match listen(trial) {
         // It only connects, to a peer that sends back what it gets.
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidAddress) => {

@@ -18,7 +18,8 @@ pub(crate) fn run(markdown: bool, measure: bool) -> Result<ExitCode> {
     let mut tables = vec![
         ("Transports", transports()),
         ("Compared", comparison()),
-        ("Framings", framings()),
+        ("Protocols", protocols()),
+        ("Framings of plain messages", framings()),
         ("Options", options()),
     ];
     if measure {
@@ -69,6 +70,17 @@ fn measured() -> Rows {
         Some(vec![method.scheme.to_owned(), format!("{:.1} µs", round_trip.as_secs_f64() * 1e6), rate])
     });
     Rows { head: vec!["scheme", "round trip of 64 bytes, median", "64 KiB messages, one way"], rows: rows.collect() }
+}
+
+fn protocols() -> Rows {
+    let rows = panpipe::protocols().iter().map(|protocol| {
+        let meant: Vec<_> = panpipe::methods()
+            .iter()
+            .filter_map(|method| (method.protocol == protocol.name).then_some(method.scheme))
+            .collect();
+        vec![protocol.name.to_owned(), protocol.summary.to_owned(), meant.join(", ")]
+    });
+    Rows { head: vec!["protocol", "what it is", "meant without framing= by"], rows: rows.collect() }
 }
 
 fn framings() -> Rows {

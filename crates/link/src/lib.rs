@@ -8,6 +8,9 @@
 mod alarm;
 pub use alarm::Alarm;
 
+mod backoff;
+pub use backoff::Backoff;
+
 pub mod blocking;
 pub use blocking::{Blocking, Wait, WaitFor};
 
@@ -36,5 +39,5 @@ mod whole_writes;
 
 pub use panpipe_wire::{
     Address, COMMON_OPTIONS, CallId, Error, ErrorKind, Event, FramingInfo, Method, OptionInfo, PANPIPE, PLAIN, Panpipe,
-    PanpipeEvent, Ran, Result, Session, framings, panpipe,
+    PanpipeEvent, ProtocolInfo, Ran, Result, Session, framings, panpipe, protocols,
 };

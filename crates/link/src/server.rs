@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_wire::{Address, Error, Event, Result};
+use panpipe_wire::{Address, Error, Event, PLAIN, Result};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use slab::Slab;
@@ -95,8 +95,9 @@ impl Server {
     /// Serves the connections of `listener`.
     ///
     /// # Errors
-    /// `busy` when descriptors run out.
+    /// `busy` when descriptors run out; `unsupported` where the address means another protocol than plain.
     pub fn new(listener: Listener) -> Result<Self> {
+        listener.address().check_speaks(PLAIN)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| failed(&listener, errno))?;
         let always_accepts = listener.serve();
         let mut server = Server {

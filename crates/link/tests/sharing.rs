@@ -195,7 +195,7 @@ fn turn(server: &mut Server, longest: Duration) -> Vec<Token> {
 
 #[test]
 fn a_request_that_waits_behind_a_large_reply_is_handled_once_that_is_written() {
-    let mut server = Server::new(listen(&parse("tcp://127.0.0.1:0").unwrap()).unwrap()).unwrap();
+    let mut server = Server::new(listen(&parse("tcp://127.0.0.1:0?framing=length").unwrap()).unwrap()).unwrap();
     let address = parse(server.address().text()).unwrap();
     let client = thread::spawn(move || {
         let client = blocking::connect(&address, None, &mut WaitFor).unwrap();
@@ -222,7 +222,7 @@ fn a_request_that_waits_behind_a_large_reply_is_handled_once_that_is_written() {
 
 #[test]
 fn clients_that_go_while_their_requests_are_handled_cause_no_busy_loop() {
-    let mut server = Server::new(listen(&parse("unix:@panpipe-test-*").unwrap()).unwrap()).unwrap();
+    let mut server = Server::new(listen(&parse("unix:@panpipe-test-*?framing=length").unwrap()).unwrap()).unwrap();
     let address = parse(server.address().text()).unwrap();
     let clients: Vec<_> = (0..20).map(|_| blocking::connect(&address, None, &mut WaitFor).unwrap()).collect();
     for client in &clients {

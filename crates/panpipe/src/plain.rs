@@ -1,4 +1,5 @@
 //! Plain messages, for peers that know nothing of panpipe: a message is what the address's framing says.
+//! An address that names none means the protocol panpipe, and is `unsupported` here.
 //!
 //! ```no_run
 //! # async fn example() -> panpipe::Result<()> {
@@ -36,7 +37,7 @@ pub use connection::{Call, Connection, connect, pair, spawn};
 mod server;
 pub use server::{Handler, Reply, Server, serve};
 
-use panpipe_link::{Address, Result};
+use panpipe_link::{Address, PLAIN, Result};
 
 use crate::listening::Listening;
 
@@ -78,5 +79,9 @@ impl Listener {
 
 /// An address that means plain messages.
 fn parse(address: &str) -> Result<Address> {
-    panpipe_link::parse(address)
+    speaking_plain(panpipe_link::parse(address)?)
+}
+
+fn speaking_plain(address: Address) -> Result<Address> {
+    address.check_speaks(PLAIN).map(|()| address)
 }

@@ -7,7 +7,8 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::error::{Error, Result, Step};
 use crate::payload::read_from;
-use crate::read::{Key, Reader};
+use crate::read::Reader;
+use crate::token::Key;
 
 /// The name by which the writer knows named arguments among other types.
 pub(crate) const NAMED: &str = "panpipe::Named";
@@ -131,18 +132,18 @@ impl<'n> Arguments<'n> {
         let mut reader = Reader::new(&self.payload, false);
         let mut last = None;
         for index in 0.. {
-            if reader.rest().is_empty() {
+            if reader.tokens.rest().is_empty() {
                 break;
             }
-            last = Some(self.payload.len() - reader.rest().len());
+            last = Some(self.payload.len() - reader.tokens.rest().len());
             IgnoredAny::deserialize(&mut reader).map_err(|error| error.inside(Step::Number(index)))?;
         }
         let Some(start) = last else { return Err(Error::new("no map of named arguments")) };
         self.end = start;
         let mut reader = Reader::new(&self.payload[start..], false);
-        for _ in 0..reader.entries()? {
-            let Key::Text(name) = reader.key()? else { return Err(Error::new("a name that is no text")) };
-            let begin = self.payload.len() - reader.rest().len();
+        for _ in 0..reader.tokens.entries()? {
+            let Key::Text(name) = reader.tokens.key()? else { return Err(Error::new("a name that is no text")) };
+            let begin = self.payload.len() - reader.tokens.rest().len();
             IgnoredAny::deserialize(&mut reader)?;
             self.named.push((name.to_owned(), begin));
         }

@@ -27,6 +27,8 @@ mod read;
 mod timestamp;
 pub use timestamp::Timestamp;
 
+mod token;
+
 mod value;
 pub use value::Value;
 

@@ -97,7 +97,7 @@ pub fn decode<T: DeserializeOwned + 'static>(payload: Bytes, raw: bool) -> Resul
 pub(crate) fn decode_slice<T: DeserializeOwned>(written: &[u8]) -> Result<T> {
     let mut reader = Reader::new(written, false);
     let value = T::deserialize(&mut reader).map_err(|error| error.inside(Step::Root("value")))?;
-    check_end(reader.rest().len()).map(|()| value)
+    check_end(reader.tokens.rest().len()).map(|()| value)
 }
 
 fn check_end(left: usize) -> Result<()> {
@@ -113,13 +113,13 @@ pub(crate) fn read_from<T: DeserializeOwned + 'static>(payload: &Bytes, at: usiz
     let mut reader = Reader::new(&payload[at..], raw);
     // Serde would copy them.
     let value = if TypeId::of::<T>() == TypeId::of::<Bytes>() {
-        let mut bytes = Some(payload.slice_ref(reader.bytes()?));
+        let mut bytes = Some(payload.slice_ref(reader.tokens.bytes()?));
         let slot = (&mut bytes as &mut dyn Any).downcast_mut::<Option<T>>();
         slot.and_then(Option::take).ok_or_else(|| Error::new("no bytes"))?
     } else {
         T::deserialize(&mut reader)?
     };
-    Ok((value, payload.len() - reader.rest().len()))
+    Ok((value, payload.len() - reader.tokens.rest().len()))
 }
 
 #[cfg(test)]

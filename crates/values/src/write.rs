@@ -9,8 +9,8 @@ use crate::DEPTH_MAX;
 use crate::arguments::NAMED;
 use crate::error::{Error, Result, Step};
 use crate::payload::decode_slice;
-use crate::read::Reader;
 use crate::timestamp::Timestamp;
+use crate::token::Tokens;
 
 /// Takes the content of a bytes value.
 type Lone<'o> = dyn FnMut(&[u8]) + 'o;
@@ -485,7 +485,7 @@ impl SerializeMap for Compound<'_, '_> {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         if let Err(error) = value.serialize(&mut *self.writer) {
-            let key = Reader::new(&self.writer.out[self.key..], false).key()?;
+            let key = Tokens::new(&self.writer.out[self.key..], false).key()?;
             return Err(self.inside(error, key.step()));
         }
         self.count += 1;

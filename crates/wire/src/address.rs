@@ -65,14 +65,14 @@ pub const COMMON: &[OptionInfo] = &[
     OptionInfo {
         name: "framing",
         value: "a framing",
-        default: framing::DEFAULT,
+        default: "panpipe, or length where the protocol is plain",
         summary: "where a message ends",
         check: |_| true, // judged by the registry, which can say which there are
     },
     OptionInfo {
         name: "protocol",
         value: "a protocol",
-        default: "plain",
+        default: "panpipe, or plain with another framing, over FIFOs and datagrams, and one way",
         summary: "how a call is written in messages",
         check: |_| true,
     },
@@ -94,7 +94,14 @@ pub const COMMON: &[OptionInfo] = &[
         name: "text",
         value: "true or false",
         default: "false",
-        summary: "messages are strings in both directions",
+        summary: "plain messages are strings in both directions",
+        check: is_bool,
+    },
+    OptionInfo {
+        name: "reconnect",
+        value: "true or false",
+        default: "false",
+        summary: "a peer that lost its connection makes it again, and calls that were not sent wait for it",
         check: is_bool,
     },
 ];
@@ -116,6 +123,8 @@ pub struct Address {
     pub timeout: Duration,
     /// Whether messages are strings.
     pub text_messages: bool,
+    /// Whether a connection that was lost is made again.
+    pub reconnect: bool,
 }
 
 impl Address {
@@ -161,6 +170,7 @@ impl Address {
             max: 16 << 20,
             timeout: Duration::from_secs(10),
             text_messages: false,
+            reconnect: false,
         };
         for option in options.iter().flat_map(|options| options.split('&')) {
             address.read_option(option)?;
@@ -185,20 +195,43 @@ impl Address {
             (None, None) => self.method.protocol,
         };
         if self.protocol == protocol::PLAIN {
-            let framing = framing.unwrap_or(framing::DEFAULT);
-            self.framing = framing::make(framing)?.name();
-            return Ok(());
+            return match framing.unwrap_or(framing::DEFAULT) {
+                protocol::PANPIPE => Err("framing=panpipe is the protocol panpipe's own, and plain has others".into()),
+                _ if self.reconnect => {
+                    Err("reconnect=true needs the protocol panpipe, which knows what was sent".into())
+                }
+                framing => framing::make(framing).map(|framing| self.framing = framing.name()),
+            };
         }
         self.framing = protocol::PANPIPE;
         match framing {
             Some(framing) if framing != protocol::PANPIPE => {
+                framing::make(framing)?;
                 Err(format!("the protocol panpipe brings its own framing, and cannot use {framing}"))
             }
             _ if self.text_messages => {
-                Err("the protocol panpipe carries values of any type, and has no text=true".into())
+                Err("text=true is for plain messages: say a framing, or protocol=plain; panpipe's values say which are text".into())
             }
             _ => Ok(()),
         }
+    }
+
+    /// Says whether the address means this protocol.
+    ///
+    /// # Errors
+    /// `unsupported`, with what to write for the other one.
+    pub fn check_speaks(&self, protocol: &str) -> Result<()> {
+        if self.protocol == protocol {
+            return Ok(());
+        }
+        let reason = match self.protocol {
+            protocol::PANPIPE => {
+                "it means the protocol panpipe, and this takes plain messages: say where one ends, as framing=length, or protocol=plain"
+            }
+            _ => "it means plain messages, and this speaks the protocol panpipe: say protocol=panpipe and no framing",
+        };
+        let error = Error::new(ErrorKind::Unsupported, format!("reading the address {:?}", self.text));
+        Err(error.because(reason).at(&self.text))
     }
 
     fn read_option(&mut self, option: &str) -> Result<(), (ErrorKind, String)> {
@@ -229,6 +262,7 @@ impl Address {
             "max" => self.max = parse_size(&value).unwrap_or(self.max),
             "timeout" => self.timeout = parse_duration(&value).unwrap_or(self.timeout),
             "text" => self.text_messages = value == "true",
+            "reconnect" => self.reconnect = value == "true",
             _ => {}
         }
         self.options.push((name.to_owned(), value));

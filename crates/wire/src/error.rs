@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use panpipe_values::Failure;
+
 /// A result whose error is panpipe's own.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -148,6 +150,11 @@ impl Error {
     pub fn met_while(mut self, doing: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.0).doing = doing.into();
         self
+    }
+
+    /// What the other side says of the failure, where it is the other side that does.
+    pub fn remote(&self) -> Option<&Failure> {
+        self.0.source.as_deref()?.downcast_ref()
     }
 
     /// What went wrong.

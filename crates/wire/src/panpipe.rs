@@ -14,6 +14,7 @@ mod frame;
 mod hello;
 mod output;
 mod receiving;
+mod renewing;
 mod serving;
 mod stream;
 mod times;
@@ -23,7 +24,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use self::calling::Calling;
 pub use self::frame::Flags;
@@ -92,6 +93,8 @@ pub struct Request {
     pub flags: Flags,
     /// When it is out of time.
     pub deadline: Option<Instant>,
+    is_call: bool,
+    cost: usize,
     name: usize,
     body: Bytes,
 }
@@ -103,15 +106,29 @@ impl Request {
         std::str::from_utf8(&self.body[..self.name]).unwrap_or_default()
     }
 
+    /// Whether it is to be answered.
+    #[inline]
+    pub fn is_call(&self) -> bool {
+        self.is_call
+    }
+
     /// The arguments.
     #[inline]
     pub fn payload(&self) -> Payload {
         Payload { flags: self.flags, bytes: self.body.slice(self.name..) }
     }
 
+    /// The arguments, which are not here any more afterwards; nor is the name.
+    #[inline]
+    pub fn take_payload(&mut self) -> Payload {
+        let mut bytes = std::mem::take(&mut self.body);
+        bytes.advance(std::mem::take(&mut self.name));
+        Payload { flags: self.flags, bytes }
+    }
+
     /// What it costs of the window.
     fn cost(&self) -> usize {
-        self.body.len() + REQUEST_COST
+        self.cost
     }
 }
 
@@ -181,13 +198,15 @@ pub enum PanpipeEvent {
     },
     /// The other side begins no more calls.
     Draining,
+    /// The connection was lost, and the session outlasts it: it goes on with [`Panpipe::renew`].
+    Lost(Option<Error>),
     /// The connection has ended: cleanly when `None`. Nothing comes after it.
     Ended(Option<Error>),
 }
 
 /// Hashes ids, which are distinct numbers already.
 #[derive(Default)]
-pub(crate) struct IdHasher(u64);
+pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
@@ -203,7 +222,8 @@ impl Hasher for IdHasher {
     }
 }
 
-pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
+/// What there is of each call, by its id.
+pub type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
 /// One connection's state in the panpipe protocol.
 pub struct Panpipe {
@@ -219,6 +239,8 @@ pub struct Panpipe {
     /// The hello of this side was queued, and that of the other has come.
     is_greeted: bool,
     has_greeted: bool,
+    /// This side reads only while its user waits for something, and says so.
+    is_quiet: bool,
     /// The largest payload that the other side takes, and how many calls it runs.
     peer_max: usize,
     peer_calls: usize,
@@ -239,6 +261,12 @@ pub struct Panpipe {
     /// How much of the input was there when it was last looked at.
     seen: usize,
     has_ended: bool,
+    /// When it was last asked for events.
+    now: Instant,
+    /// It survives its connection, and has; see [`outlast`](Self::outlast).
+    outlasts: bool,
+    is_lost: bool,
+    needs_life_signs: bool,
     counts: Counts,
 }
 
@@ -265,7 +293,8 @@ impl Panpipe {
             is_datagrams: false,
             is_greeted: false,
             has_greeted: false,
-            peer_max: 16 << 20,
+            is_quiet: false,
+            peer_max: renewing::PEER_MAX,
             peer_calls: CALLS,
             calling: Calling::new(side),
             serving: Serving::default(),
@@ -280,12 +309,21 @@ impl Panpipe {
             times: Times::new(now, address.reaches_other_machines()),
             seen: 0,
             has_ended: false,
+            now,
+            outlasts: false,
+            is_lost: false,
+            needs_life_signs: address.reaches_other_machines(),
             counts: Counts::default(),
         };
         if side == Side::Server {
             session.times.expect_hello(now);
         }
         session
+    }
+
+    /// Has the hello say that this side reads only while its user waits, and must not be given up for its silence.
+    pub fn be_quiet(&mut self) {
+        self.is_quiet = true;
     }
 
     /// Queues the hello of a client: it goes out with what is sent first, or at once.
@@ -308,6 +346,11 @@ impl Panpipe {
     /// How many calls of the other side are not answered yet.
     pub fn serving(&self) -> usize {
         self.serving.len()
+    }
+
+    /// Whether the connection has ended, or broken in either direction.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Whether the id is of a call of this side.
@@ -342,6 +385,11 @@ impl Panpipe {
     /// Whether so much waits to be written that senders should wait too.
     pub fn is_congested(&self) -> bool {
         self.output.unwritten() >= 1 << 20
+    }
+
+    /// Whether so much waits for the other side to take earlier calls and messages that more should wait elsewhere.
+    pub fn is_backed_up(&self) -> bool {
+        self.calling.is_backed_up()
     }
 
     /// Says whether anything can be sent.
@@ -450,6 +498,10 @@ impl Session for Panpipe {
     /// A call whose datagram did not arrive ends by its deadline; nobody can say which one it was.
     fn datagram_refused(&mut self, _error: Error) {
         self.counts.dropped += 1;
+    }
+
+    fn is_detached(&self) -> bool {
+        self.is_lost
     }
 
     fn is_idle(&self) -> bool {

@@ -5,7 +5,7 @@
 pub struct Info {
     /// Its name in an address.
     pub name: &'static str,
-    /// One sentence.
+    /// One line on what it is.
     pub summary: &'static str,
 }
 
@@ -18,9 +18,12 @@ pub const PLAIN: &str = "plain";
 const ALL: &[&Info] = &[
     &Info {
         name: PANPIPE,
-        summary: "Calls with names and values, streams and topics, both ways; it brings its own framing.",
+        summary: "calls with names and values, streams and topics, both ways, in a framing of its own: framing=panpipe says the same",
     },
-    &Info { name: PLAIN, summary: "Every message is a request, its reply is the next message back, in order." },
+    &Info {
+        name: PLAIN,
+        summary: "every message is a request, its reply is the next message back, in order; the framing says where one ends",
+    },
 ];
 
 /// Every protocol there is.

@@ -65,9 +65,9 @@ fn a_tcp_socket_of_systemd_is_served_by_its_number_and_still_turns_browsers_away
 fn a_seqpacket_socket_of_systemd_is_served() {
     let folder = Folder::new("activated-seqpacket");
     let path = folder.path("a.sock");
-    let _served = Activated::start(&["--seqpacket"], &path, "fd:web");
+    let _served = Activated::start(&["--seqpacket"], &path, "fd:web?protocol=plain");
     for message in ["Hello, server!", "two\nlines"] {
-        call(&["-n", &format!("unix-seqpacket:{path}"), message]).is(&message.to_uppercase());
+        call(&["-n", &format!("unix-seqpacket:{path}?protocol=plain"), message]).is(&message.to_uppercase());
     }
 }
 
@@ -75,9 +75,9 @@ fn a_seqpacket_socket_of_systemd_is_served() {
 fn datagram_sockets_of_systemd_are_served() {
     let folder = Folder::new("activated-datagram");
     let path = folder.path("a.sock");
-    let _unix = Activated::start(&["--datagram"], &path, "fd:web");
+    let _unix = Activated::start(&["--datagram"], &path, "fd:web?protocol=plain");
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let _udp = Activated::start(&["--datagram"], &format!("127.0.0.1:{port}"), "fd:3");
+    let _udp = Activated::start(&["--datagram"], &format!("127.0.0.1:{port}"), "fd:3?protocol=plain");
     for address in [format!("unix-dgram:{path}"), format!("udp://127.0.0.1:{port}")] {
         for message in ["Hello, server!", "two\nlines"] {
             call(&["-n", &address, message]).is(&message.to_uppercase());
@@ -87,7 +87,7 @@ fn datagram_sockets_of_systemd_are_served() {
 
 #[test]
 fn a_name_that_systemd_did_not_give_is_not_found() {
-    let nobody = call(&["fd:web", "hi"]);
+    let nobody = call(&["fd:web?protocol=plain", "hi"]);
     let reason = "no descriptors were handed to this process: LISTEN_PID is not its number";
-    nobody.is_error(3, &[&format!("panpipe: opening fd:web: not-found: {reason}")]);
+    nobody.is_error(3, &[&format!("panpipe: opening fd:web?protocol=plain: not-found: {reason}")]);
 }

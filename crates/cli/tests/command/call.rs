@@ -8,20 +8,20 @@ use crate::{Server, call, finish, panpipe, run, wait};
 
 #[test]
 fn the_message_may_come_from_stdin() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--upper"]);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--upper"]);
     run(["call", &server.address], b"Hello,\nserver!").is("HELLO,\nSERVER!\n");
     run(["call", &server.address], b"").is("\n");
 }
 
 #[test]
 fn a_message_as_long_as_max_is_read_whole_from_stdin() {
-    let server = Server::start("unix:@panpipe-cli-*?max=5", &["--echo"]);
+    let server = Server::start("unix:@panpipe-cli-*?max=5&framing=length", &["--echo"]);
     run(["call", &server.address], b"12345").is("12345\n");
 }
 
 #[test]
 fn a_newline_is_added_only_where_none_is_and_never_with_n() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--echo"]);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--echo"]);
     let address = &server.address;
     call(&[address, "one"]).is("one\n");
     call(&[address, "one\n"]).is("one\n");
@@ -32,7 +32,7 @@ fn a_newline_is_added_only_where_none_is_and_never_with_n() {
 
 #[test]
 fn any_bytes_pass_both_ways_untouched() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--echo"]);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--echo"]);
     let bytes: Vec<u8> = (0..1 << 20).map(|at| (at % 251) as u8).collect();
     let outcome = run(["call", "-n", &server.address], &bytes);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
@@ -41,7 +41,7 @@ fn any_bytes_pass_both_ways_untouched() {
 
 #[test]
 fn a_message_that_looks_like_a_flag_stands_after_two_dashes() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--echo"]);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--echo"]);
     call(&[&server.address, "--", "-5"]).is("-5\n");
 }
 
@@ -60,7 +60,7 @@ fn a_plain_server_of_raw_is_called() {
 
 #[test]
 fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--echo"]);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--echo"]);
     let (gone, stdout) = std::io::pipe().unwrap();
     drop(gone);
     let mut command = panpipe(["call", &server.address, "Hello, server!"]);
@@ -79,10 +79,10 @@ fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
 #[test]
 fn help_shows_the_founding_example() {
     for (arguments, shows) in [
-        (&["--help"][..], "panpipe serve tcp://localhost:9999 --upper"),
-        (&["--help"], "panpipe call tcp://localhost:9999 'Hello, server!'"),
+        (&["--help"][..], "panpipe serve 'tcp://localhost:9999?framing=raw' --upper"),
+        (&["--help"], "panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'"),
         (&["serve", "--help"], "-- tr a-z A-Z"),
-        (&["call", "--help"], "panpipe call tcp://localhost:9999 'Hello, server!'"),
+        (&["call", "--help"], "panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'"),
     ] {
         let outcome = finish(panpipe(arguments.iter().copied()).stdin(Stdio::null()), b"");
         assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));

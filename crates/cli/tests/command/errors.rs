@@ -29,7 +29,7 @@ fn answers(framing: &str, length: usize, answer: &'static [u8]) -> String {
 /// A listener that never answers.
 fn silent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    let address = format!("tcp://{}?framing=length", listener.local_addr().unwrap());
     (listener, address)
 }
 
@@ -39,16 +39,16 @@ fn wrong_usage_is_2() {
         &[][..],
         &["listen"],
         &["serve"],
-        &["serve", "tcp://localhost:0"],
-        &["serve", "tcp://localhost:0", "--"],
-        &["serve", "tcp://localhost:0", "--upper", "--echo"],
-        &["serve", "tcp://localhost:0", "--upper", "--", "cat"],
-        &["serve", "tcp://localhost:0", "--lower"],
+        &["serve", "tcp://localhost:0?framing=length"],
+        &["serve", "tcp://localhost:0?framing=length", "--"],
+        &["serve", "tcp://localhost:0?framing=length", "--upper", "--echo"],
+        &["serve", "tcp://localhost:0?framing=length", "--upper", "--", "cat"],
+        &["serve", "tcp://localhost:0?framing=length", "--lower"],
         &["call"],
-        &["call", "tcp://localhost:1", "one", "two"],
-        &["call", "tcp://localhost:1", "--timeout", "2"],
-        &["call", "tcp://localhost:1", "--timeout", "0s"],
-        &["call", "tcp://localhost:1", "--timeout", "2s&text=true"],
+        &["call", "tcp://localhost:1?framing=length", "one", "two"],
+        &["call", "tcp://localhost:1?framing=length", "--timeout", "2"],
+        &["call", "tcp://localhost:1?framing=length", "--timeout", "0s"],
+        &["call", "tcp://localhost:1?framing=length", "--timeout", "2s&text=true"],
     ] {
         let outcome = run(arguments.iter().copied(), b"");
         assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:?}");
@@ -66,12 +66,12 @@ fn an_address_that_cannot_be_is_2_with_what_could_be() {
         ),
         (
             "tcp://localhost:1?framing=morse",
-            "unsupported: no framing is called \"morse\"; known: raw, lines, nul, length, netstring, varint, content-length",
+            "unsupported: no framing is called \"morse\"; known: panpipe, raw, lines, nul, length, netstring, varint, content-length",
         ),
-        ("tcp://localhost:1?protocol=http", "unsupported: no protocol is called \"http\"; known: plain"),
+        ("tcp://localhost:1?protocol=http", "unsupported: no protocol is called \"http\"; known: panpipe, plain"),
         (
             "tcp://localhost:1?mode=0600",
-            "unsupported: tcp has no option \"mode\"; known: framing, protocol, max, timeout, text, backlog, connections, insecure",
+            "unsupported: tcp has no option \"mode\"; known: framing, protocol, max, timeout, text, reconnect, backlog, connections, insecure",
         ),
         ("tcp://localhost", "invalid-address: the port is missing: tcp://HOST:PORT"),
         ("localhost", "invalid-address: an address is written scheme:target, as tcp://localhost:9999"),
@@ -92,18 +92,18 @@ fn an_address_that_cannot_be_is_2_with_what_could_be() {
 #[test]
 fn nobody_there_is_3() {
     let nobody = Folder::new("nobody");
-    let path = format!("unix:{}", nobody.path("a.sock"));
+    let path = format!("unix:{}?framing=length", nobody.path("a.sock"));
     let line = format!("panpipe: connecting to {path}: not-found: No such file or directory");
     call(&[&path, "hi"]).is_error(3, &[&line, NAMED]);
-    let line = "panpipe: connecting to tcp://127.0.0.1:1: refused: Connection refused";
-    call(&["tcp://127.0.0.1:1", "hi"]).is_error(3, &[line, RUNNING]);
-    let address = "tcp://x.invalid:1?insecure=true";
+    let line = "panpipe: connecting to tcp://127.0.0.1:1?framing=length: refused: Connection refused";
+    call(&["tcp://127.0.0.1:1?framing=length", "hi"]).is_error(3, &[line, RUNNING]);
+    let address = "tcp://x.invalid:1?insecure=true&framing=length";
     let outcome = call(&[address, "hi"]);
     let lines: Vec<_> = outcome.stderr.lines().collect();
     assert!(lines[0].starts_with(&format!("panpipe: connecting to {address}: not-found: ")), "{outcome:?}");
     assert_eq!((outcome.code, &lines[1..]), (Some(3), &[NAMED][..]));
-    let line = "panpipe: opening fd:987: not-found: Bad file descriptor";
-    call(&["fd:987", "hi"]).is_error(3, &[line]);
+    let line = "panpipe: opening fd:987?framing=length: not-found: Bad file descriptor";
+    call(&["fd:987?framing=length", "hi"]).is_error(3, &[line]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn somebody_there_already_is_3() {
     let (_listener, address) = silent();
     let line = format!("panpipe: listening on {address}: address-in-use: Address already in use");
     run(["serve", &address, "--echo"], b"").is_error(3, &[&line, hint]);
-    let server = Server::start("unix:/tmp/panpipe-cli-*", &["--echo"]);
+    let server = Server::start("unix:/tmp/panpipe-cli-*?framing=length", &["--echo"]);
     let address = &server.address;
     let line = format!("panpipe: listening on {address}: address-in-use: another process listens there");
     run(["serve", address, "--echo"], b"").is_error(3, &[&line, hint]);
@@ -121,7 +121,7 @@ fn somebody_there_already_is_3() {
 
 #[test]
 fn a_name_that_is_too_long_is_3() {
-    let address = format!("unix:/tmp/{}", "x".repeat(103));
+    let address = format!("unix:/tmp/{}?framing=length", "x".repeat(103));
     let limit = "108 bytes, and the system takes at most 107";
     let reason = format!("path-too-long: {limit}; a longer path works if its last name has at most 80");
     call(&[&address, "hi"]).is_error(3, &[&format!("panpipe: connecting to {address}: {reason}")]);
@@ -132,7 +132,7 @@ fn a_name_that_is_too_long_is_3() {
 #[test]
 fn no_permission_is_3() {
     let folder = Folder::new("permission");
-    let server = Server::start(&format!("unix:{}", folder.path("a.sock")), &["--echo"]);
+    let server = Server::start(&format!("unix:{}?framing=length", folder.path("a.sock")), &["--echo"]);
     std::fs::set_permissions(server.path(), Permissions::from_mode(0o000)).unwrap();
     std::fs::set_permissions(&folder.0, Permissions::from_mode(0o555)).unwrap();
     let as_nobody = |arguments: &[&str]| {
@@ -144,6 +144,7 @@ fn no_permission_is_3() {
         finish(command.stdin(Stdio::null()), b"")
     };
     let address = &server.address;
+    let other = address.replace("a.sock", "b.sock");
     as_nobody(&["call", address, "hi"]).is_error(
         3,
         &[
@@ -151,10 +152,10 @@ fn no_permission_is_3() {
             "hint: the server says who may connect, as with the option mode=0660",
         ],
     );
-    as_nobody(&["serve", &format!("{address}2"), "--echo"]).is_error(
+    as_nobody(&["serve", &other, "--echo"]).is_error(
         3,
         &[
-            &format!("panpipe: listening on {address}2: permission: Permission denied"),
+            &format!("panpipe: listening on {other}: permission: Permission denied"),
             "hint: take a folder that you may write in, or a port from 1024 on",
         ],
     );
@@ -167,25 +168,25 @@ fn a_deadline_is_4() {
     let (_listener, address) = silent();
     let error = "deadline-exceeded: no reply within the timeout";
     call(&["--timeout", "20ms", &address, "hi"]).is_error(4, &[&format!("panpipe: calling {address}: {error}"), hint]);
-    let address = format!("{address}?timeout=20ms");
+    let address = format!("{address}&timeout=20ms");
     call(&[&address, "hi"]).is_error(4, &[&format!("panpipe: calling {address}: {error}"), hint]);
 }
 
 #[test]
 fn the_timeout_flag_wins_over_the_address_in_both_directions() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--", "sh", "-c", "sleep 0.1; cat"]);
-    let short = format!("{}?timeout=1ms", server.address);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--", "sh", "-c", "sleep 0.1; cat"]);
+    let short = format!("{}&timeout=1ms", server.address);
     assert_eq!(call(&[&short, "hi"]).code, Some(4));
     call(&[&short, "hi", "--timeout", "20s"]).is("hi\n");
-    assert_eq!(call(&["--timeout", "1ms", &format!("{}?timeout=20s", server.address), "hi"]).code, Some(4));
+    assert_eq!(call(&["--timeout", "1ms", &format!("{}&timeout=20s", server.address), "hi"]).code, Some(4));
 }
 
 #[test]
 fn a_connection_that_does_not_come_about_is_4_within_the_flags_time() {
     let folder = Folder::new("backlog");
     let path = folder.path("a.sock");
-    let address = format!("unix:{path}");
-    let _listener = panpipe::plain::blocking::listen(&format!("{address}?backlog=1")).unwrap();
+    let address = format!("unix:{path}?framing=length");
+    let _listener = panpipe::plain::blocking::listen(&format!("{address}&backlog=1")).unwrap();
     let _waiting: Vec<_> = (0..2).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
     let outcome = call(&["--timeout", "20ms", &address, "hi"]);
     outcome.is_error(4, &[&format!("panpipe: connecting to {address}: deadline-exceeded: no answer within 20ms")]);
@@ -209,8 +210,8 @@ fn a_broken_reply_is_5() {
 
 #[test]
 fn a_reply_that_is_not_the_text_it_should_be_is_5() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--", "printf", r"\377"]);
-    assert_eq!(call(&[&format!("{}?text=true", server.address), "hi"]).code, Some(5));
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--", "printf", r"\377"]);
+    assert_eq!(call(&[&format!("{}&text=true", server.address), "hi"]).code, Some(5));
 }
 
 #[test]
@@ -231,8 +232,8 @@ fn a_reply_above_max_is_6_whatever_length_it_claims() {
 #[test]
 fn a_message_above_max_is_6_and_is_not_sent() {
     let hint = "hint: the option max= allows larger messages; both sides have one";
-    let server = Server::start("unix:@panpipe-cli-*", &["--echo"]);
-    let address = format!("{}?max=4", server.address);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--echo"]);
+    let address = format!("{}&max=4", server.address);
     let line =
         format!("panpipe: calling {address}: too-large: a message may be 4 bytes at most, and this one is larger");
     call(&[&address, "12345"]).is_error(6, &[&line, hint]);
@@ -264,8 +265,8 @@ fn a_peer_that_goes_away_is_7() {
 
 #[test]
 fn control_characters_do_not_reach_the_terminal() {
-    let line = r"panpipe: connecting to unix:/nowhere/\u{1b}[2J\n: not-found: No such file or directory";
-    call(&["unix:/nowhere/\x1b[2J\n", "hi"]).is_error(3, &[line, NAMED]);
+    let line = r"panpipe: connecting to unix:/nowhere/\u{1b}[2J\n?framing=length: not-found: No such file or directory";
+    call(&["unix:/nowhere/\x1b[2J\n?framing=length", "hi"]).is_error(3, &[line, NAMED]);
 }
 
 #[test]

@@ -18,7 +18,8 @@ fn tr_answers_like_upper_over_every_framing() {
 
 #[test]
 fn arguments_pass_without_a_shell() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--", "printf", "%s|", "$HOME", "a b", "--upper"]);
+    let server =
+        Server::start("unix:@panpipe-cli-*?framing=length", &["--", "printf", "%s|", "$HOME", "a b", "--upper"]);
     call(&["-n", &server.address, "hi"]).is("$HOME|a b|--upper|");
 }
 
@@ -39,7 +40,7 @@ fn one_newline_at_the_end_is_dropped_where_a_message_cannot_hold_it() {
 
 #[test]
 fn a_message_larger_than_any_pipe_passes_through_cat() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--", "cat"]);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--", "cat"]);
     let message = vec![b'x'; 1 << 20];
     let outcome = run(["call", "-n", &server.address], &message);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
@@ -48,7 +49,7 @@ fn a_message_larger_than_any_pipe_passes_through_cat() {
 
 #[test]
 fn a_program_need_not_read_its_message() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--", "echo", "done"]);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--", "echo", "done"]);
     run(["call", &server.address], &vec![b'x'; 1 << 20]).is("done\n");
 }
 
@@ -59,7 +60,7 @@ fn a_program_that_fails_closes_that_connection_and_says_why() {
         ("kill -9 $$", "sh was ended by signal 9"),
         ("cat >/dev/null; exit 1", "sh ended with exit status 1"),
     ] {
-        let server = Server::start("unix:@panpipe-cli-*", &["--", "sh", "-c", script]);
+        let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--", "sh", "-c", script]);
         let address = &server.address;
         let line = format!("panpipe: calling {address}: connection-lost: the other side closed before it answered");
         server.call("hi").is_error(7, &[&line, "hint: do both sides use the same framing?"]);
@@ -69,14 +70,15 @@ fn a_program_that_fails_closes_that_connection_and_says_why() {
 
 #[test]
 fn what_a_program_says_on_stderr_passes_through() {
-    let server = Server::start("unix:@panpipe-cli-*", &["--", "sh", "-c", "echo oops >&2; cat"]);
+    let server = Server::start("unix:@panpipe-cli-*?framing=length", &["--", "sh", "-c", "echo oops >&2; cat"]);
     server.call("hi").is("hi\n");
     assert_eq!(server.line(), "oops");
 }
 
 #[test]
 fn a_program_that_writes_without_end_is_killed() {
-    let server = Server::start("unix:@panpipe-cli-*?max=1MiB", &["--", "sh", "-c", "echo $$ >&2; yes; true"]);
+    let server =
+        Server::start("unix:@panpipe-cli-*?max=1MiB&framing=length", &["--", "sh", "-c", "echo $$ >&2; yes; true"]);
     assert_eq!(server.call("hi").code, Some(7));
     let shell = server.line();
     let reason = "sh wrote more than the 1048576 bytes that a message may have";
@@ -86,9 +88,9 @@ fn a_program_that_writes_without_end_is_killed() {
 
 #[test]
 fn output_as_long_as_max_is_a_reply_and_one_byte_more_is_not() {
-    let server = Server::start("unix:@panpipe-cli-*?max=4", &["--", "printf", "1234"]);
+    let server = Server::start("unix:@panpipe-cli-*?max=4&framing=length", &["--", "printf", "1234"]);
     server.call("hi").is("1234\n");
-    let server = Server::start("unix:@panpipe-cli-*?max=4", &["--", "printf", "12345"]);
+    let server = Server::start("unix:@panpipe-cli-*?max=4&framing=length", &["--", "printf", "12345"]);
     assert_eq!(server.call("hi").code, Some(7));
     assert!(server.line().ends_with("printf wrote more than the 4 bytes that a message may have"));
     // The newline that is dropped is the last byte of all, not the last of those that were read.
@@ -100,8 +102,9 @@ fn output_as_long_as_max_is_a_reply_and_one_byte_more_is_not() {
 #[test]
 fn a_program_that_is_not_there_is_found_out_at_once() {
     for name in ["no-such-program", "./no-such-program", "/etc/passwd"] {
-        let outcome = run(["serve", "tcp://localhost:0", "--", name], b"");
-        let line = format!("panpipe: serving tcp://localhost:0: unsupported: no program is called {name:?}");
+        let outcome = run(["serve", "tcp://localhost:0?framing=length", "--", name], b"");
+        let line =
+            format!("panpipe: serving tcp://localhost:0?framing=length: unsupported: no program is called {name:?}");
         outcome.is_error(2, &[&line]);
     }
 }

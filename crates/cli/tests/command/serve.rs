@@ -17,8 +17,8 @@ fn upper_answers_call_over_every_address_and_framing() {
 }
 
 #[test]
-fn the_default_framing_is_the_same_on_both_sides() {
-    Server::start("tcp://localhost:0", &["--upper"]).call("Hello, server!").is("HELLO, SERVER!\n");
+fn the_default_framing_of_plain_is_the_same_on_both_sides() {
+    Server::start("tcp://localhost:0?protocol=plain", &["--upper"]).call("Hello, server!").is("HELLO, SERVER!\n");
 }
 
 #[test]
@@ -33,13 +33,13 @@ fn upper_answers_call_by_datagrams() {
 
 #[test]
 fn echo_answers_the_message_itself() {
-    Server::start("unix:@panpipe-cli-*", &["--echo"]).call("Hello, server!").is("Hello, server!\n");
+    Server::start("unix:@panpipe-cli-*?framing=length", &["--echo"]).call("Hello, server!").is("Hello, server!\n");
 }
 
 #[test]
 fn upper_knows_every_letter_of_text_and_only_ascii_in_bytes() {
-    Server::start("unix:@panpipe-cli-*?text=true", &["--upper"]).call("grün ß").is("GRÜN SS\n");
-    Server::start("unix:@panpipe-cli-*", &["--upper"]).call("grün").is("GRüN\n");
+    Server::start("unix:@panpipe-cli-*?text=true&framing=length", &["--upper"]).call("grün ß").is("GRÜN SS\n");
+    Server::start("unix:@panpipe-cli-*?framing=length", &["--upper"]).call("grün").is("GRüN\n");
 }
 
 #[test]
@@ -111,5 +111,5 @@ fn files_may_stand_for_stdin_and_stdout_from_where_they_are() {
     std::fs::write(&requests, &many).unwrap();
     assert!(shell(r#""$1" serve '-?framing=lines' --upper < "$2" > "$3" 2> /dev/null"#).unwrap().success());
     assert!(std::fs::read_to_string(&replies).unwrap() == many.to_uppercase());
-    assert!(shell(r#""$1" serve - --upper < /dev/null > /dev/null 2> /dev/null"#).unwrap().success());
+    assert!(shell(r#""$1" serve "-?framing=lines" --upper < /dev/null > /dev/null 2> /dev/null"#).unwrap().success());
 }

@@ -14,7 +14,7 @@ const ENDINGS: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 #[test]
 fn serve_ends_with_its_code_and_removes_its_socket_file() {
     for (signal, code) in ENDINGS {
-        let mut server = Server::start("unix:/tmp/panpipe-cli-*", &["--upper"]);
+        let mut server = Server::start("unix:/tmp/panpipe-cli-*?framing=length", &["--upper"]);
         assert!(server.path().exists());
         assert_eq!(server.end(signal), Some(code));
         assert!(!server.path().exists());
@@ -24,7 +24,7 @@ fn serve_ends_with_its_code_and_removes_its_socket_file() {
 #[test]
 fn serve_ends_while_clients_are_connected() {
     for (signal, code) in ENDINGS {
-        let mut server = Server::start("unix:/tmp/panpipe-cli-*", &["--upper"]);
+        let mut server = Server::start("unix:/tmp/panpipe-cli-*?framing=length", &["--upper"]);
         let peer = panpipe::plain::blocking::connect(&server.address).unwrap();
         assert_eq!(peer.call("hi").unwrap(), "HI");
         assert_eq!(server.end(signal), Some(code));
@@ -59,7 +59,7 @@ fn is_running(process: &str) -> bool {
 
 #[test]
 fn a_socket_path_can_be_used_again_at_once() {
-    let mut first = Server::start("unix:/tmp/panpipe-cli-*", &["--upper"]);
+    let mut first = Server::start("unix:/tmp/panpipe-cli-*?framing=length", &["--upper"]);
     assert_eq!(first.end(Signal::KILL), None);
     assert!(first.path().exists(), "nobody could remove it");
     let second = Server::start(&first.address, &["--upper"]);

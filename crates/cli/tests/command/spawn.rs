@@ -14,7 +14,7 @@ fn a_program_after_two_dashes_is_started_and_called() {
     call(&["spawn:?framing=lines", "hello", "--", "sed", "-u", "s/.*/\\U&/"]).is("HELLO\n");
     call(&["spawn:[\"cat\"]?framing=lines", "hello"]).is("hello\n");
     run(["call", "spawn:?framing=nul", "--", "cat"], b"hello").is("hello\n");
-    run(["call", "spawn:", "--", "cat"], b"hello").is("hello\n");
+    run(["call", "spawn:?framing=length", "--", "cat"], b"hello").is("hello\n");
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn a_program_that_fails_is_7_with_its_status_and_its_stderr() {
 
 #[test]
 fn a_program_that_is_not_there_is_3_and_none_or_one_too_many_is_2() {
-    let outcome = call(&["spawn:", "hello", "--", "panpipe-no-such-program"]);
+    let outcome = call(&["spawn:?framing=length", "hello", "--", "panpipe-no-such-program"]);
     assert_eq!(outcome.code, Some(3));
     assert!(
         outcome.stderr.contains("not-found: no program in PATH is called \"panpipe-no-such-program\""),
@@ -46,8 +46,10 @@ fn a_program_ends_with_a_call_that_is_interrupted() {
     let folder = Folder::new("interrupted");
     let mark = folder.path("pid");
     let script = format!("echo $$ > {mark}.new; mv {mark}.new {mark}; exec sleep 1000");
-    let mut calling =
-        panpipe(["call", "spawn:", "hello", "--", "sh", "-c", &script]).stdout(Stdio::null()).spawn().unwrap();
+    let mut calling = panpipe(["call", "spawn:?framing=length", "hello", "--", "sh", "-c", &script])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let begun = Instant::now();
     let pid = loop {
         if let Ok(pid) = fs::read_to_string(&mark) {

@@ -4,7 +4,7 @@ use std::env;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-use panpipe_wire::{Address, Error, ErrorKind, Method, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Method, PANPIPE, Result};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
 
@@ -22,7 +22,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[unix::CONNECTIONS],
         check: |address| read(address.target()).map(|_| ()),
         moves_packets: false,
-        protocol: "plain",
+        protocol: PANPIPE,
         reaches: "whoever handed the descriptor over",
         reliable: "as it was made",
         ordered: "as it was made",
@@ -190,6 +190,9 @@ fn open(address: &Address, fds: Vec<OwnedFd>) -> Result<Link> {
         return Ok(Link::datagrams(input, datagrams).inherited_from_others());
     }
     let link = Link::inherited(input, output).map_err(error)?;
+    if address.protocol == PANPIPE && !link.goes_both_ways() {
+        return unsupported("the protocol panpipe goes both ways, and the descriptor one way; fd:IN,OUT are two");
+    }
     if link.largest_packet().is_some() {
         refuse_framing(address)?;
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, PANPIPE, PLAIN, Result};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, lstat, mkfifoat, open};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -30,7 +30,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[REPLY, unix::MODE, ONCE, EXCLUSIVE],
         check,
         moves_packets: false,
-        protocol: "plain",
+        protocol: PLAIN,
         reaches: "this machine",
         reliable: "yes, while it is read",
         ordered: "yes, each writer's",
@@ -81,6 +81,7 @@ const WHOLE: usize = 4096;
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(1);
 
+const ONE_WAY: &str = "the protocol panpipe goes both ways, and a FIFO one way; reply=PATH2 makes it two-way";
 const ONLY_READS: &str = "this end of the FIFO only reads; reply=PATH2 makes it two-way";
 const ONLY_WRITES: &str = "this end of the FIFO only writes; reply=PATH2 makes it two-way";
 
@@ -115,7 +116,11 @@ impl Place {
             let error = Error::new(ErrorKind::InvalidAddress, format!("{doing} {}", address.text()));
             error.because(reason).at(address.text())
         })?;
-        Ok(Place { address: address.clone(), doing, path, reply: address.option("reply").map(str::to_owned) })
+        let place = Place { address: address.clone(), doing, path, reply: address.option("reply").map(str::to_owned) };
+        match address.protocol == PANPIPE && place.reply.is_none() {
+            true => Err(place.error(ErrorKind::Unsupported, ONE_WAY)),
+            false => Ok(place),
+        }
     }
 
     fn says(&self, option: &str) -> bool {

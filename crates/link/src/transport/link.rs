@@ -499,6 +499,11 @@ impl Link {
         self.has_input
     }
 
+    /// Whether it was opened to be read and to be written.
+    pub(crate) fn goes_both_ways(&self) -> bool {
+        self.has_input && self.writer.is_some()
+    }
+
     /// Whether anything can be written.
     pub(crate) fn has_output(&self) -> bool {
         self.one_way.is_none() || !self.has_input

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, PANPIPE, Result};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
 
@@ -25,7 +25,7 @@ pub(super) const TRANSPORT: Transport = Transport {
             _ => Ok(()),
         },
         moves_packets: false,
-        protocol: "plain",
+        protocol: PANPIPE,
         reaches: "this process",
         reliable: "yes",
         ordered: "yes",

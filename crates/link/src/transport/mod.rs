@@ -141,11 +141,14 @@ mod tests {
                 "reply",
                 "once",
                 "exclusive",
+                "reconnect",
             ] {
                 assert_eq!(address.option(name), given.get(name).and_then(Value::as_str), "{text}: {name}");
             }
             let read = serde_json::json!({
                 "framing": address.framing,
+                "protocol": address.protocol,
+                "reconnect": address.reconnect,
                 "max": address.max,
                 "timeout_us": address.timeout.as_micros() as u64,
                 "text": address.text_messages,

@@ -2,7 +2,7 @@
 
 use rustix::net::SocketType;
 
-use panpipe_wire::Method;
+use panpipe_wire::{Method, PANPIPE};
 
 use super::link::Link;
 use super::{Transport, unix};
@@ -14,7 +14,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[unix::BACKLOG, unix::CONNECTIONS, unix::MODE, unix::ALLOW],
         check: unix::check,
         moves_packets: true,
-        protocol: "plain",
+        protocol: PANPIPE,
         reaches: "this machine",
         reliable: "yes",
         ordered: "yes",

@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, PANPIPE, Result};
 use rustix::event::epoll::{self, CreateFlags};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -51,7 +51,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         ],
         check: |address| command(address).map(|_| ()),
         moves_packets: false,
-        protocol: "plain",
+        protocol: PANPIPE,
         reaches: "a child process",
         reliable: "yes",
         ordered: "yes",

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-use panpipe_wire::{Address, Method, Result};
+use panpipe_wire::{Address, Method, PANPIPE, Result};
 use rustix::io::Errno;
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdin, dup2_stdout, stderr, stdin, stdout};
@@ -23,7 +23,7 @@ pub(super) const TRANSPORT: Transport = Transport {
             target => Err(format!("nothing may stand after stdio:, as {target:?} does")),
         },
         moves_packets: false,
-        protocol: "plain",
+        protocol: PANPIPE,
         reaches: "the parent or the shell's pipe",
         reliable: "yes",
         ordered: "yes",

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, PANPIPE, Result};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, listen as listen_on, socket_with, sockopt,
@@ -22,7 +22,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[unix::BACKLOG, unix::CONNECTIONS, INSECURE],
         check,
         moves_packets: false,
-        protocol: "plain",
+        protocol: PANPIPE,
         reaches: "other machines",
         reliable: "yes",
         ordered: "yes",

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-use panpipe_wire::{Address, Method, OptionInfo, Result};
+use panpipe_wire::{Address, Method, OptionInfo, PLAIN, Result};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect as connect_to, socket_with, sockopt};
 
@@ -38,7 +38,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         ],
         check,
         moves_packets: true,
-        protocol: "plain",
+        protocol: PLAIN,
         reaches: "other machines",
         reliable: "no",
         ordered: "no",

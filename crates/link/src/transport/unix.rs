@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, Result};
+use panpipe_wire::{Address, Error, ErrorKind, Method, OptionInfo, PANPIPE, Result};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with};
@@ -24,7 +24,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[BACKLOG, CONNECTIONS, MODE, ALLOW],
         check,
         moves_packets: false,
-        protocol: "plain",
+        protocol: PANPIPE,
         reaches: "this machine",
         reliable: "yes",
         ordered: "yes",

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-use panpipe_wire::{Address, Method, Result};
+use panpipe_wire::{Address, Method, PLAIN, Result};
 use rustix::net::{SocketAddrUnix, SocketType, bind, connect as connect_to};
 
 use super::connecting::Connecting;
@@ -22,7 +22,7 @@ pub(super) const TRANSPORT: Transport = Transport {
         options: &[unix::MODE],
         check: unix::check,
         moves_packets: true,
-        protocol: "plain",
+        protocol: PLAIN,
         reaches: "this machine",
         reliable: "yes, while both live",
         ordered: "yes, each sender's",

@@ -33,7 +33,7 @@ pub fn connect(address: &str) -> Result<Connection> {
 /// # Errors
 /// Those of [`crate::plain::pair`].
 pub fn pair(kind: &str) -> Result<(Connection, Connection)> {
-    let address = panpipe_link::pair_address(kind)?;
+    let address = super::speaking_plain(panpipe_link::pair_address(kind)?)?;
     let (one, other) = panpipe_link::pair(&address)?;
     let connection =
         |link| Connection { connection: Blocking::new(Endpoint::new(link, &address)), timeout: address.timeout };

@@ -41,7 +41,7 @@ pub async fn connect(address: &str) -> Result<Connection> {
 /// # Errors
 /// Those of [`connect`]: `not-found` when there is no such program, `permission` when it may not be run.
 pub async fn spawn<S: AsRef<str>>(command: impl IntoIterator<Item = S>, options: &str) -> Result<Connection> {
-    connect_to(panpipe_link::spawn_address(command, options)?).await
+    connect_to(super::speaking_plain(panpipe_link::spawn_address(command, options)?)?).await
 }
 
 async fn connect_to(address: Address) -> Result<Connection> {
@@ -54,7 +54,7 @@ async fn connect_to(address: Address) -> Result<Connection> {
 /// # Errors
 /// `invalid-address` and `unsupported` for the options; `busy` when descriptors run out.
 pub fn pair(kind: &str) -> Result<(Connection, Connection)> {
-    let address = panpipe_link::pair_address(kind)?;
+    let address = super::speaking_plain(panpipe_link::pair_address(kind)?)?;
     let (one, other) = panpipe_link::pair(&address)?;
     Ok((Connection::new(one, &address)?, Connection::new(other, &address)?))
 }

@@ -1,6 +1,6 @@
 //! What a handler answers when it fails.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -10,8 +10,8 @@ use serde::Serialize;
 
 /// Why a handler failed, as its caller gets to know it.
 ///
-/// `?` makes one of any error: with its text, its type's name and its chain of sources. An error that the handler's own
-/// call got from another peer is passed on whole, and says through which address it came.
+/// `?` makes one of any error: with its text, its type's name and its chain of sources. An error of panpipe, which the
+/// handler's own call to another peer met, is passed on with its code, and says through which address it came.
 /// (It is no [`std::error::Error`] itself, since it could not be made of any other then.)
 pub struct HandlerError(Box<Failure>);
 
@@ -19,6 +19,12 @@ impl HandlerError {
     /// A failure with a text for people; its code is `remote`.
     pub fn new(message: impl fmt::Display) -> Self {
         HandlerError(Box::new(Failure::new(REMOTE, message.to_string())))
+    }
+
+    /// What `?` would make of an error whose type is not known any more: a boxed one, or one of `anyhow`.
+    pub fn of(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let error = error.into();
+        made_of(&*error, None)
     }
 
     /// What went wrong before the handler began.
@@ -57,33 +63,28 @@ const REMOTE: &str = "remote";
 
 impl<E: StdError + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        let any: &dyn Any = &error;
-        if let Some(failure) = any.downcast_ref::<Failure>() {
-            return passed_on(failure, None);
-        }
-        if let Some(ours) = any.downcast_ref::<Error>() {
-            if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
-                return passed_on(failure, ours.address());
-            }
-            // The code says what happened to the handler's call, not to the one that it answers.
-            let cause = Failure::new(ours.code(), ours.to_string());
-            let failure = Failure { type_name: name::<E>(), cause: Some(Box::new(cause)), ..message(&error) };
-            return HandlerError(Box::new(failure));
-        }
-        HandlerError(Box::new(Failure { type_name: name::<E>(), cause: causes(error.source(), 16), ..message(&error) }))
+        made_of(&error, Some(type_name::<E>().to_owned()))
     }
 }
 
-fn passed_on(failure: &Failure, address: Option<&str>) -> HandlerError {
-    let mut failure = failure.clone();
-    failure.via.splice(0..0, address.map(str::to_owned));
-    // The handler that passes it on did run.
-    failure.did_not_run = false;
+fn made_of(error: &(dyn StdError + 'static), type_name: Option<String>) -> HandlerError {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return passed_on(failure.clone(), None);
+    }
+    if let Some(met) = error.downcast_ref::<Error>() {
+        let answered = met.source().and_then(|source| source.downcast_ref::<Failure>());
+        let failure = answered.cloned().unwrap_or_else(|| Failure::new(met.code(), met.to_string()));
+        return passed_on(failure, met.address());
+    }
+    let failure = Failure { type_name, cause: causes(error.source(), 16), ..message(error) };
     HandlerError(Box::new(failure))
 }
 
-fn name<E>() -> Option<String> {
-    Some(type_name::<E>().to_owned())
+/// As it came, and through where; `ran` is left out, since it speaks of another call than the one that failed now.
+fn passed_on(mut failure: Failure, address: Option<&str>) -> HandlerError {
+    failure.via.splice(0..0, address.map(str::to_owned));
+    failure.did_not_run = false;
+    HandlerError(Box::new(failure))
 }
 
 fn message(error: &dyn StdError) -> Failure {
@@ -142,6 +143,17 @@ mod tests {
     }
 
     #[test]
+    fn is_made_of_boxed_errors_too() {
+        let boxed: Box<dyn StdError + Send + Sync> = Box::new(Outer("x".parse::<u8>().unwrap_err()));
+        let failure = HandlerError::of(boxed);
+        assert_eq!(failure.failure().message, "no number given");
+        assert_eq!(failure.failure().cause.as_ref().unwrap().message, "invalid digit found in string");
+        assert_eq!(HandlerError::of("just a text").failure(), &Failure::new("remote", "just a text"));
+        let met = Error::new(ErrorKind::Busy, "calling grow");
+        assert_eq!(HandlerError::of(met).failure().code, "busy");
+    }
+
+    #[test]
     fn passes_on_what_another_peer_answered() {
         let far = Failure { via: vec!["unix:far".to_owned()], did_not_run: true, ..Failure::new("busy", "no room") };
         let met = Error::new(ErrorKind::Busy, "calling grow").at(&Arc::from("tcp://near:1")).because(far.clone());
@@ -151,10 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn of_the_handlers_own_call_is_the_cause() {
-        let lost = Error::new(ErrorKind::ConnectionLost, "calling grow");
-        let failure = HandlerError::from(lost);
-        assert_eq!(failure.failure().code, "remote");
-        assert_eq!(failure.failure().cause.as_ref().unwrap().code, "connection-lost");
+    fn passes_on_what_its_own_call_met() {
+        let lost = Error::new(ErrorKind::ConnectionLost, "calling grow").at(&Arc::from("tcp://near:1"));
+        let via = vec!["tcp://near:1".to_owned()];
+        let expected = Failure { via, ..Failure::new("connection-lost", "calling grow: connection-lost") };
+        assert_eq!(HandlerError::from(lost).failure(), &expected);
     }
 }

@@ -110,6 +110,10 @@ impl Encoded {
 /// An async function that answers a call with one value; see [`Service::method`](super::Service::method).
 ///
 /// `P` are its parameters.
+#[diagnostic::on_unimplemented(
+    message = "no handler of a call: {Self}",
+    note = "a handler is an async function of up to six serde types, after a `Context` if it wants one, which returns `Result<T, HandlerError>`"
+)]
 pub trait MethodHandler<P>: Send + Sync + 'static {
     /// What describes the parameters, one after another.
     fn parameters() -> Vec<fn() -> Value>;
@@ -124,6 +128,10 @@ pub trait MethodHandler<P>: Send + Sync + 'static {
 /// A function that answers a call with a stream; see [`Service::stream`](super::Service::stream).
 ///
 /// `P` are its parameters.
+#[diagnostic::on_unimplemented(
+    message = "no handler of a call: {Self}",
+    note = "a handler is a function of up to six serde types, after a `Context` if it wants one, which returns `impl Stream<Item = Result<T, HandlerError>>`"
+)]
 pub trait StreamHandler<P>: Send + Sync + 'static {
     /// What describes the parameters, one after another.
     fn parameters() -> Vec<fn() -> Value>;

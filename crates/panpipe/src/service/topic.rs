@@ -71,7 +71,7 @@ impl<T> fmt::Debug for Topic<T> {
 /// One who subscribed: the stream of items to one peer, with its window and its policy.
 ///
 /// Its methods are called while the topic is locked: they wait for nothing and do not come back to the topic.
-pub trait Subscriber: Send + Sync {
+pub(crate) trait Subscriber: Send + Sync {
     /// The subscription stands; what is published from now on comes.
     fn open(&self);
 
@@ -143,7 +143,7 @@ impl Publisher {
 }
 
 /// A subscription, which ends when this is dropped.
-pub struct Subscription {
+pub(crate) struct Subscription {
     publisher: Arc<Publisher>,
     number: u64,
 }

@@ -39,31 +39,31 @@ impl Drop for Folder {
 
 #[test]
 fn every_bad_address_has_its_code() {
-    let long = format!("unix:/tmp/{}", "x".repeat(103));
+    let long = format!("unix:/tmp/{}?framing=length", "x".repeat(103));
     for (error, kind) in [
         (connecting("gopher://x"), ErrorKind::Unsupported),
-        (connecting("tcp://localhost"), ErrorKind::InvalidAddress),
-        (connecting("tcp://127.0.0.1:1"), ErrorKind::Refused),
-        (connecting("tcp://name.invalid:1?insecure=true"), ErrorKind::NotFound),
-        (connecting("unix:/nowhere/at/all"), ErrorKind::NotFound),
+        (connecting("tcp://localhost?framing=length"), ErrorKind::InvalidAddress),
+        (connecting("tcp://127.0.0.1:1?framing=length"), ErrorKind::Refused),
+        (connecting("tcp://name.invalid:1?insecure=true&framing=length"), ErrorKind::NotFound),
+        (connecting("unix:/nowhere/at/all?framing=length"), ErrorKind::NotFound),
         (connecting(&long), ErrorKind::PathTooLong),
         (listening(&long), ErrorKind::PathTooLong),
-        (listening("unix:/nowhere/at/all"), ErrorKind::NotFound),
-        (connecting("mem:nobody"), ErrorKind::Refused),
-        (connecting("fd:987654"), ErrorKind::NotFound),
+        (listening("unix:/nowhere/at/all?framing=length"), ErrorKind::NotFound),
+        (connecting("mem:nobody?framing=length"), ErrorKind::Refused),
+        (connecting("fd:987654?framing=length"), ErrorKind::NotFound),
     ] {
         assert_eq!(error.kind(), kind, "{error}");
         let address = error.address().unwrap();
         assert!(error.doing().contains(address), "{error}");
         assert!(error.to_string().starts_with(&format!("{}: {}: ", error.doing(), error.code())), "{error}");
     }
-    let longest = format!("unix:/tmp/{}", "x".repeat(102));
+    let longest = format!("unix:/tmp/{}?framing=length", "x".repeat(102));
     assert_eq!(connecting(&longest).kind(), ErrorKind::NotFound, "107 bytes are not too long");
 }
 
 #[test]
 fn a_port_in_use_is_address_in_use() {
-    let listener = blocking::listen("tcp://localhost:0").unwrap();
+    let listener = blocking::listen("tcp://localhost:0?framing=length").unwrap();
     let error = listening(listener.address());
     assert_eq!(error.kind(), ErrorKind::AddressInUse, "{error}");
 }
@@ -72,10 +72,10 @@ fn a_port_in_use_is_address_in_use() {
 fn a_socket_file_is_born_private_and_removed() {
     let folder = Folder::new("private");
     let path = folder.path("a.sock");
-    let listener = blocking::listen(&format!("unix:{path}")).unwrap();
+    let listener = blocking::listen(&format!("unix:{path}?framing=length")).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     drop(listener);
-    let listener = blocking::listen(&format!("unix:{path}?mode=0666")).unwrap();
+    let listener = blocking::listen(&format!("unix:{path}?mode=0666&framing=length")).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o666);
     drop(listener);
     assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0, "neither socket nor lock stays behind");
@@ -87,15 +87,15 @@ fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
     let path = folder.path("a.sock");
     drop(UnixListener::bind(&path).unwrap());
     assert!(std::fs::metadata(&path).unwrap().file_type().is_socket());
-    let first = blocking::listen(&format!("unix:{path}")).unwrap();
-    assert_eq!(listening(&format!("unix:{path}")).kind(), ErrorKind::AddressInUse);
+    let first = blocking::listen(&format!("unix:{path}?framing=length")).unwrap();
+    assert_eq!(listening(&format!("unix:{path}?framing=length")).kind(), ErrorKind::AddressInUse);
     blocking::connect(first.address()).unwrap();
 }
 
 #[test]
 fn a_full_backlog_is_not_dead() {
     let folder = Folder::new("backlog");
-    let address = format!("unix:{}?backlog=1&timeout=50ms", folder.path("a.sock"));
+    let address = format!("unix:{}?backlog=1&timeout=50ms&framing=length", folder.path("a.sock"));
     let _listener = blocking::listen(&address).unwrap();
     let waiting: Vec<_> = (0..2).map(|_| blocking::connect(&address).unwrap()).collect();
     assert_eq!(connecting(&address).kind(), ErrorKind::DeadlineExceeded);
@@ -108,16 +108,16 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let folder = Folder::new("file");
     let path = folder.path("precious");
     std::fs::write(&path, "data").unwrap();
-    assert_eq!(listening(&format!("unix:{path}")).kind(), ErrorKind::AddressInUse);
+    assert_eq!(listening(&format!("unix:{path}?framing=length")).kind(), ErrorKind::AddressInUse);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "data");
-    assert_eq!(connecting(&format!("unix:{path}")).kind(), ErrorKind::Refused);
+    assert_eq!(connecting(&format!("unix:{path}?framing=length")).kind(), ErrorKind::Refused);
 }
 
 #[test]
 fn another_listeners_file_is_not_removed_on_close() {
     let folder = Folder::new("other");
     let path = folder.path("a.sock");
-    let ours = blocking::listen(&format!("unix:{path}")).unwrap();
+    let ours = blocking::listen(&format!("unix:{path}?framing=length")).unwrap();
     std::fs::remove_file(&path).unwrap();
     let _theirs = UnixListener::bind(&path).unwrap();
     drop(ours);
@@ -132,7 +132,7 @@ fn two_servers_that_race_for_a_stale_path_leave_one_winner() {
         drop(UnixListener::bind(&path).unwrap());
         // A child that another test starts at this moment has a copy of it until its program runs.
         while std::os::unix::net::UnixStream::connect(&path).is_ok() {}
-        race(&format!("unix:{path}"));
+        race(&format!("unix:{path}?framing=length"));
     }
 }
 
@@ -144,7 +144,7 @@ fn two_servers_of_packets_that_race_for_a_stale_path_leave_one_winner() {
         let stale = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
         bind(&stale, &SocketAddrUnix::new(path.as_str()).unwrap()).unwrap();
         drop(stale);
-        race(&format!("unix-seqpacket:{path}"));
+        race(&format!("unix-seqpacket:{path}?protocol=plain"));
     }
 }
 
@@ -169,14 +169,14 @@ fn race(address: &str) {
 fn no_permission_is_permission() {
     let folder = Folder::new("permission");
     let path = folder.path("a.sock");
-    let _listener = blocking::listen(&format!("unix:{path}")).unwrap();
+    let _listener = blocking::listen(&format!("unix:{path}?framing=length")).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).unwrap();
     // The superuser is let in everywhere, so the asking is done as nobody, by a thread that then ends.
     let asking = std::thread::spawn(move || {
         let nobody = 65534;
         // SAFETY: the raw system call, unlike the C library's function, changes the calling thread alone.
         unsafe { libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) };
-        [connecting(&format!("unix:{path}")), listening(&format!("unix:{path}x"))]
+        [connecting(&format!("unix:{path}?framing=length")), listening(&format!("unix:{path}x?framing=length"))]
     });
     for error in asking.join().unwrap() {
         assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
@@ -203,22 +203,25 @@ fn only_those_who_are_allowed_get_an_answer() {
         std::thread::spawn(move || blocking::serve(listener, |message: panpipe::Bytes| message));
         address
     };
-    let ours = serve("unix:@panpipe-test-*");
+    let ours = serve("unix:@panpipe-test-*?framing=length");
     blocking::connect(&ours).unwrap().call("it is us").unwrap();
     // Only the superuser can become somebody else.
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         assert_eq!(calling_as_nobody(&ours).unwrap_err().kind(), ErrorKind::ConnectionLost);
         for scheme in ["unix", "unix-seqpacket"] {
-            let address = serve(&format!("{scheme}:@panpipe-test-*?allow=uid:65534"));
+            let address = serve(&format!("{scheme}:@panpipe-test-*?allow=uid:65534&protocol=plain"));
             assert_eq!(calling_as_nobody(&address).unwrap(), "may I?");
             let error = blocking::connect(&address).unwrap().call("it is us").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionLost);
         }
-        let group = format!("unix:@panpipe-test-*?allow=uid:7,gid:{}", std::fs::metadata("/proc/self").unwrap().gid());
+        let group = format!(
+            "unix:@panpipe-test-*?allow=uid:7,gid:{}&framing=length",
+            std::fs::metadata("/proc/self").unwrap().gid()
+        );
         assert_eq!(calling_as_nobody(&serve(&group)).unwrap(), "may I?");
     }
     for wrong in ["1000", "uid:x", "uid:1,", "user:1", "uid:+1"] {
-        assert_eq!(listening(&format!("unix:@a?allow={wrong}")).kind(), ErrorKind::InvalidAddress);
+        assert_eq!(listening(&format!("unix:@a?allow={wrong}&framing=length")).kind(), ErrorKind::InvalidAddress);
     }
 }
 
@@ -235,7 +238,7 @@ fn a_path_that_is_too_long_for_a_socket_is_reached_through_its_folder() {
         path.push_str(&"n".repeat(length - path.len()));
         assert_eq!(path.len(), length);
         for scheme in ["unix", "unix-seqpacket"] {
-            let address = format!("{scheme}:{path}");
+            let address = format!("{scheme}:{path}?protocol=plain");
             let listener = blocking::listen(&address).unwrap();
             assert_eq!(listener.address(), address);
             let client = blocking::connect(&address).unwrap();

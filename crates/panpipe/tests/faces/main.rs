@@ -9,6 +9,8 @@ mod errors;
 mod fifo;
 mod packets;
 mod pairs;
+mod peers;
+mod protocols;
 mod sharing;
 mod spawn;
 mod tokio_face;

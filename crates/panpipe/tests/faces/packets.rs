@@ -3,7 +3,8 @@
 use panpipe::plain::blocking;
 use panpipe::{Bytes, ErrorKind};
 
-const PLACES: [&str; 2] = ["unix-seqpacket:/tmp/panpipe-test-*", "unix-seqpacket:@panpipe-test-*"];
+const PLACES: [&str; 2] =
+    ["unix-seqpacket:/tmp/panpipe-test-*?protocol=plain", "unix-seqpacket:@panpipe-test-*?protocol=plain"];
 
 #[tokio::test]
 async fn the_founding_example() {

@@ -247,7 +247,7 @@ async fn a_call_that_cannot_be_sent_does_not_wait_for_its_deadline() {
 
 #[tokio::test]
 async fn a_task_that_gives_up_accepting_takes_no_wake_up_from_another() {
-    let listener = Arc::new(panpipe::plain::listen("unix:@panpipe-test-*").await.unwrap());
+    let listener = Arc::new(panpipe::plain::listen("unix:@panpipe-test-*?framing=length").await.unwrap());
     let accept = || {
         let listener = Arc::clone(&listener);
         tokio::spawn(async move { listener.accept().await.unwrap().unwrap() })

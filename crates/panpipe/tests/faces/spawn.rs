@@ -68,7 +68,7 @@ fn is_alone(test: &str) -> bool {
 
 #[tokio::test]
 async fn a_close_that_is_given_up_ends_the_child_all_the_same() {
-    let peer = panpipe::plain::spawn(["sleep", "1000"], "stderr=null").await.unwrap();
+    let peer = panpipe::plain::spawn(["sleep", "1000"], "framing=length&stderr=null").await.unwrap();
     let pid = peer.remote().pid.unwrap();
     tokio::time::timeout(Duration::from_millis(10), peer.close()).await.unwrap_err();
     let begun = Instant::now();
@@ -272,7 +272,7 @@ fn parent(test: &str) -> (Child, i32) {
 #[test]
 fn a_child_that_never_reads_ends_with_a_parent_that_is_killed() {
     if std::env::var_os(ALONE).is_some() {
-        let child = blocking::spawn(["sleep", "1000"], "").unwrap();
+        let child = blocking::spawn(["sleep", "1000"], "framing=length").unwrap();
         println!("\nchild {}", child.remote().pid.unwrap());
         std::thread::sleep(Duration::from_secs(60));
     }
@@ -287,10 +287,10 @@ fn a_child_that_never_reads_ends_with_a_parent_that_is_killed() {
 fn a_child_of_a_fork_and_one_of_its_parent_end_each_with_its_own() {
     const TEST: &str = "a_child_of_a_fork_and_one_of_its_parent_end_each_with_its_own";
     if std::env::var_os(ALONE).is_some() {
-        let child = blocking::spawn(["sleep", "1000"], "").unwrap();
+        let child = blocking::spawn(["sleep", "1000"], "framing=length").unwrap();
         // SAFETY: the child only spawns and sleeps.
         if unsafe { libc::fork() } == 0 {
-            let _other = blocking::spawn(["sleep", "1000"], "").unwrap();
+            let _other = blocking::spawn(["sleep", "1000"], "framing=length").unwrap();
             std::thread::sleep(Duration::from_secs(60));
         }
         println!("\nchild {}", child.remote().pid.unwrap());
@@ -352,7 +352,7 @@ fn a_thousand_children_leave_no_zombie_and_no_descriptor() {
             _ => drop(child.call("hello")),
         }
     }
-    assert!(blocking::spawn(["/nowhere"], "").is_err());
+    assert!(blocking::spawn(["/nowhere"], "framing=length").is_err());
     assert_eq!((children(), descriptors()), (0, before));
 }
 
@@ -411,7 +411,7 @@ fn a_child_whose_status_somebody_else_takes_has_ended_all_the_same() {
     exits();
     // SAFETY: as above.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    blocking::spawn(["cat"], "").unwrap().close().unwrap();
+    blocking::spawn(["cat"], "framing=length").unwrap().close().unwrap();
     let child = blocking::spawn(["true"], "framing=lines").unwrap();
     // SAFETY: it waits for any child, as a program might that knows of none but its own.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } > 0 {}
@@ -426,7 +426,7 @@ fn a_child_whose_status_somebody_else_takes_has_ended_all_the_same() {
 fn a_watcher_that_was_killed_is_replaced_and_told_of_all() {
     const TEST: &str = "a_watcher_that_was_killed_is_replaced_and_told_of_all";
     if std::env::var_os(ALONE).is_some() {
-        let first = blocking::spawn(["sleep", "1000"], "").unwrap();
+        let first = blocking::spawn(["sleep", "1000"], "framing=length").unwrap();
         let ours: Vec<_> = fs::read_dir("/proc/self/fd").unwrap().flatten().collect();
         let ours: Vec<_> = ours.iter().filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
         let find = |entry: fs::DirEntry| {
@@ -444,7 +444,7 @@ fn a_watcher_that_was_killed_is_replaced_and_told_of_all() {
         // SAFETY: it is the process that this one has started.
         unsafe { libc::kill(watcher.unwrap(), libc::SIGKILL) };
         assert!(within(Duration::from_secs(5), || !runs(watcher.unwrap())));
-        let second = blocking::spawn(["sleep", "1000"], "").unwrap();
+        let second = blocking::spawn(["sleep", "1000"], "framing=length").unwrap();
         println!("\nother {}", first.remote().pid.unwrap());
         println!("child {}", second.remote().pid.unwrap());
         std::thread::sleep(Duration::from_secs(60));
@@ -495,19 +495,19 @@ fn what_cannot_be_started_is_named() {
         ("/etc/passwd", ErrorKind::Permission, "/etc/passwd"),
         ("/", ErrorKind::Permission, "/"),
     ] {
-        let error = blocking::spawn([program], "").err().unwrap();
+        let error = blocking::spawn([program], "framing=length").err().unwrap();
         assert_eq!((error.kind(), error.may_have_run()), (kind, Ran::No), "{error}");
         assert!(error.to_string().contains(mention), "{error}");
         assert!(error.doing().contains(error.address().unwrap()), "{error}");
     }
-    let error = blocking::listen("spawn:[\"cat\"]").err().unwrap();
+    let error = blocking::listen("spawn:[\"cat\"]?framing=length").err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
 #[tokio::test]
 async fn sixty_four_mebibytes_both_ways_at_once_do_not_lock_up() {
     let message = vec![7; 64 << 20];
-    let options = "max=64MiB&timeout=60s";
+    let options = "framing=length&max=64MiB&timeout=60s";
     let child = blocking::spawn(["cat"], options).unwrap();
     assert!(child.call(&message).unwrap() == message);
     let child = panpipe::plain::spawn(["cat"], options).await.unwrap();

@@ -38,6 +38,8 @@ macro_rules! framings {
     };
 }
 
+use crate::protocol::PANPIPE;
+
 mod content_length;
 mod delimited;
 mod length;
@@ -58,7 +60,7 @@ framings! {
     content_length::ContentLength,
 }
 
-/// The framing of an address that names none.
+/// The framing of plain messages where none is named.
 pub(crate) const DEFAULT: &str = "length";
 
 /// Every framing there is.
@@ -207,7 +209,7 @@ pub(crate) fn make(spec: &str) -> Result<AnyFraming, String> {
         None => (spec, None),
     };
     let Some(info) = ALL.iter().find(|info| info.name == name) else {
-        let known: Vec<_> = ALL.iter().map(|info| info.name).collect();
+        let known: Vec<_> = [PANPIPE].into_iter().chain(ALL.iter().map(|info| info.name)).collect();
         return Err(format!("no framing is called {name:?}; known: {}", known.join(", ")));
     };
     (info.new)(variant).ok_or_else(|| {

@@ -19,6 +19,9 @@ use crate::session::Session;
 const MOST_UNSENT: usize = 256 << 10;
 const MOST_UNSENT_BYTES: usize = 64 << 20;
 
+/// Above this senders of messages should wait.
+const BACKED_UP: usize = 64 << 10;
+
 /// A call of this side that has no answer.
 pub(super) struct Call {
     deadline: Option<Instant>,
@@ -28,11 +31,32 @@ pub(super) struct Call {
     pub(super) is_open: bool,
     flags: Flags,
     pub(super) streams: Option<Box<Streams>>,
+    /// What may have to be sent again, where the session outlasts its connection.
+    pub(super) kept: Option<Box<Kept>>,
+}
+
+/// The call itself.
+pub(super) struct Kept {
+    pub(super) name: Bytes,
+    pub(super) payload: Bytes,
+    pub(super) is_idempotent: bool,
 }
 
 impl Call {
     pub(super) fn is_subscription(&self) -> bool {
         self.flags.is_topic()
+    }
+
+    pub(super) fn has_arguments(&self) -> bool {
+        self.flags.has_arguments()
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 }
 
@@ -49,7 +73,7 @@ pub(super) enum Sent {
 
 impl Sent {
     /// Elsewhere what has not left yet still will: its frame stands in the outbox.
-    fn has_left(self) -> bool {
+    pub(super) fn has_left(self) -> bool {
         matches!(self, Sent::Queued(_))
     }
 }
@@ -72,13 +96,13 @@ impl Streams {
 }
 
 /// What waits for its turn: a call, a one-way message, or a flush.
-struct Unsent {
-    kind: Kind,
-    flags: Flags,
-    id: u64,
-    deadline: Option<Instant>,
-    name: Bytes,
-    payload: Bytes,
+pub(super) struct Unsent {
+    pub(super) kind: Kind,
+    pub(super) flags: Flags,
+    pub(super) id: u64,
+    pub(super) deadline: Option<Instant>,
+    pub(super) name: Bytes,
+    pub(super) payload: Bytes,
 }
 
 impl Unsent {
@@ -136,6 +160,10 @@ impl Calling {
         id < self.next
     }
 
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.unsent_bytes > BACKED_UP
+    }
+
     /// Whether nothing more may wait for its turn.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
@@ -160,6 +188,22 @@ impl Calling {
     #[cfg(test)]
     pub(super) fn window_and_slots(&self) -> (i64, (usize, usize)) {
         (self.window, (self.unanswered, self.subscriptions))
+    }
+
+    /// Has something wait for its turn.
+    pub(super) fn wait(&mut self, unsent: Unsent) {
+        self.unsent_bytes += unsent.cost();
+        self.unsent.push_back(unsent);
+    }
+
+    /// Brings what waits into the order of its ids again.
+    pub(super) fn sort_unsent(&mut self) {
+        self.unsent.make_contiguous().sort_unstable_by_key(|unsent| unsent.id);
+    }
+
+    /// Begins with another connection, on which nothing was sent yet.
+    pub(super) fn begin_anew(&mut self, window: i64) {
+        (self.unanswered, self.subscriptions, self.window, self.is_refused) = (0, 0, window, false);
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -207,7 +251,9 @@ impl Panpipe {
             Kind::Call => calling.window > 0 && calling.unanswered < self.peer_calls,
             _ => calling.window > 0,
         };
-        has_room && (self.is_greeted || self.is_datagrams)
+        // What would be refused waits for the next connection where there will be one; elsewhere it is to be told.
+        let waits = self.outlasts && calling.is_refused;
+        has_room && (self.is_greeted || self.is_datagrams) && !waits
     }
 
     /// Calls a method of the other side, or subscribes to one of its topics, as the flags say.
@@ -230,8 +276,13 @@ impl Panpipe {
         self.check_request("calling", method, flags, payload.as_slice().len())?;
         let id = self.calling.next_id();
         let streams = Streams::of(flags.is_stream(), flags.has_arguments(), Policy::Block);
+        let kept = self.outlasts.then(|| {
+            let (name, payload) = (method.as_bytes(), payload.as_slice());
+            let (name, payload) = (Bytes::copy_from_slice(name), Bytes::copy_from_slice(payload));
+            Box::new(Kept { name, payload, is_idempotent: false })
+        });
         let sent = self.request(Kind::Call, flags, id, method, payload, deadline, now);
-        let call = Call { deadline, sent, is_abandoned: false, is_open: false, flags, streams };
+        let call = Call { deadline, sent, is_abandoned: false, is_open: false, flags, streams, kept };
         self.calling.calls.insert(id, call);
         if let Some(deadline) = deadline {
             let calls = &self.calling.calls;
@@ -271,7 +322,7 @@ impl Panpipe {
         self.check_open(doing)?;
         let refused = |kind, reason: String| Err(self.error(kind, doing).because(reason));
         let datagram = self.peer_max.saturating_sub(method.len() + 4);
-        if self.calling.is_refused {
+        if self.calling.is_refused && !self.outlasts {
             refused(ErrorKind::Refused, "the other side is closing, and begins no more calls".into())
         } else if !is_name(method.as_bytes()) {
             let rule = "a name has 1 to 255 bytes and no control characters";
@@ -309,9 +360,7 @@ impl Panpipe {
         }
         let name = Bytes::copy_from_slice(method.as_bytes());
         let payload = payload.into_bytes();
-        let unsent = Unsent { kind, flags, id, deadline, name, payload };
-        self.calling.unsent_bytes += unsent.cost();
-        self.calling.unsent.push_back(unsent);
+        self.calling.wait(Unsent { kind, flags, id, deadline, name, payload });
         Sent::No
     }
 
@@ -381,7 +430,8 @@ impl Panpipe {
         }
     }
 
-    pub(super) fn has_unsent(&self) -> bool {
+    /// Whether anything of this side waits for the other side to take earlier calls and messages.
+    pub fn has_unsent(&self) -> bool {
         !self.calling.unsent.is_empty()
     }
 
@@ -440,6 +490,9 @@ impl Panpipe {
 
     /// The answer to a call of this side; whether there may be one.
     pub(super) fn on_answer(&mut self, kind: Kind, flags: Flags, id: u64, bytes: Bytes) -> bool {
+        if kind == Kind::Error && self.call_again(id, &bytes) {
+            return true;
+        }
         let known = match self.is_datagrams {
             true => self.calling.calls.remove(&id),
             false => self.calling.remove(id),

@@ -11,7 +11,7 @@ use super::deadlines::Deadlines;
 use super::frame::{Flags, Kind};
 use super::output::{Body, Message};
 use super::stream::{self, Policy};
-use super::{BACKLOG, ById, CALLS, Panpipe, PanpipeEvent, Request, SUBSCRIPTIONS, hello};
+use super::{BACKLOG, ById, CALLS, Panpipe, PanpipeEvent, REQUEST_COST, Request, SUBSCRIPTIONS, hello};
 use crate::error::ErrorKind;
 use crate::plain::CallId;
 
@@ -117,7 +117,9 @@ impl Panpipe {
         if body.len() < name || !super::calling::is_name(&body[..name]) {
             return Err("a name that is none");
         }
-        let request = Request { id: CallId(id), flags, deadline, name, body };
+        let is_call = kind == Kind::Call;
+        let cost = body.len() + REQUEST_COST;
+        let request = Request { id: CallId(id), flags, deadline, is_call, cost, name, body };
         if kind == Kind::Call {
             let has_room = match flags.is_topic() {
                 true => self.serving.subscriptions < SUBSCRIPTIONS,

@@ -2,22 +2,38 @@
 
 use std::time::Instant;
 
-use super::measure::{Measured, RoundTrips, check, check_count, message};
-use super::{END, Task, Workload};
-use crate::Outcome;
+use crate::message::{check, check_count, message};
+use crate::timing::{Measured, RoundTrips};
+use crate::{END, Outcome, Task, Workload};
 
 /// A client's end of a connection.
-pub(super) trait Peer {
+pub trait Peer {
+    /// Sends a message one way.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
     fn send(&mut self, message: &[u8]) -> Outcome<()>;
+
+    /// Sends a message and waits for the reply.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
     fn call(&mut self, message: &[u8]) -> Outcome<impl AsRef<[u8]>>;
 }
 
-pub(super) fn measure(task: Task, peer: &mut impl Peer) -> Outcome<Measured> {
+/// Measures over a connection.
+///
+/// # Errors
+///
+/// Those of the connection, a wrong reply, and a workload that one thread cannot do.
+pub fn measure(task: Task, peer: &mut impl Peer) -> Outcome<Measured> {
     let message = message(task.size, 0);
     match task.workload {
         Workload::RoundTrip => round_trips(task, &message, peer),
         Workload::Stream => stream(task, &message, peer),
-        Workload::InFlight => Err("one thread that blocks has one call in flight".into()),
+        _ => Err("one thread that blocks has one call in flight".into()),
     }
 }
 
@@ -43,7 +59,7 @@ fn stream(task: Task, message: &[u8], peer: &mut impl Peer) -> Outcome<Measured>
             sent += 1;
         }
         check_count(peer.call(END)?.as_ref(), sent)?;
-        measured.value = (sent * task.size as u64) as f64 / begun.elapsed().as_secs_f64() / 1e6;
+        measured.value = sent as f64 / begun.elapsed().as_secs_f64();
         measured.operations += sent;
     }
     Ok(measured)

@@ -6,21 +6,23 @@ use crate::Outcome;
 
 /// How long to warm up, and how long to measure after that.
 #[derive(Clone, Copy)]
-pub(super) struct Span {
-    pub(super) warm: Duration,
-    pub(super) measured: Duration,
+pub struct Span {
+    /// Not counted.
+    pub warm: Duration,
+    /// Counted.
+    pub measured: Duration,
 }
 
 /// The result of a measurement.
-pub(super) struct Measured {
+pub struct Measured {
     /// Operations done in all, with those of the warm-up.
-    pub(super) operations: u64,
-    /// The median in microseconds, or operations per second, or megabytes (10⁶) per second.
-    pub(super) value: f64,
+    pub operations: u64,
+    /// The median in microseconds, or operations per second.
+    pub value: f64,
 }
 
 /// Times each round trip.
-pub(super) struct RoundTrips {
+pub struct RoundTrips {
     warm_until: Instant,
     until: Instant,
     last: Instant,
@@ -29,7 +31,8 @@ pub(super) struct RoundTrips {
 }
 
 impl RoundTrips {
-    pub(super) fn begin(span: Span) -> Self {
+    /// The first one begins.
+    pub fn begin(span: Span) -> Self {
         let now = Instant::now();
         let warm_until = now + span.warm;
         RoundTrips {
@@ -42,7 +45,7 @@ impl RoundTrips {
     }
 
     /// A round trip has ended and the next one begins now, if this says so.
-    pub(super) fn tick(&mut self) -> bool {
+    pub fn tick(&mut self) -> bool {
         let now = Instant::now();
         if self.last >= self.warm_until {
             self.nanoseconds.push(now.duration_since(self.last).as_nanos() as u64);
@@ -53,11 +56,13 @@ impl RoundTrips {
         now < self.until || self.nanoseconds.is_empty()
     }
 
-    pub(super) fn is_first(&self) -> bool {
+    /// Whether none has ended.
+    pub fn is_first(&self) -> bool {
         self.operations == 0
     }
 
-    pub(super) fn end(mut self) -> Measured {
+    /// The median.
+    pub fn end(mut self) -> Measured {
         let middle = self.nanoseconds.len() / 2;
         let (_, median, _) = self.nanoseconds.select_nth_unstable(middle);
         Measured { operations: self.operations, value: *median as f64 / 1e3 }
@@ -65,7 +70,7 @@ impl RoundTrips {
 }
 
 /// Counts operations per second.
-pub(super) struct Rate {
+pub struct Rate {
     warm_until: Instant,
     until: Instant,
     operations: u64,
@@ -77,13 +82,14 @@ impl Rate {
     /// The clock is looked at once in this many operations.
     const EVERY: u64 = 64;
 
-    pub(super) fn begin(span: Span) -> Self {
+    /// The first one begins.
+    pub fn begin(span: Span) -> Self {
         let warm_until = Instant::now() + span.warm;
         Rate { warm_until, until: warm_until + span.measured, operations: 0, counted: None, ended: None }
     }
 
     /// An operation has ended; another one may begin if this says so.
-    pub(super) fn tick(&mut self) -> bool {
+    pub fn tick(&mut self) -> bool {
         self.operations += 1;
         if self.operations.is_multiple_of(Self::EVERY) && self.ended.is_none() {
             let now = Instant::now();
@@ -97,11 +103,17 @@ impl Rate {
         self.ended.is_none()
     }
 
-    pub(super) fn operations(&self) -> u64 {
+    /// How many have ended.
+    pub fn operations(&self) -> u64 {
         self.operations
     }
 
-    pub(super) fn end(self) -> Outcome<Measured> {
+    /// Operations per second.
+    ///
+    /// # Errors
+    ///
+    /// It was not told of the end, or of too little before it.
+    pub fn end(&self) -> Outcome<Measured> {
         match (self.counted, self.ended) {
             (Some((begun, before)), Some((ended, after))) if after > before => {
                 let value = (after - before) as f64 / ended.duration_since(begun).as_secs_f64();
@@ -110,50 +122,4 @@ impl Rate {
             _ => Err("too few operations after the warm-up".into()),
         }
     }
-}
-
-/// A message of `size` bytes that differs from those of other numbers.
-pub(super) fn message(size: usize, number: usize) -> Vec<u8> {
-    (0..size).map(|place| (place * 7 + place / 251 + number) as u8).collect()
-}
-
-/// Checks a reply: its length always, its content if `whole`.
-pub(super) fn check(reply: &[u8], message: &[u8], whole: bool) -> Outcome<()> {
-    if reply.len() != message.len() || (whole && reply != message) {
-        return Err("the reply is not the message that was sent".into());
-    }
-    Ok(())
-}
-
-/// What a sink counts.
-#[derive(Default)]
-pub(super) struct Sink {
-    count: u64,
-    size: usize,
-}
-
-impl Sink {
-    /// Takes a message; the answer if it asks for one.
-    pub(super) fn take(&mut self, taken: &[u8]) -> Outcome<Option<[u8; 8]>> {
-        if taken == super::END {
-            return Ok(Some(std::mem::take(&mut self.count).to_be_bytes()));
-        }
-        if self.size == 0 {
-            self.size = taken.len();
-            check(taken, &message(self.size, 0), true)?;
-        }
-        if taken.len() != self.size {
-            return Err("a message is not as long as those before it".into());
-        }
-        self.count += 1;
-        Ok(None)
-    }
-}
-
-/// Checks a sink's answer against what was sent.
-pub(super) fn check_count(answer: &[u8], sent: u64) -> Outcome<()> {
-    if answer != sent.to_be_bytes() {
-        return Err(format!("{sent} messages were sent, and the sink counted otherwise").into());
-    }
-    Ok(())
 }

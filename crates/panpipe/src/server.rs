@@ -1,0 +1,163 @@
+//! Serving on tokio: any number of connections, each with a task of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use panpipe_link::panpipe::Side;
+use panpipe_link::{Address, Link, Result};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::listening::Listening;
+use crate::peer::{Peer, parse};
+use crate::service::Service;
+
+/// How long handlers that run may take when a server closes, unless it says otherwise.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Listens on an address.
+///
+/// # Errors
+/// `invalid-address`, `unsupported`, `address-in-use`, `not-found`, `permission`, `path-too-long`, `busy`, `io`.
+pub async fn listen(address: &str) -> Result<Listener> {
+    Ok(Listener(Listening::on(&parse(address)?).await?))
+}
+
+/// A listening address. Dropping it stops listening and removes its socket file.
+pub struct Listener(Listening);
+
+impl Listener {
+    /// The real address, with the port or the name that was picked: connect to this.
+    pub fn address(&self) -> &str {
+        self.0.address().text()
+    }
+
+    /// Waits for the next connection, whose other end may call `service`; `None` when no more will come.
+    ///
+    /// Safe to cancel. Running out of descriptors is waited out.
+    ///
+    /// # Errors
+    /// `io` when listening itself is broken.
+    pub async fn accept(&self, service: Option<&Service>) -> Result<Option<Peer>> {
+        match self.0.accept().await? {
+            Some(link) => Peer::over(link, self.0.address(), Side::Server, service.cloned()).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Listens on an address and lets every client call the service's methods.
+///
+/// Handlers are concurrent, those of one connection too.
+///
+/// # Errors
+/// Those of [`listen`].
+pub async fn serve(address: &str, service: &Service) -> Result<Server> {
+    let listener = Listening::on(&parse(address)?).await?;
+    let address = Arc::clone(listener.address().text());
+    let (stop, stopped) = watch::channel(None);
+    let task = tokio::spawn(run(listener, service.clone(), stopped));
+    Ok(Server { address, stop, task })
+}
+
+/// A running server. Dropping it closes it as [`close`](Self::close) does, in the background.
+pub struct Server {
+    address: Arc<str>,
+    /// The time of grace, once it is to stop.
+    stop: watch::Sender<Option<Duration>>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Server {
+    /// The real address, with the port or the name that was picked.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Waits until nobody can come any more: for ever on a socket, until its end on stdin.
+    ///
+    /// # Errors
+    /// `io` when listening itself broke; on stdin also what ended its one connection, as `bad-peer`.
+    pub async fn wait(&mut self) -> Result<()> {
+        ended((&mut self.task).await)
+    }
+
+    /// Stops listening, refuses new calls, lets those that run finish within ten seconds, and closes.
+    ///
+    /// # Errors
+    /// Those of [`wait`](Self::wait).
+    pub async fn close(self) -> Result<()> {
+        self.close_within(GRACE).await
+    }
+
+    /// As [`close`](Self::close), with another time of grace.
+    ///
+    /// # Errors
+    /// Those of `wait`.
+    pub async fn close_within(self, grace: Duration) -> Result<()> {
+        let _ = self.stop.send(Some(grace));
+        ended(self.task.await)
+    }
+}
+
+fn ended(outcome: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
+        // The runtime is shutting down.
+        Err(_) => Ok(()),
+    }
+}
+
+async fn run(listener: Listening, service: Service, mut stopped: watch::Receiver<Option<Duration>>) -> Result<()> {
+    let mut connections = JoinSet::new();
+    let serves_one = listener.serves_one();
+    let always_accepts = listener.serve();
+    let mut listener = Some(listener);
+    let outcome = loop {
+        if listener.is_none() && connections.is_empty() {
+            break Ok(());
+        }
+        let has_room = |listener: &&Listening| always_accepts || connections.len() < listener.most_connections();
+        let open = listener.as_ref().filter(has_room);
+        tokio::select! {
+            _ = stopped.changed() => break Ok(()),
+            Some(ended) = connections.join_next() => match ended {
+                // Where only one connection can come its end is the server's.
+                Ok(Err(error)) if serves_one => break Err(error),
+                Ok(_) => {}
+                Err(panic) => tracing::warn!(error = %panic, "connection closed"),
+            },
+            accepted = accept(open), if open.is_some() => match accepted {
+                Ok(Some((link, address))) => {
+                    connections.spawn(serve_connection(link, address, service.clone(), stopped.clone()));
+                }
+                Ok(None) => listener = None,
+                Err(error) => break Err(error),
+            },
+        }
+    };
+    // Nobody new; who is there finishes within its time.
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    outcome
+}
+
+async fn accept(listener: Option<&Listening>) -> Result<Option<(Link, Address)>> {
+    let Some(listener) = listener else { return Ok(None) };
+    Ok(listener.accept().await?.map(|link| (link, listener.address().clone())))
+}
+
+async fn serve_connection(
+    link: Link,
+    address: Address,
+    service: Service,
+    mut stopped: watch::Receiver<Option<Duration>>,
+) -> Result<()> {
+    let peer = Peer::over(link, &address, Side::Server, Some(service))?;
+    let grace = tokio::select! {
+        ended = peer.ended() => return ended.inspect_err(|error| tracing::warn!(%error, "connection closed")),
+        grace = stopped.wait_for(Option::is_some) => grace.ok().and_then(|grace| *grace),
+    };
+    peer.drain(grace.unwrap_or(GRACE)).await
+}
