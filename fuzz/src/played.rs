@@ -141,6 +141,7 @@ impl Played {
                     assert!(self.live.contains(&call.0) || (call.0 & 1 == 1) != (self.side == Side::Client));
                     self.items.push((call, payload.bytes.len()));
                 }
+                PanpipeEvent::Lost(_) => unreachable!("no session here outlasts its connection"),
                 PanpipeEvent::Ended(error) => {
                     self.has_ended = true;
                     self.code = error.map(|error| error.code());

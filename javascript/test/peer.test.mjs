@@ -304,6 +304,22 @@ for (const [name, place] of Object.entries(places)) {
   });
 }
 
+test("a long answer lets a short one pass", async () => {
+  let begun;
+  const beginning = new Promise((resolve) => (begun = resolve));
+  const service = new Service().method("long", () => (setImmediate(begun), Buffer.alloc(15_000_000))).method("short", () => 1);
+  const server = await serve(`unix:${path()}`, service);
+  const peer = await connect(server.address);
+  const order = [];
+  const long = peer.call("long").then(() => order.push("long"));
+  await beginning;
+  await peer.call("short").then(() => order.push("short"));
+  await long;
+  assert.deepEqual(order, ["short", "long"]);
+  await peer.close();
+  await server.close();
+});
+
 test("a service describes itself", async () => {
   const { service } = example();
   service.topic("weather");
@@ -423,7 +439,7 @@ test("a peer that reads nothing is not written to without bound", async () => {
   const file = path();
   const silent = net.createServer((socket) => sockets.push(socket.pause())).listen(file);
   await once(silent, "listening");
-  const peer = await connect(`unix:${file}`);
+  const peer = await connect(`unix:${file}?timeout=200ms`);
   await until(() => sockets.length > 0, "it is accepted");
   let sent = 0;
   const sending = (async () => {

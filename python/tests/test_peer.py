@@ -316,6 +316,7 @@ def test_cancelling_a_call_cancels_its_handler(run: Run) -> None:
     async def example() -> None:
         async with connected() as (peer, seen, server):
             tasks = [asyncio.create_task(peer.call("hang", str(number))) for number in range(500)]
+            await asyncio.sleep(0)
             await peer.call("upper", "x")
             for task in tasks:
                 task.cancel()
@@ -741,6 +742,7 @@ def test_closing_ends_what_waits(run: Run) -> None:
     async def example() -> None:
         async with connected() as (peer, seen, server):
             call = asyncio.create_task(peer.call("hang", "x"))
+            await asyncio.sleep(0)
             await peer.call("upper", "x")
             await peer.close()
             with pytest.raises(panpipe.Closed):
@@ -803,6 +805,8 @@ def test_draining_finishes_what_runs_and_refuses_the_rest(run: Run) -> None:
         async with connected() as (peer, seen, server):
             running = asyncio.create_task(peer.call("slow", "done", 0.1))
             hanging = asyncio.create_task(peer.call("hang", "hung"))
+            # The tasks begin, so that their calls go before this one.
+            await asyncio.sleep(0)
             await peer.call("upper", "x")
             closing = asyncio.create_task(server.close(grace=0.3))
             await asyncio.sleep(0.05)
@@ -897,7 +901,9 @@ async def slow(seconds: float) -> str:
 def address() -> str:
     return "?"
 
-service.serve({address!r})
+listener = panpipe.listen({address!r})
+print("ready", flush=True)
+service.serve(listener)
 print("returned", flush=True)
 """
 
@@ -909,9 +915,10 @@ def test_signals_drain_a_service(
     async def example() -> None:
         address = f"unix:{tmp_path}/serve?protocol=panpipe"
         server = program(SERVE.format(address=address))
-        await until(lambda: os.path.exists(f"{tmp_path}/serve"))
+        assert await asyncio.to_thread(server.line) == "ready"
         async with panpipe.aio.connect(address) as peer:
             slow = asyncio.create_task(peer.call("slow", 0.3))
+            await asyncio.sleep(0)
             await peer.call("address")
             server.process.send_signal(number)
             assert await slow == "done"

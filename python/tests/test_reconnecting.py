@@ -82,6 +82,8 @@ def test_calls_wait_for_the_next_connection_and_subscriptions_are_renewed(
                 hanging = asyncio.create_task(peer.call("hang"))
                 again = asyncio.create_task(peer.options(idempotent=True).call("late"))
                 stream = asyncio.create_task(anext(news))
+                # The tasks begin, so that their calls go before this one.
+                await asyncio.sleep(0)
                 await peer.call("pid")
                 end(server)
                 with pytest.raises(panpipe.ConnectionLost) as raised:
@@ -116,6 +118,7 @@ def test_a_server_that_drains_is_left_for_the_next_one(run: Run, start: Callable
             for _ in range(3):
                 pids = {await peer.call("pid") for _ in range(10)}
                 calls = [asyncio.create_task(peer.call("late")) for _ in range(20)]
+                await asyncio.sleep(0)
                 await peer.call("pid")
                 server.process.terminate()
                 more = [asyncio.create_task(peer.call("pid")) for _ in range(20)]

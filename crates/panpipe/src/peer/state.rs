@@ -135,7 +135,8 @@ pub(super) struct Serving {
     /// What runs its handler.
     pub(super) task: Option<AbortHandle>,
     pub(super) subscription: Option<Subscription>,
-    pub(super) is_cancelled: bool,
+    /// Why its handler is to stop.
+    pub(super) stopped: Option<ErrorKind>,
 }
 
 /// What came for a handler.
@@ -143,7 +144,7 @@ pub(super) enum Inbound {
     Call(Request),
     Send(Request),
     /// A handler that is to stop.
-    Stop(CallId),
+    Stop(CallId, ErrorKind),
     /// Dropped where the topic is not locked.
     Unsubscribe(#[expect(dead_code, reason = "it is held to be dropped")] Subscription),
 }
@@ -468,7 +469,7 @@ impl State {
                         wake(&mut slot.waker);
                     }
                 }
-                PanpipeEvent::Cancelled { call, .. } => self.inbound.push_back(Inbound::Stop(call)),
+                PanpipeEvent::Cancelled { call, why } => self.inbound.push_back(Inbound::Stop(call, why)),
                 PanpipeEvent::Room { call } => {
                     if let Some(slot) = self.calls.get_mut(&call.0) {
                         wake(&mut slot.sender);

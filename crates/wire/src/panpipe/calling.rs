@@ -184,12 +184,6 @@ impl Calling {
         }
     }
 
-    /// What is left of the window, and the calls and subscriptions that hold a place.
-    #[cfg(test)]
-    pub(super) fn window_and_slots(&self) -> (i64, (usize, usize)) {
-        (self.window, (self.unanswered, self.subscriptions))
-    }
-
     /// Has something wait for its turn.
     pub(super) fn wait(&mut self, unsent: Unsent) {
         self.unsent_bytes += unsent.cost();
@@ -204,6 +198,12 @@ impl Calling {
     /// Begins with another connection, on which nothing was sent yet.
     pub(super) fn begin_anew(&mut self, window: i64) {
         (self.unanswered, self.subscriptions, self.window, self.is_refused) = (0, 0, window, false);
+    }
+
+    /// What is left of the window, and the calls and subscriptions that hold a place.
+    #[cfg(test)]
+    pub(super) fn window_and_slots(&self) -> (i64, (usize, usize)) {
+        (self.window, (self.unanswered, self.subscriptions))
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -251,9 +251,8 @@ impl Panpipe {
             Kind::Call => calling.window > 0 && calling.unanswered < self.peer_calls,
             _ => calling.window > 0,
         };
-        // What would be refused waits for the next connection where there will be one; elsewhere it is to be told.
-        let waits = self.outlasts && calling.is_refused;
-        has_room && (self.is_greeted || self.is_datagrams) && !waits
+        let is_open = !calling.is_refused || !self.outlasts;
+        has_room && is_open && (self.is_greeted || self.is_datagrams)
     }
 
     /// Calls a method of the other side, or subscribes to one of its topics, as the flags say.

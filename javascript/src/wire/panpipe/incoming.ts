@@ -119,12 +119,14 @@ export class Incoming {
 
   #hello(bytes: Uint8Array, from: number, to: number): void {
     const settings = read(bytes.subarray(from + f.magic.length + 1, to), "the settings of the HELLO");
-    const map = settings as { max?: unknown; calls?: unknown };
+    const map = settings as { max?: unknown; calls?: unknown; quiet?: unknown };
     if (Object.prototype.toString.call(settings) !== "[object Object]") throw new Fault("bad-peer", "the settings of the HELLO are no map");
-    const { max = this.state.outgoing.max, calls = fewestCalls } = map;
+    const { max = this.state.outgoing.max, calls = fewestCalls, quiet = false } = map;
     if (typeof max !== "number" || !Number.isSafeInteger(max) || max < 0) throw new Fault("bad-peer", "the max of the HELLO is no size");
     if (typeof calls !== "number" || !Number.isSafeInteger(calls) || calls < fewestCalls) throw new Fault("bad-peer", `the calls of the HELLO are no number of at least ${fewestCalls}`);
+    if (typeof quiet !== "boolean") throw new Fault("bad-peer", "the quiet of the HELLO is no bool");
     const { state } = this;
+    state.quiet = quiet;
     state.outgoing.max = max;
     state.theirCalls = calls;
     state.greet();

@@ -277,10 +277,15 @@ export class Session {
     else if (messages.holds && !state.over) messages.release();
   }
 
+  /** Whether the other end gives signs of life. */
+  get #listens(): boolean {
+    return this.#state.options.remote && !this.#state.quiet;
+  }
+
   /** The instant at which `expire` is to be called, or `Infinity`. It may come too early once. */
   get nextDeadline(): number {
     if (this.#state.over) return Infinity;
-    const life = this.#state.options.remote ? this.#heard + (this.#pinged ? 2 : 1) * silence : Infinity;
+    const life = this.#listens ? this.#heard + (this.#pinged ? 2 : 1) * silence : Infinity;
     return Math.min(this.#state.deadlines.soonest, life, this.#greetBy, this.#stuckAt);
   }
 
@@ -291,8 +296,8 @@ export class Session {
     if (state.over) return;
     if (this.#greetBy <= now) return state.break(new Fault("deadline-exceeded", "the client did not say hello in time"));
     if (this.#stuckAt <= now) return this.lose(new Fault("connection-lost", `the other end has read nothing for ${stuckAfter / 1000} seconds`));
-    if (state.options.remote && this.#heard + 2 * silence <= now) return this.lose(new Fault("connection-lost", `not a byte came for ${(2 * silence) / 1000} seconds`));
-    if (state.options.remote && !this.#pinged && this.#heard + silence <= now) {
+    if (this.#listens && this.#heard + 2 * silence <= now) return this.lose(new Fault("connection-lost", `not a byte came for ${(2 * silence) / 1000} seconds`));
+    if (this.#listens && !this.#pinged && this.#heard + silence <= now) {
       this.#pinged = true;
       state.outgoing.control(PING, 0);
     }

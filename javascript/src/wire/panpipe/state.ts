@@ -85,6 +85,8 @@ export class State implements Senders {
   theirsSubscribed = 0;
   /** Calls that the other end runs at once. */
   theirCalls = fewestCalls;
+  /** Whether the other end reads only now and then, so that its silence says nothing. */
+  quiet = false;
   /** Whether the HELLO of the other end has come. */
   greeted = false;
   /** Whether the other end has said GOODBYE, and whether we have. */
