@@ -11,6 +11,7 @@
 from collections.abc import Callable, Sequence
 
 from panpipe import aio
+from panpipe._context import Context, current
 from panpipe._error import (
     AddressInUse,
     BadPeer,
@@ -21,16 +22,24 @@ from panpipe._error import (
     DeadlineExceeded,
     Error,
     InvalidAddress,
+    InvalidArguments,
     Io,
+    Lagged,
     NotFound,
+    PanpipeError,
     PathTooLong,
     Permission,
     Refused,
+    RemoteError,
     TooLarge,
     Unsupported,
+    Version,
 )
+from panpipe._missed import Missed
 from panpipe._panpipe import Connection, Listener, Server, connect, framings, listen, methods, pair, spawn_address
 from panpipe._remote import Remote
+from panpipe._service import Service
+from panpipe._topic import Topic
 
 __all__ = [
     "AddressInUse",
@@ -40,20 +49,30 @@ __all__ = [
     "Closed",
     "Connection",
     "ConnectionLost",
+    "Context",
     "DeadlineExceeded",
     "Error",
     "InvalidAddress",
+    "InvalidArguments",
     "Io",
+    "Lagged",
     "Listener",
+    "Missed",
     "NotFound",
+    "PanpipeError",
     "PathTooLong",
     "Permission",
     "Refused",
     "Remote",
+    "RemoteError",
+    "Service",
     "TooLarge",
+    "Topic",
     "Unsupported",
+    "Version",
     "aio",
     "connect",
+    "current",
     "framings",
     "listen",
     "methods",

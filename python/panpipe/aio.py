@@ -7,48 +7,39 @@ async with panpipe.aio.serve("tcp://localhost:9999?framing=raw", lambda data: da
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, overload
 
 from panpipe import _panpipe
+from panpipe._closing import Closes, Opening, gone, wake
 from panpipe._error import Error
+from panpipe._peer import Peer, Stream
 from panpipe._remote import Remote
+from panpipe._service import Service
+from panpipe._serving import ServiceServer, Serving
+
+__all__ = [
+    "Connection",
+    "Listener",
+    "Peer",
+    "Server",
+    "ServiceServer",
+    "Stream",
+    "connect",
+    "listen",
+    "pair",
+    "serve",
+    "spawn",
+]
 
 Message = bytes | bytearray | memoryview | str
 
-_T = TypeVar("_T", bound="_Closes")
 _log = logging.getLogger("panpipe")
 
 
-class _Closes:
-    async def close(self) -> None:
-        raise NotImplementedError
-
-
-class _Opening(Generic[_T]):
-    """What connect and serve return: await it, or enter it with ``async with``, which closes at the end."""
-
-    def __init__(self, opening: Coroutine[Any, Any, _T]) -> None:
-        self._opening = opening
-        self._opened: _T | None = None
-
-    def __await__(self) -> Generator[Any, None, _T]:
-        return self._opening.__await__()
-
-    async def __aenter__(self) -> _T:
-        self._opened = await self._opening
-        return self._opened
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._opened is not None:
-            await self._opened.close()
-
-
-class Connection(_Closes):
+class Connection(Closes):
     """A connection to a peer; any number of tasks may use it at once. Iterating it receives messages."""
 
     def __init__(self, core: _panpipe.Core) -> None:
@@ -151,7 +142,7 @@ class Connection(_Closes):
     def _child_gone(self) -> asyncio.Future[None] | None:
         """Waits for a child to end, in a task that goes on when whoever closes gives up."""
         child = self._core.child()
-        return None if child is None else asyncio.ensure_future(_gone(child))
+        return None if child is None else asyncio.ensure_future(gone(child))
 
     async def __aenter__(self) -> "Connection":
         return self
@@ -189,16 +180,21 @@ class Connection(_Closes):
             await self._core.writable()
 
 
-def connect(address: str, *, timeout: float | None = None) -> _Opening[Connection]:
+def connect(address: str, *, service: Service | None = None, timeout: float | None = None) -> Opening[Any]:
     """Connects to an address: ``await`` it, or use ``async with``.
+
+    It is a ``Peer`` where the address means the panpipe protocol, and else a ``Connection``.  The methods of
+    ``service`` are for the other end, which may call them.
 
     Raises ``InvalidAddress``, ``Unsupported``, ``Refused``, ``NotFound``, ``Permission``, ``PathTooLong``, ``Busy``,
     ``Io``, and ``DeadlineExceeded`` after the address's ``timeout`` or the given seconds.
     """
-    return _Opening(_connect(address, timeout))
+    return Opening(_connect(address, service, timeout))
 
 
-def spawn(command: Sequence[str], options: str = "", *, timeout: float | None = None) -> _Opening[Connection]:
+def spawn(
+    command: Sequence[str], options: str = "", *, service: Service | None = None, timeout: float | None = None
+) -> Opening[Any]:
     """Starts a program as a child of this process and connects to it: ``await`` it, or use ``async with``.
 
     It ends when the connection is closed, and with this process in any case: its stdin ends, two seconds later it gets
@@ -207,12 +203,12 @@ def spawn(command: Sequence[str], options: str = "", *, timeout: float | None = 
     Raises ``NotFound`` when there is no such program, ``Permission``, ``InvalidAddress``, ``Unsupported``, ``Busy`` or
     ``Io``.
     """
-    return connect(_panpipe.spawn_address(command, options), timeout=timeout)
+    return connect(_panpipe.spawn_address(command, options), service=service, timeout=timeout)
 
 
-async def _connect(address: str, timeout: float | None) -> Connection:
+async def _connect(address: str, service: Service | None, timeout: float | None) -> Connection | Peer:
     loop = asyncio.get_running_loop()
-    connecting = _panpipe.Connecting(address)
+    connecting = _panpipe.Connecting(address, service is not None)
     if connecting.may_block():
         # Only a resolver for names other than localhost needs this thread of the loop's own pool.
         await loop.run_in_executor(None, connecting.begin)
@@ -227,52 +223,40 @@ async def _connect(address: str, timeout: float | None) -> Connection:
                 elif isinstance(step, int):
                     await _writable(loop, step)
                 else:
-                    return Connection(step)
+                    return _of(step, service)
     except Error:
         raise
     except TimeoutError:
         raise connecting.timed_out() from None
 
 
+def _of(core: _panpipe.Core | _panpipe.PeerCore, service: Service | None = None) -> Connection | Peer:
+    """The connection of a core: what the protocol of its address makes it."""
+    if isinstance(core, _panpipe.PeerCore):
+        return Peer(core, service)
+    return Connection(core)
+
+
 async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
     ready = loop.create_future()
-    loop.add_writer(fd, _wake, ready)
+    loop.add_writer(fd, wake, ready)
     try:
         await ready
     finally:
         loop.remove_writer(fd)
 
 
-async def _gone(child: _panpipe.Child) -> None:
-    """Waits until a child has ended."""
-    loop = asyncio.get_running_loop()
-    while (pause := child.advance()) is not None:
-        ready = loop.create_future()
-        loop.add_reader(child.fileno(), _wake, ready)
-        timer = loop.call_later(pause, _wake, ready)
-        try:
-            await ready
-        finally:
-            timer.cancel()
-            loop.remove_reader(child.fileno())
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
-def pair(kind: str = "") -> tuple[Connection, Connection]:
+def pair(kind: str = "", *, services: tuple[Service | None, Service | None] = (None, None)) -> tuple[Any, Any]:
     """Two connected connections inside this program, of a kind and with the options of an address.
 
     ``socket``, as when nothing is said; ``pipe``, two pipes; ``one-way``, of which the first end reads and the second
     writes: ``pair("pipe?framing=lines")``, ``pair("framing=lines")``.
     """
-    one, other = _panpipe.open_pair(asyncio.get_running_loop(), kind)
-    return Connection(one), Connection(other)
+    one, other = _panpipe.open_pair(asyncio.get_running_loop(), kind, any(services))
+    return _of(one, services[0]), _of(other, services[1])
 
 
-class Listener(_Closes):
+class Listener(Closes):
     """A listening address. Iterating it accepts connections."""
 
     def __init__(self, listener: _panpipe.Listener) -> None:
@@ -292,7 +276,7 @@ class Listener(_Closes):
         """Datagrams that were dropped for want of room, by this program and by the system; zero where none are."""
         return self._listener.dropped
 
-    async def accept(self) -> Connection | None:
+    async def accept(self) -> Any:
         """Waits for the next connection; ``None`` when no more will come. Safe to cancel."""
         loop = asyncio.get_running_loop()
         if not self._closed:
@@ -300,11 +284,11 @@ class Listener(_Closes):
                 return await self._accept(loop)
         return None
 
-    async def _accept(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
+    async def _accept(self, loop: asyncio.AbstractEventLoop) -> Connection | Peer | None:
         while not self._closed:
             accepted = _panpipe.accept_core(self._listener, loop)
-            if isinstance(accepted, _panpipe.Core):
-                return Connection(accepted)
+            if isinstance(accepted, _panpipe.Core | _panpipe.PeerCore):
+                return _of(accepted)
             if accepted is False:
                 return None
             if accepted is None:
@@ -317,7 +301,7 @@ class Listener(_Closes):
         self._waiting = ready = loop.create_future()
         descriptors = self._listener._descriptors()
         for fd in descriptors:
-            loop.add_reader(fd, _wake, ready)
+            loop.add_reader(fd, wake, ready)
         try:
             await ready
         finally:
@@ -328,7 +312,7 @@ class Listener(_Closes):
         """Stops listening and removes the socket file; who waits in ``accept`` gets ``None``."""
         self._closed = True
         if self._waiting is not None:
-            _wake(self._waiting)
+            wake(self._waiting)
             # It stops watching the descriptors before they close.
             async with self._turn:
                 pass
@@ -342,10 +326,10 @@ class Listener(_Closes):
     ) -> None:
         await self.close()
 
-    def __aiter__(self) -> AsyncIterator[Connection]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
-    async def __anext__(self) -> Connection:
+    async def __anext__(self) -> Any:
         connection = await self.accept()
         if connection is None:
             raise StopAsyncIteration
@@ -355,20 +339,20 @@ class Listener(_Closes):
         return f"<panpipe.aio.Listener {self.address}>"
 
 
-def listen(address: str) -> _Opening[Listener]:
+def listen(address: str) -> Opening[Listener]:
     """Listens on an address: ``await`` it, or use ``async with``.
 
     Raises ``InvalidAddress``, ``Unsupported``, ``AddressInUse``, ``NotFound``, ``Permission``, ``PathTooLong``,
     ``Busy`` or ``Io``.
     """
-    return _Opening(_listen(address))
+    return Opening(_listen(address))
 
 
 async def _listen(address: str) -> Listener:
     return Listener(_panpipe.listen(address))
 
 
-class Server(_Closes):
+class Server(Closes):
     """A running server."""
 
     def __init__(self, server: _panpipe.Server) -> None:
@@ -469,7 +453,7 @@ async def _serve(address: str, handler: Callable[..., Message | Awaitable[Messag
     return Server(_panpipe.Server(_panpipe.listen(address), handler))
 
 
-class _Serving(_Opening[Server]):
+class _Serving(Opening[Server]):
     async def _for_ever(self) -> None:
         async with self as server:
             await server.wait()
@@ -478,11 +462,15 @@ class _Serving(_Opening[Server]):
         return self._for_ever().__await__()
 
 
-def serve(address: str, handler: Callable[..., Message | Awaitable[Message | None] | None]) -> _Serving:
-    """Answers every message of every client with ``handler(message)``, a plain or an async function.
+@overload
+def serve(address: str, handler: Service) -> Serving: ...
+@overload
+def serve(address: str, handler: Callable[..., Message | Awaitable[Message | None] | None]) -> _Serving: ...
+def serve(address: str, handler: Any) -> Any:
+    """Serves a ``Service``, or answers every message of every client with ``handler(message)``, plain or async.
 
     ``async with serve(...) as server`` serves until the block ends; ``await serve(...)`` serves until cancelled.
     Plain handlers run one after another in the loop, async ones concurrently, one at a time per connection.
     A handler that returns ``None`` sends nothing; one that raises is logged and closes its connection.
     """
-    return _Serving(_serve(address, handler))
+    return Serving(address, handler) if isinstance(handler, Service) else _Serving(_serve(address, handler))

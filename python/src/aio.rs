@@ -5,13 +5,15 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, PLAIN, Progress, Ran, Result};
+use panpipe_link::panpipe::Side;
+use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, PANPIPE, Progress, Ran, Result};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
-use crate::blocking::{numbers, remote_to_python, seconds};
+use crate::blocking::{numbers, remote_to_python, seconds, serves};
+use crate::peer::PeerCore;
 use crate::{error, message};
 
 /// In a longer turn what was sent so far goes out once before its end, so that a peer on another CPU need not wait for
@@ -28,8 +30,12 @@ pub(crate) struct Connecting {
 #[pymethods]
 impl Connecting {
     #[new]
-    fn new(py: Python<'_>, address: &str) -> PyResult<Self> {
-        Ok(Connecting { address: error::result(py, panpipe_link::parse(address))?, connecting: None })
+    fn new(py: Python<'_>, address: &str, has_service: bool) -> PyResult<Self> {
+        let address = error::result(py, panpipe_link::parse(address))?;
+        if has_service {
+            serves(py, &address, PANPIPE, "connecting to")?;
+        }
+        Ok(Connecting { address, connecting: None })
     }
 
     /// Whether `begin` may wait for a resolver.
@@ -52,7 +58,7 @@ impl Connecting {
     fn advance<'py>(&mut self, py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let connecting = self.connecting.as_mut().ok_or_else(|| PyRuntimeError::new_err("begin was not called"))?;
         match error::result(py, connecting.advance())? {
-            Progress::Connected(link) => Ok(Bound::new(py, Core::new(link, &self.address, event_loop)?)?.into_any()),
+            Progress::Connected(link) => new_core(link, &self.address, Side::Client, event_loop),
             Progress::WaitWritable(socket) => Ok(socket.as_raw_fd().into_pyobject(py)?.into_any()),
             Progress::WaitFor(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
         }
@@ -69,11 +75,32 @@ impl Connecting {
 
 /// Two connected cores inside this program.
 #[pyfunction]
-pub(crate) fn open_pair(event_loop: &Bound<'_, PyAny>, kind: &str) -> PyResult<(Core, Core)> {
+pub(crate) fn open_pair<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    kind: &str,
+    has_service: bool,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let py = event_loop.py();
     let address = error::result(py, panpipe_link::pair_address(kind))?;
+    if has_service {
+        serves(py, &address, PANPIPE, "pairing")?;
+    }
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
-    Ok((Core::new(one, &address, event_loop)?, Core::new(other, &address, event_loop)?))
+    Ok((new_core(one, &address, Side::Client, event_loop)?, new_core(other, &address, Side::Server, event_loop)?))
+}
+
+/// The core that an address's protocol asks for.
+pub(crate) fn new_core<'py>(
+    link: Link,
+    address: &Address,
+    side: Side,
+    event_loop: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = event_loop.py();
+    match address.protocol == PANPIPE {
+        true => Ok(Bound::new(py, PeerCore::new(link, address, side, event_loop)?)?.into_any()),
+        false => Ok(Bound::new(py, Core::new(link, address, event_loop)?)?.into_any()),
+    }
 }
 
 /// What a connection of `panpipe.aio` does on its loop.
@@ -103,7 +130,6 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(link: Link, address: &Address, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
-        error::result(event_loop.py(), address.check_speaks(PLAIN))?;
         Ok(Core {
             endpoint: Endpoint::new(link, address),
             timeout: address.timeout,
@@ -554,7 +580,7 @@ impl Core {
 
 /// A child on its way out.
 #[pyclass(module = "panpipe")]
-pub(crate) struct Child(panpipe_link::Child);
+pub(crate) struct Child(pub(crate) panpipe_link::Child);
 
 #[pymethods]
 impl Child {

@@ -4,12 +4,13 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, PLAIN, Remote, blocking};
+use panpipe_link::panpipe::Side;
+use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, PANPIPE, PLAIN, Remote, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::aio::Core;
+use crate::aio::new_core;
 use crate::interrupt::Interruptible;
 use crate::{error, message};
 
@@ -24,6 +25,19 @@ pub(crate) fn remote_to_python<'py>(py: Python<'py>, remote: &Remote) -> PyResul
     static REMOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let Remote { transport, address, uid, gid, pid } = remote;
     REMOTE.import(py, "panpipe._remote", "Remote")?.call1((*transport, address.as_deref(), *uid, *gid, *pid))
+}
+
+/// Refuses a service, or a function, where the address means the other protocol.
+pub(crate) fn serves(py: Python<'_>, address: &Address, protocol: &str, doing: &str) -> PyResult<()> {
+    if address.protocol == protocol {
+        return Ok(());
+    }
+    let reason = match protocol == PLAIN {
+        true => "a function answers messages, and the address means the panpipe protocol: give it a Service",
+        false => "a service takes the panpipe protocol, and the address means the plain one",
+    };
+    let error = Error::new(ErrorKind::Unsupported, format!("{doing} {}", address.text()));
+    Err(error::to_python(py, &error.because(reason).at(address.text())))
 }
 
 /// Descriptors as numbers, the same twice where one does for both.
@@ -171,6 +185,11 @@ impl Listener {
         })
     }
 
+    /// Refuses to serve what the address does not mean.
+    pub(crate) fn speaks(&self, py: Python<'_>, protocol: &str) -> PyResult<()> {
+        serves(py, &self.address, protocol, "serving")
+    }
+
     /// Hands the listener over to a server.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<panpipe_link::Listener> {
         let open = self.open(py, "serving")?;
@@ -200,6 +219,12 @@ impl Listener {
         let mut wait = Interruptible::new(py);
         let accepted = blocking::accept(&listener, seconds(timeout)?, &mut wait);
         Ok(wait.result(accepted)?.map(|connection| Connection::new(connection, &self.address)))
+    }
+
+    #[getter]
+    fn _most_connections(&self, py: Python<'_>) -> PyResult<usize> {
+        self.speaks(py, PANPIPE)?;
+        Ok(self.open(py, "serving")?.most_connections())
     }
 
     /// The numbers of the descriptors to wait on.
@@ -256,7 +281,7 @@ pub(crate) fn accept_core<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let open = listener.open(py, "accepting on")?;
     match error::result(py, open.accept())? {
-        Accepted::Link(link) => Ok(Bound::new(py, Core::new(link, &listener.address, event_loop)?)?.into_any()),
+        Accepted::Link(link) => new_core(link, &listener.address, Side::Server, event_loop),
         Accepted::Nobody => Ok(py.None().into_bound(py)),
         Accepted::Pause(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
         Accepted::Finished => Ok(pyo3::types::PyBool::new(py, false).to_owned().into_any()),

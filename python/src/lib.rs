@@ -5,7 +5,11 @@ mod blocking;
 mod error;
 mod interrupt;
 mod message;
+mod peer;
 mod server;
+mod service;
+mod value;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -17,5 +21,11 @@ mod _panpipe {
     #[pymodule_export]
     use crate::blocking::{Connection, Listener, accept_core, connect, listen, pair, spawn_address};
     #[pymodule_export]
+    use crate::peer::{PeerCore, log_send};
+    #[pymodule_export]
     use crate::server::{Server, framings, methods};
+    #[pymodule_export]
+    use crate::service::{Handler, Registry, Topic, running};
+    #[pymodule_export]
+    use crate::value::{decode_value, encode_value};
 }

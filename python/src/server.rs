@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use panpipe_link::{ServerEvent, Token, Wait};
+use panpipe_link::{PLAIN, ServerEvent, Token, Wait};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -38,6 +38,7 @@ pub(crate) struct Server {
 impl Server {
     #[new]
     fn new(py: Python<'_>, listener: &Listener, handler: Py<PyAny>) -> PyResult<Self> {
+        listener.speaks(py, PLAIN)?;
         let listener = listener.take(py)?;
         let text = listener.address().text_messages;
         let server = error::result(py, panpipe_link::Server::new(listener))?;
@@ -166,7 +167,8 @@ fn is_awaitable(reply: &Bound<'_, PyAny>) -> PyResult<bool> {
     reply.hasattr(intern!(reply.py(), "__await__"))
 }
 
-fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+/// The logger of this package.
+pub(crate) fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let made = LOGGER.get_or_try_init(py, || {
         let logging = py.import("logging")?;

@@ -30,7 +30,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::call::Progress;
-use self::state::{Prepared, State};
+use self::state::{Prepared, Until};
 use crate::opening::{gone, open};
 use crate::service::Service;
 
@@ -262,24 +262,30 @@ impl Peer {
         &self,
         method: &str,
         flags: Flags,
-        encode: impl FnOnce(
+        encode: impl Fn(
             &mut Vec<u8>,
-            &mut dyn FnMut(bool, bool, &[u8]) -> Result<()>,
-        ) -> panpipe_values::Result<Result<()>>,
+            &mut dyn FnMut(bool, bool, &[u8]) -> Result<bool>,
+        ) -> panpipe_values::Result<Result<bool>>,
     ) -> Result<()> {
-        poll_fn(|cx| self.shared().poll_room(cx, State::takes_messages)).await;
         let shared = self.shared();
-        let mut scratch = SCRATCH.take();
-        let sent = encode(&mut scratch, &mut |raw, named, bytes| {
-            let mut state = shared.lock();
-            let now = state.clock.now();
-            let flags = flags.raw(raw).named(named);
-            state.endpoint.session_for("sending to")?.send(method, flags, Body::Slice(bytes), now)?;
-            state.begin_writing();
-            Ok(())
-        });
-        keep(scratch);
-        sent.map_err(|error| self.unfit("sending to", error))?
+        loop {
+            let mut scratch = SCRATCH.take();
+            let sent = encode(&mut scratch, &mut |raw, named, bytes| {
+                let mut state = shared.lock();
+                if !state.has_room_now(Until::RoomForMessages) {
+                    return Ok(false);
+                }
+                let (flags, now) = (flags.raw(raw).named(named), state.looked);
+                state.endpoint.session_for("sending to")?.send(method, flags, Body::Slice(bytes), now)?;
+                state.begin_writing();
+                Ok(true)
+            });
+            keep(scratch);
+            if sent.map_err(|error| self.unfit("sending to", error))?? {
+                return Ok(());
+            }
+            poll_fn(|cx| shared.poll_room(cx, Until::RoomForMessages)).await;
+        }
     }
 
     /// Waits until the other side has read all that was sent before.
@@ -289,7 +295,7 @@ impl Peer {
     pub async fn flush(&self) -> Result<()> {
         let flush = {
             let mut state = self.shared().lock();
-            let now = state.clock.now();
+            let now = state.looked;
             let flush = state.endpoint.session_for("flushing")?.flush(now)?;
             state.expect(flush);
             state.begin_writing();
@@ -317,7 +323,7 @@ impl Peer {
     /// `connection-lost` or `deadline-exceeded` when not everything could be written; it is closed then too.
     pub async fn close(&self) -> Result<()> {
         let shared = self.shared();
-        let written = poll_fn(|cx| shared.poll_room(cx, |state| !state.endpoint.delays_close()));
+        let written = poll_fn(|cx| shared.poll_room(cx, Until::Written));
         let in_time = tokio::time::timeout(shared.timeout, written).await;
         let (failure, child) = {
             let mut state = shared.lock();
@@ -348,7 +354,7 @@ impl Peer {
             }
             state.begin_writing();
         }
-        let idle = poll_fn(|cx| self.shared().poll_room(cx, State::serves_nobody));
+        let idle = poll_fn(|cx| self.shared().poll_room(cx, Until::Idle));
         let _ = tokio::time::timeout(grace, idle).await;
         self.close().await
     }
@@ -372,8 +378,13 @@ impl Peer {
             let own = timeout.and_then(|timeout| state.clock.deadline_after(timeout));
             let inherited = DEADLINE.try_with(|deadline| *deadline).ok().flatten();
             let deadline = own.into_iter().chain(inherited).min();
+            // A look at the clock costs a tenth of a call.
+            let now = match (own, timeout, inherited) {
+                (Some(own), Some(timeout), None) => own.checked_sub(timeout),
+                _ => None,
+            };
             match state.has_room() {
-                true => state.begin_call(method, flags, Body::Slice(sent.bytes), deadline),
+                true => state.begin_call(method, flags, Body::Slice(sent.bytes), deadline, now),
                 // The other side reads too slowly: the call waits its turn, as a sender does.
                 false => Progress::Waiting(Box::new(Prepared::new(method, flags, sent.bytes, deadline))),
             }

@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use panpipe_values::{Value, decode};
+use rustc_hash::FxBuildHasher;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use schema::schema_of;
@@ -55,7 +56,7 @@ struct Inner {
     version: String,
     methods: Vec<Method>,
     /// Where the method of a name stands.
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<String, usize, FxBuildHasher>,
     topics: HashMap<String, Arc<Publisher>>,
 }
 
@@ -63,7 +64,7 @@ struct Inner {
 type Handle = dyn Fn(ServiceCall, &[String]) -> Answer + Send + Sync;
 
 #[derive(Clone)]
-struct Method {
+pub(crate) struct Method {
     name: String,
     doc: Option<String>,
     names: Vec<String>,
@@ -71,6 +72,13 @@ struct Method {
     result: fn() -> Value,
     streams: bool,
     handler: Arc<Handle>,
+}
+
+impl Method {
+    /// Begins to answer a call, as [`Service::call`].
+    pub(crate) fn begin(&self, call: ServiceCall) -> Answer {
+        (self.handler)(call, &self.names)
+    }
 }
 
 impl Default for Service {
@@ -86,7 +94,7 @@ impl Service {
             title: "service".to_owned(),
             version: "0".to_owned(),
             methods: Vec::new(),
-            by_name: HashMap::new(),
+            by_name: HashMap::default(),
             topics: HashMap::new(),
         }))
     }
@@ -208,17 +216,19 @@ impl Service {
     /// Connections do this for each call; tests of handlers can do it without one. The handler's own code up to its
     /// first `await` may run here, and so may its panics come from here.
     pub fn call(&self, method: &str, call: ServiceCall) -> Answer {
-        match self.0.by_name.get(method) {
-            Some(index) => {
-                let method = &self.0.methods[*index];
-                (method.handler)(call, &method.names)
-            }
+        match self.find(method) {
+            Some(method) => method.begin(call),
             None if method == describe::NAME => {
                 let service = self.clone();
                 (move || std::future::ready(Ok(service.describe()))).answer(call, &[])
             }
             None => Answer::Ready(Err(HandlerError::refused("not-found", format!("no method {method:?}")))),
         }
+    }
+
+    /// The method of this name; those of the protocol are not found.
+    pub(crate) fn find(&self, method: &str) -> Option<&Method> {
+        self.0.by_name.get(method).map(|&index| &self.0.methods[index])
     }
 
     /// Subscribes to a topic, until what it answers is dropped.

@@ -23,7 +23,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use self::calling::Calling;
 pub use self::frame::Flags;
@@ -93,6 +93,7 @@ pub struct Request {
     /// When it is out of time.
     pub deadline: Option<Instant>,
     is_call: bool,
+    cost: usize,
     name: usize,
     body: Bytes,
 }
@@ -116,9 +117,17 @@ impl Request {
         Payload { flags: self.flags, bytes: self.body.slice(self.name..) }
     }
 
+    /// The arguments, which are not here any more afterwards; nor is the name.
+    #[inline]
+    pub fn take_payload(&mut self) -> Payload {
+        let mut bytes = std::mem::take(&mut self.body);
+        bytes.advance(std::mem::take(&mut self.name));
+        Payload { flags: self.flags, bytes }
+    }
+
     /// What it costs of the window.
     fn cost(&self) -> usize {
-        self.body.len() + REQUEST_COST
+        self.cost
     }
 }
 
@@ -176,7 +185,7 @@ pub enum PanpipeEvent {
         /// `cancelled`, `deadline-exceeded` or `connection-lost`.
         why: ErrorKind,
     },
-    /// A stream that had no room has some; or, of a call of this side, nobody takes its arguments any more.
+    /// A stream that had no room has some.
     Room {
         /// Which call.
         call: CallId,
@@ -244,6 +253,8 @@ pub struct Panpipe {
     /// Where pongs stand in the output that are not written yet.
     pongs: VecDeque<u64>,
     times: Times,
+    /// How much of the input was there when it was last looked at.
+    seen: usize,
     has_ended: bool,
     counts: Counts,
 }
@@ -284,6 +295,7 @@ impl Panpipe {
             flushes: VecDeque::new(),
             pongs: VecDeque::new(),
             times: Times::new(now, address.reaches_other_machines()),
+            seen: 0,
             has_ended: false,
             counts: Counts::default(),
         };
@@ -331,6 +343,9 @@ impl Panpipe {
     /// Those of [`call`](Self::call).
     pub fn flush(&mut self, now: Instant) -> Result<CallId> {
         self.check_open("flushing")?;
+        if self.calling.is_full() {
+            return self.explain_request("flushing", "flush", Flags::NONE, 0).map(|()| CallId(0));
+        }
         let id = self.calling.next_id();
         self.request(Kind::Ping, Flags::NONE, id, "", Body::Slice(&[]), None, now);
         Ok(CallId(id))
@@ -378,6 +393,16 @@ impl Panpipe {
             self.output.push(Message::with(Kind::Goodbye, Flags::NONE, 0, Body::Slice(&payload)));
         }
         self.input.refuse(error);
+        self.finish();
+    }
+
+    /// Ends the connection with one that does not read, or is not there any more: nothing can be told to it.
+    #[cold]
+    fn give_up(&mut self, kind: ErrorKind, reason: &str) {
+        let error = self.error(kind, "receiving from").because(reason.to_owned()).ran(crate::Ran::Maybe);
+        self.output_failed(error.clone());
+        self.input.refuse(error);
+        self.finish();
     }
 }
 
@@ -444,7 +469,8 @@ impl Session for Panpipe {
     fn use_datagrams(&mut self, _may_be_lost: bool) {
         self.is_datagrams = true;
         self.times.has_greeted();
-        self.max = self.max.min(self.packet.unwrap_or(usize::MAX) - frame::HEAD - size_of::<u32>());
+        let before = frame::HEAD + size_of::<u32>();
+        self.max = self.max.min(self.packet.unwrap_or(usize::MAX).saturating_sub(before));
         self.peer_max = self.max;
     }
 
@@ -458,6 +484,9 @@ impl Session for Panpipe {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
+        if self.has_ended {
+            return None;
+        }
         self.times
             .next(self.output.unwritten())
             .into_iter()

@@ -13,7 +13,7 @@ use panpipe_link::panpipe::{Body, Flags, Policy, Request};
 use panpipe_values::{Value, decode};
 
 use super::DEADLINE;
-use super::state::{Inbound, Serving, Shared, State};
+use super::state::{Inbound, Serving, Shared, State, Until};
 use super::subscriber::PeerSubscriber;
 use crate::service::{Answer, Context, Encoded, HandlerError, ItemStream, Outcome, ServiceCall};
 
@@ -47,7 +47,11 @@ impl Batch<'_, '_> {
             Inbound::Call(request) if request.flags.is_topic() => self.subscribe(request),
             Inbound::Send(request) if request.flags.is_topic() => {
                 let publishing = publishing(self.shared, &request);
-                self.poll_once(request, publishing);
+                match begin(Answer::Later(publishing), self.cx) {
+                    Begun::Later(publishing) => run(self.shared, request, publishing),
+                    Begun::Answered(outcome) => self.answers.push((request, outcome)),
+                    Begun::Items(_) => {}
+                }
             }
             Inbound::Call(request) | Inbound::Send(request) => self.begin(request),
             Inbound::Stop(call) => {
@@ -70,42 +74,45 @@ impl Batch<'_, '_> {
     }
 
     #[inline]
-    fn begin(&mut self, request: Request) {
+    fn begin(&mut self, mut request: Request) {
         let Some(service) = &self.shared.service else {
             let reason = format!("this side has no service, and so no method {:?}", request.name());
             return self.refuse(request, "not-found", reason);
         };
-        let payload = request.payload();
+        let method = service.find(request.name());
+        let payload = match method {
+            Some(_) => request.take_payload(),
+            None => request.payload(),
+        };
         let call = ServiceCall {
             context: Context::of(self.shared, &request),
             payload: payload.bytes,
             raw: payload.flags.is_raw(),
             named: payload.flags.is_named(),
         };
-        let begun = DEADLINE.sync_scope(request.deadline, || catch(|| service.call(request.name(), call)));
+        let cx = &mut *self.cx;
+        let begun = DEADLINE.sync_scope(request.deadline, || {
+            catch(|| {
+                begin(
+                    match method {
+                        Some(method) => method.begin(call),
+                        None => service.call(request.name(), call),
+                    },
+                    cx,
+                )
+            })
+        });
         match begun {
-            Ok(Answer::Ready(outcome)) => self.answers.push((request, outcome)),
-            Ok(Answer::Later(answering)) => self.poll_once(request, answering),
-            Ok(Answer::Items(items)) if request.flags.is_stream() => {
+            Ok(Begun::Answered(outcome)) | Err(outcome) => self.answers.push((request, outcome)),
+            Ok(Begun::Later(answering)) => run(self.shared, request, answering),
+            Ok(Begun::Items(items)) if request.flags.is_stream() => {
                 let streaming = Streaming { shared: Arc::clone(self.shared), call: request.id, items };
                 run(self.shared, request, Box::pin(streaming));
             }
-            Ok(Answer::Items(_)) => {
+            Ok(Begun::Items(_)) => {
                 let reason = format!("{:?} answers with a stream, and is called with `stream`", request.name());
                 self.refuse(request, "unsupported", reason);
             }
-            Err(panic) => self.answers.push((request, Err(panic))),
-        }
-    }
-
-    /// What does not answer at once gets a task of its own.
-    #[inline]
-    fn poll_once(&mut self, request: Request, mut answering: Answering) {
-        let cx = &mut *self.cx;
-        match DEADLINE.sync_scope(request.deadline, || catch(|| answering.as_mut().poll(cx))) {
-            Ok(Poll::Ready(outcome)) => self.answers.push((request, outcome)),
-            Ok(Poll::Pending) => run(self.shared, request, answering),
-            Err(panic) => self.answers.push((request, Err(panic))),
         }
     }
 
@@ -138,6 +145,26 @@ impl Batch<'_, '_> {
     }
 }
 
+/// A handler that has begun.
+enum Begun {
+    Answered(Outcome),
+    /// It waits for something, and gets a task of its own.
+    Later(Answering),
+    Items(Pin<Box<dyn ItemStream + Send>>),
+}
+
+#[inline]
+fn begin(answer: Answer, cx: &mut TaskContext<'_>) -> Begun {
+    match answer {
+        Answer::Ready(outcome) => Begun::Answered(outcome),
+        Answer::Items(items) => Begun::Items(items),
+        Answer::Later(mut answering) => match answering.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Begun::Answered(outcome),
+            Poll::Pending => Begun::Later(answering),
+        },
+    }
+}
+
 fn run(shared: &Arc<Shared>, request: Request, answering: Answering) {
     let (id, deadline) = (request.id, request.deadline);
     let mut running = Running { shared: Arc::clone(shared), request, is_answered: false };
@@ -146,7 +173,7 @@ fn run(shared: &Arc<Shared>, request: Request, answering: Answering) {
         let mut answering = answering;
         let polled = poll_fn(|cx| match catch(|| answering.as_mut().poll(cx)) {
             Ok(polled) => polled,
-            Err(panic) => Poll::Ready(Err(panic)),
+            Err(panic) => Poll::Ready(panic),
         });
         let outcome = DEADLINE.scope(deadline, polled).await;
         // The handler's own things are gone before its caller goes on.
@@ -179,11 +206,11 @@ impl Drop for Running {
 }
 
 /// Runs what may panic, which becomes an error of the handler.
-fn catch<T>(run: impl FnOnce() -> T) -> Result<T, HandlerError> {
+fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Outcome> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        HandlerError::new(format!("the handler panicked: {text}")).type_name("panic")
+        Err(HandlerError::new(format!("the handler panicked: {text}")).type_name("panic"))
     })
 }
 
@@ -254,7 +281,7 @@ impl State {
             outcome if !request.is_call() => {
                 session.handled(request);
                 if let Err(error) = outcome {
-                    tracing::warn!(method = request.name(), %error, "a one-way message failed");
+                    tracing::warn!(id = request.id.0, %error, "a one-way message failed");
                 }
             }
             Ok(reply) => session.reply(request.id, Flags::NONE.raw(reply.raw), Body::Shared(reply.payload)),
@@ -304,7 +331,7 @@ impl State {
                 serving.senders.push(cx.waker().clone());
             }
         } else {
-            self.wait_for_room(cx);
+            self.wait_for_room(Until::Room, cx);
         }
         Poll::Pending
     }

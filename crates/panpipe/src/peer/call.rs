@@ -12,7 +12,7 @@ use panpipe_link::{CallId, Error, ErrorKind, Ran, Result};
 use panpipe_values::decode;
 use serde::de::DeserializeOwned;
 
-use super::state::{Prepared, Shared, State};
+use super::state::{Prepared, Shared, State, Until};
 
 /// A call on its way; awaiting it gives the reply, as any serde type.
 #[must_use = "dropping a call cancels it; await it, or use `send` when no reply is expected"]
@@ -41,11 +41,11 @@ impl Progress {
     /// Sends a call that waits for room, once there is some; ready when it is sent or over.
     pub(super) fn poll_sent(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<Result<CallId>> {
         if let Progress::Waiting(prepared) = self {
-            let has_room = shared.poll_room(cx, State::has_room).is_ready();
+            let has_room = shared.poll_room(cx, Until::Room).is_ready();
             let mut state = shared.lock();
             let Prepared { method, flags, payload, deadline } = &**prepared;
             if has_room {
-                *self = state.begin_call(method, *flags, Body::Slice(payload), *deadline);
+                *self = state.begin_call(method, *flags, Body::Slice(payload), *deadline, None);
             } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 let error = state.endpoint.error(ErrorKind::DeadlineExceeded, "calling");
                 *self = Progress::Ended(Some(error.because("no room to send it in within the timeout")));

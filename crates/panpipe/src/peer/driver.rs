@@ -98,15 +98,13 @@ fn poll_drive(shared: &Shared, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &m
         return Poll::Ready(Step::Answer(std::mem::take(&mut state.inbound)));
     }
     state.corked = false;
-    let flushed = shared.readiness.poll_flush(&mut state.endpoint, cx).is_ready();
+    let _ = shared.readiness.poll_flush(&mut state.endpoint, cx);
     // What can never be sent ends the calls that wait for it.
     if state.endpoint.output_failure().is_some() && state.ended.is_none() {
         state.dispatch(std::time::Instant::now());
     }
     state.set_alarm();
-    if flushed || !state.endpoint.is_congested() {
-        state.wake_senders();
-    }
+    state.wake_senders();
     if state.endpoint.is_closed() {
         return Poll::Ready(Step::End);
     }

@@ -56,8 +56,8 @@ pub(crate) struct State {
     pub(super) serving: ById<Serving>,
     /// What came and has no handler yet.
     pub(super) inbound: VecDeque<Inbound>,
-    /// Tasks that wait for room to send, or for everything to be written.
-    senders: Vec<Waker>,
+    /// Tasks that wait for room to send, or for everything to be written, and until what each.
+    senders: Vec<(Until, Waker)>,
     /// Tasks that wait for the end.
     mourners: Vec<Waker>,
     /// Who of those that wait for input reads for all, and what wakes it.
@@ -71,6 +71,8 @@ pub(crate) struct State {
     /// The driver has been woken and will flush: what is sent until then shares a write.
     pub(super) corked: bool,
     pub(super) clock: Clock,
+    /// When it was last looked for events.
+    pub(super) looked: Instant,
     /// Goes off when the driver must look for what is out of time.
     pub(super) alarm: Alarm,
     /// The user has let go.
@@ -79,6 +81,19 @@ pub(crate) struct State {
     pub(super) ended: Option<Option<Error>>,
     /// What handlers call back through.
     pub(super) peer: Weak<Handle>,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// There is room for a call or an item.
+    Room,
+    /// A one-way message would not only make what waits at this side longer.
+    RoomForMessages,
+    /// All is written.
+    Written,
+    /// No call of the other side runs.
+    Idle,
 }
 
 /// A call of this side.
@@ -151,6 +166,7 @@ impl Shared {
             // What is sent before the driver runs goes out with the hello.
             corked: true,
             clock: Clock::start(),
+            looked: Instant::now(),
             alarm: Alarm::new()?,
             dropped: false,
             ended: None,
@@ -171,13 +187,13 @@ impl Shared {
     }
 
     /// Ready when `enough` holds, or the connection is closed or can send nothing more.
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>, enough: fn(&State) -> bool) -> Poll<()> {
+    #[inline]
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>, until: Until) -> Poll<()> {
         let mut state = self.lock();
-        let is_over = state.endpoint.is_closed() || state.endpoint.output_failure().is_some() && state.ended.is_some();
-        if enough(&state) || is_over {
+        if state.has_room_now(until) {
             return Poll::Ready(());
         }
-        state.wait_for_room(cx);
+        state.wait_for_room(until, cx);
         Poll::Pending
     }
 }
@@ -187,9 +203,15 @@ impl State {
         !self.endpoint.is_congested()
     }
 
-    /// Whether a one-way message would not only make what waits at this side longer.
-    pub(super) fn takes_messages(&self) -> bool {
-        self.has_room() && !self.endpoint.session().is_backed_up()
+    pub(super) fn holds(&self, until: Until) -> bool {
+        match until {
+            Until::Room => self.has_room(),
+            Until::RoomForMessages => self.has_room() && !self.endpoint.session().is_backed_up(),
+            Until::Written => !self.endpoint.delays_close(),
+            Until::Idle => {
+                self.endpoint.session().serving() == 0 && self.inbound.is_empty() && !self.endpoint.delays_close()
+            }
+        }
     }
 
     /// Ready when the connection is over.
@@ -203,21 +225,18 @@ impl State {
         Poll::Pending
     }
 
-    pub(super) fn serves_nobody(&self) -> bool {
-        self.endpoint.session().serving() == 0 && self.inbound.is_empty() && !self.endpoint.delays_close()
-    }
-
     pub(super) fn begin_call(
         &mut self,
         method: &str,
         flags: Flags,
         payload: Body<'_>,
         deadline: Option<Instant>,
+        now: Option<Instant>,
     ) -> Progress {
         // A lone call goes out at once. While others are not yet collected more will follow in this turn, and they
         // share a write.
         let at_once = !self.corked && self.calls.is_empty();
-        let now = self.clock.now();
+        let now = now.unwrap_or_else(Instant::now);
         let session = self.endpoint.session_for("calling");
         let call = match session.and_then(|session| session.call(method, flags, payload, deadline, now)) {
             Ok(call) => call,
@@ -257,9 +276,25 @@ impl State {
         }
     }
 
+    /// Whether this holds, or nothing can be sent any more.
+    pub(super) fn has_room_now(&self, until: Until) -> bool {
+        self.holds(until) || self.is_over()
+    }
+
+    /// Nothing more can be sent.
+    fn is_over(&self) -> bool {
+        self.endpoint.is_closed() || self.endpoint.output_failure().is_some() && self.ended.is_some()
+    }
+
+    /// Wakes those for whom there is room now.
     pub(super) fn wake_senders(&mut self) {
-        for waker in self.senders.drain(..) {
-            waker.wake();
+        let senders = std::mem::take(&mut self.senders);
+        let is_over = self.is_over();
+        for (until, waker) in senders {
+            match is_over || self.holds(until) {
+                true => waker.wake(),
+                false => self.senders.push((until, waker)),
+            }
         }
     }
 
@@ -333,10 +368,10 @@ impl State {
         self.hand_over(call);
     }
 
-    /// Waits for what is to be written, or for the end.
-    pub(super) fn wait_for_room(&mut self, cx: &mut Context<'_>) {
-        if !self.senders.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.senders.push(cx.waker().clone());
+    /// Waits until this holds, or for the end.
+    pub(super) fn wait_for_room(&mut self, until: Until, cx: &mut Context<'_>) {
+        if !self.senders.iter().any(|(known, waker)| *known == until && waker.will_wake(cx.waker())) {
+            self.senders.push((until, cx.waker().clone()));
         }
         self.wake_driver();
     }
@@ -374,7 +409,7 @@ impl State {
         self.dispatch(Instant::now());
         self.set_alarm();
         // Calls that wait for room keep their own time.
-        self.wake_senders();
+        self.senders.drain(..).for_each(|(_, waker)| waker.wake());
         Poll::Ready(())
     }
 
@@ -386,6 +421,7 @@ impl State {
 
     /// Hands out what has come.
     pub(super) fn dispatch(&mut self, now: Instant) {
+        self.looked = now;
         while let Some(event) = self.endpoint.next_event(now) {
             match event {
                 PanpipeEvent::Reply { call, payload } => self.settle(call, Ok(payload)),
@@ -429,6 +465,9 @@ impl State {
         }
         if self.endpoint.wants_write() {
             self.cork();
+        }
+        if !self.senders.is_empty() {
+            self.wake_senders();
         }
     }
 

@@ -9,7 +9,7 @@ use super::deadlines::Deadlines;
 use super::frame::{Flags, IDS, Kind};
 use super::output::{Body, Message, Output};
 use super::stream::{Outgoing, Policy, Sending, WINDOW as STREAM_WINDOW, Window};
-use super::{ById, Failure, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW};
+use super::{BACKLOG, ById, Failure, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW};
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::plain::CallId;
 use crate::session::Session;
@@ -83,12 +83,20 @@ struct Unsent {
     payload: Bytes,
 }
 
+impl Unsent {
+    fn cost(&self) -> usize {
+        self.name.len() + self.payload.len() + REQUEST_COST
+    }
+}
+
 /// The calls of this side, and what waits behind them.
 pub(super) struct Calling {
     next: u64,
     pub(super) calls: ById<Call>,
     unsent: VecDeque<Unsent>,
     unsent_bytes: usize,
+    /// How many of them were cancelled.
+    unsent_gone: usize,
     /// Calls and subscriptions that were sent and have no answer.
     unanswered: usize,
     subscriptions: usize,
@@ -106,6 +114,7 @@ impl Calling {
             calls: ById::default(),
             unsent: VecDeque::new(),
             unsent_bytes: 0,
+            unsent_gone: 0,
             unanswered: 0,
             subscriptions: 0,
             window: WINDOW,
@@ -131,6 +140,22 @@ impl Calling {
 
     pub(super) fn is_backed_up(&self) -> bool {
         self.unsent_bytes > BACKED_UP
+    }
+
+    /// Whether nothing more may wait for its turn.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.unsent.len() >= MOST_UNSENT || self.unsent_bytes >= MOST_UNSENT_BYTES
+    }
+
+    /// Forgets what waits of calls that were cancelled, once that is most of it.
+    fn drop_unsent(&mut self) {
+        self.unsent_gone += 1;
+        if self.unsent_gone > 64 && self.unsent_gone > self.unsent.len() / 2 {
+            self.unsent.retain(|unsent| unsent.kind != Kind::Call || self.calls.contains_key(&unsent.id));
+            self.unsent_bytes = self.unsent.iter().map(Unsent::cost).sum();
+            self.unsent_gone = 0;
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -231,14 +256,13 @@ impl Panpipe {
             && !self.calling.is_refused
             && size <= self.peer_max
             && is_name(method.as_bytes())
-            && self.calling.unsent.len() < MOST_UNSENT
-            && self.calling.unsent_bytes < MOST_UNSENT_BYTES
+            && !self.calling.is_full()
             && !self.is_datagrams;
         if is_fine { Ok(()) } else { self.explain_request(doing, method, flags, size) }
     }
 
     #[cold]
-    fn explain_request(&self, doing: &str, method: &str, flags: Flags, size: usize) -> Result<()> {
+    pub(super) fn explain_request(&self, doing: &str, method: &str, flags: Flags, size: usize) -> Result<()> {
         self.check_open(doing)?;
         let refused = |kind, reason: String| Err(self.error(kind, doing).because(reason));
         let datagram = self.peer_max.saturating_sub(method.len() + 4);
@@ -252,8 +276,9 @@ impl Panpipe {
         } else if size > self.peer_max || self.is_datagrams && size > datagram {
             let most = if self.is_datagrams { datagram } else { self.peer_max };
             refused(ErrorKind::TooLarge, format!("the arguments are {size} bytes, and may be {most} at most"))
-        } else if self.calling.unsent.len() >= MOST_UNSENT || self.calling.unsent_bytes >= MOST_UNSENT_BYTES {
+        } else if self.calling.is_full() || self.is_datagrams && self.output.unwritten() >= BACKLOG {
             let reason = "262,144 calls, or 64 MiB of them, wait for the other side to take earlier ones";
+            let reason = if self.is_datagrams { "8 MiB of datagrams wait for the system to take them" } else { reason };
             refused(ErrorKind::Busy, reason.into())
         } else {
             Ok(())
@@ -278,8 +303,9 @@ impl Panpipe {
         }
         let name = Bytes::copy_from_slice(method.as_bytes());
         let payload = payload.into_bytes();
-        self.calling.unsent_bytes += name.len() + payload.len() + REQUEST_COST;
-        self.calling.unsent.push_back(Unsent { kind, flags, id, deadline, name, payload });
+        let unsent = Unsent { kind, flags, id, deadline, name, payload };
+        self.calling.unsent_bytes += unsent.cost();
+        self.calling.unsent.push_back(unsent);
     }
 
     #[inline]
@@ -308,6 +334,10 @@ impl Panpipe {
             prefix = &timeout;
         }
         if kind == Kind::Ping {
+            // Of datagrams some get lost, and whoever waits for those does so for some time only.
+            if self.is_datagrams && self.flushes.len() == PINGS {
+                self.flushes.pop_front();
+            }
             self.flushes.push_back(id);
         } else if !self.is_datagrams {
             calling.window -= (name.len() + payload.as_slice().len() + REQUEST_COST) as i64;
@@ -325,14 +355,19 @@ impl Panpipe {
 
     /// Sends what waited for its turn, as far as there is room now.
     pub(super) fn send_unsent(&mut self, now: Instant) {
+        if self.output_failure.is_some() {
+            return;
+        }
         while let Some(next) = self.calling.unsent.front() {
             let is_gone = next.kind == Kind::Call && !self.calling.calls.contains_key(&next.id);
             if !is_gone && !self.may_send(next.kind, next.flags) {
                 return;
             }
             let Some(next) = self.calling.unsent.pop_front() else { return };
-            self.calling.unsent_bytes -= next.name.len() + next.payload.len() + REQUEST_COST;
-            if !is_gone {
+            self.calling.unsent_bytes -= next.cost();
+            if is_gone {
+                self.calling.unsent_gone -= 1;
+            } else {
                 let payload = Body::Shared(next.payload);
                 self.transmit(next.kind, next.flags, next.id, &next.name, payload, next.deadline, now);
                 self.send_waiting_items(next.id);
@@ -340,12 +375,9 @@ impl Panpipe {
         }
     }
 
-    pub(super) fn has_unsent(&self) -> bool {
+    /// Whether anything of this side waits for the other side to take earlier calls and messages.
+    pub fn has_unsent(&self) -> bool {
         !self.calling.unsent.is_empty()
-    }
-
-    pub(super) fn is_refused(&mut self) {
-        self.calling.is_refused = true;
     }
 
     pub(super) fn grant_requests(&mut self, bytes: u32) -> bool {
@@ -361,6 +393,7 @@ impl Panpipe {
         let ran = if known.sent.has_left() { Ran::Maybe } else { Ran::No };
         if known.sent == Sent::No {
             self.calling.calls.remove(&call.0);
+            self.calling.drop_unsent();
         } else {
             known.is_abandoned = true;
             known.streams = None;
@@ -428,6 +461,7 @@ impl Panpipe {
         calls.sort_unstable_by_key(|(id, _)| *id);
         self.calling.unsent.clear();
         self.calling.unsent_bytes = 0;
+        self.calling.unsent_gone = 0;
         for (id, call) in calls {
             if call.is_abandoned {
                 continue;
@@ -512,13 +546,22 @@ impl Panpipe {
 
     /// Ends the arguments of a call of this side.
     pub fn end(&mut self, call: CallId) {
-        if let Some(outgoing) = self.outgoing(call.0).filter(|outgoing| !outgoing.has_ended) {
-            outgoing.has_ended = true;
-            let is_drained = outgoing.is_drained();
-            let is_unsent = self.calling.calls.get(&call.0).is_some_and(|call| call.sent == Sent::No);
-            if is_drained && !is_unsent {
-                self.output.push(Message::bare(Kind::End, call.0));
-            }
+        let Some(known) = self.calling.calls.get_mut(&call.0) else { return };
+        let is_unsent = known.sent == Sent::No;
+        let outgoing = known.streams.as_mut().and_then(|streams| streams.outgoing.as_mut());
+        let Some(outgoing) = outgoing.filter(|outgoing| !outgoing.has_ended) else { return };
+        outgoing.has_ended = true;
+        if outgoing.is_drained() && !is_unsent {
+            self.push_end(call.0);
+        }
+    }
+
+    /// Says that no more arguments follow, which is the last that is sent of them.
+    pub(super) fn push_end(&mut self, id: u64) {
+        let call = self.calling.calls.get_mut(&id);
+        if let Some(streams) = call.and_then(|call| call.streams.as_mut()) {
+            streams.outgoing = None;
+            self.output.push(Message::bare(Kind::End, id));
         }
     }
 

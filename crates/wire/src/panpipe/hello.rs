@@ -25,6 +25,18 @@ pub(super) fn failure(code: ErrorKind, message: &str, did_not_run: bool) -> Vec<
     Failure { did_not_run, ..Failure::new(code.code(), message) }.encode()
 }
 
+/// What is left of the map of an error that the other side does not take for its size.
+#[cold]
+pub(super) fn shortened(payload: &[u8], most: usize) -> Vec<u8> {
+    let whole = Failure::decode(payload).unwrap_or_else(|_| Failure::new(ErrorKind::Remote.code(), ""));
+    let message = format!("the error is {} bytes, and may be {most} at most", payload.len());
+    let short = Failure { did_not_run: whole.did_not_run, ..Failure::new(whole.code.clone(), message) }.encode();
+    match short.len() > most {
+        true => Failure { did_not_run: whole.did_not_run, ..Failure::new(whole.code, "") }.encode(),
+        false => short,
+    }
+}
+
 impl Panpipe {
     pub(super) fn push_hello(&mut self) {
         self.is_greeted = true;
@@ -62,6 +74,11 @@ impl Panpipe {
             return false;
         };
         let total = prefix + HEAD + head.length as usize;
+        let packet = self.input.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
+        if prefix > 0 && prefix + packet != total {
+            self.break_off(ErrorKind::BadPeer, "a packet that is not one frame".into());
+            return false;
+        }
         if let Some(&version) = arrived.get(HEAD + MAGIC.len())
             && version != VERSION
         {

@@ -6,7 +6,6 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::frame::{Flags, HEAD, Head, IDS, Kind, MOST_BODY};
 use super::output::Message;
-use super::stream::ITEM_COST;
 use super::times::Due;
 use super::{IDLE_FRAMES, LATE_CANCELS, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, hello};
 use crate::error::ErrorKind;
@@ -17,7 +16,7 @@ use crate::session::Session;
 const MOST_IN_PIECES: usize = 4;
 
 /// A piece that is not the last has at least so many bytes of payload.
-const SMALLEST_PIECE: usize = 1 << 10;
+pub(super) const SMALLEST_PIECE: usize = 1 << 10;
 
 /// Room is taken for so many bytes of a long message before they come.
 const TRUSTED: usize = 512 << 10;
@@ -37,6 +36,16 @@ pub(super) struct Pieces {
     skipped: usize,
 }
 
+/// An integer has at most so many bytes in MessagePack.
+const LARGEST_COUNT: usize = 9;
+
+/// What there is of a packet.
+enum Measured {
+    Frame,
+    Missing,
+    Dropped,
+}
+
 /// What breaks a connection.
 type Broken = (ErrorKind, String);
 
@@ -54,6 +63,9 @@ impl Panpipe {
         if self.has_ended {
             return None;
         }
+        if self.input.len() != self.seen {
+            self.times.heard(now);
+        }
         self.keep_time(now);
         if self.has_unsent() {
             self.send_unsent(now);
@@ -69,12 +81,12 @@ impl Panpipe {
                 break;
             }
         }
+        self.seen = self.input.len();
+        if !self.has_ended && (self.input.has_ended() || self.input.failure().is_some()) {
+            self.finish();
+        }
         if let Some(event) = self.events.pop_front() {
             return Some(event);
-        }
-        if self.input.has_ended() || self.input.failure().is_some() {
-            self.finish();
-            return self.events.pop_front();
         }
         self.input.share();
         None
@@ -87,24 +99,22 @@ impl Panpipe {
         if self.serving.deadline().is_some_and(|at| at <= now) {
             self.expire_serving(now);
         }
-        match self.times.look(now, self.output.unwritten(), self.output.written) {
+        match self.times.look(now, self.output.unwritten(), self.output.written_so_far()) {
             None => {}
             Some(Due::Ping) => self.output.push(Message::bare(Kind::Ping, 0)),
             Some(Due::NoHello) => self.break_off(ErrorKind::DeadlineExceeded, "no hello came within 5 seconds".into()),
-            Some(Due::NoSign) => {
-                let error = self.error(ErrorKind::ConnectionLost, "receiving from").ran(crate::Ran::Maybe);
-                self.input.fail(error.because("no sign of life for 40 seconds"));
-            }
+            Some(Due::NoSign) => self.give_up(ErrorKind::ConnectionLost, "no sign of life for 40 seconds"),
             Some(Due::Stalled) => {
-                self.break_off(ErrorKind::BadPeer, "it has read nothing for 10 seconds, and much waits for it".into());
+                self.give_up(ErrorKind::BadPeer, "it has read nothing for 10 seconds, and much waits for it");
             }
         }
     }
 
     /// The end of the input: everybody who waits is told.
     #[cold]
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.has_ended = true;
+        self.output.close();
         let is_inside = !self.input.is_empty() || !self.pieces.is_empty();
         let error = match self.input.failure() {
             Some(failure) => Some(failure.clone()),
@@ -128,22 +138,24 @@ impl Panpipe {
     /// Reads the next frame; whether there was one.
     #[inline]
     fn read_frame(&mut self, now: Instant) -> bool {
-        if self.input.is_empty() || self.input.failure().is_some() {
+        if self.input.is_empty() || self.has_ended {
             self.input.need(1);
             return false;
         }
         if !self.has_greeted && !self.is_datagrams {
             let has_come = self.read_hello();
             if has_come {
-                self.times.heard(now);
                 self.send_unsent(now);
             }
             return has_come;
         }
-        self.times.heard(now);
         let prefix = self.frame_prefix();
-        if prefix > 0 && !self.measure_packet(prefix) {
-            return self.is_datagrams && !self.input.is_empty();
+        if prefix > 0 {
+            match self.measure_packet(prefix) {
+                Measured::Frame => {}
+                Measured::Missing => return false,
+                Measured::Dropped => return true,
+            }
         }
         let arrived = self.input.get(prefix..).unwrap_or_default();
         let length = arrived.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
@@ -173,33 +185,32 @@ impl Panpipe {
     }
 
     /// Whether a whole packet that is a frame is there; a datagram that is none is dropped.
-    fn measure_packet(&mut self, prefix: usize) -> bool {
+    fn measure_packet(&mut self, prefix: usize) -> Measured {
         let Some(length) = self.input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else {
             self.input.need(prefix);
-            return false;
+            return Measured::Missing;
         };
-        if self.is_datagrams && length > self.max + HEAD {
+        if self.is_datagrams && length > self.packet.unwrap_or_default() {
             // Only its length is here.
             self.counts.dropped += 1;
             self.input.take(prefix);
-            return false;
+            return Measured::Dropped;
         }
         if self.input.len() < prefix + length {
             self.input.need(prefix + length);
-            return false;
+            return Measured::Missing;
         }
         let head = Head::read(&self.input[prefix..prefix + length]);
         if head.is_some_and(|head| head.length as usize + HEAD == length) {
-            return true;
+            return Measured::Frame;
         }
-        match self.is_datagrams {
-            true => {
-                self.counts.dropped += 1;
-                self.input.take(prefix + length);
-            }
-            false => self.break_off(ErrorKind::BadPeer, "a packet that is not one frame".into()),
+        if self.is_datagrams {
+            self.counts.dropped += 1;
+            self.input.take(prefix + length);
+            return Measured::Dropped;
         }
-        false
+        self.break_off(ErrorKind::BadPeer, "a packet that is not one frame".into());
+        Measured::Missing
     }
 
     #[inline]
@@ -270,8 +281,7 @@ impl Panpipe {
             Kind::Item => {
                 self.check_size(body.len())?;
                 if self.admit_item(flags, id, body.len())? {
-                    let payload = Payload { flags, bytes: body };
-                    self.events.push_back(PanpipeEvent::Item { call: CallId(id), payload });
+                    self.on_item(flags, id, body);
                 }
                 Ok(())
             }
@@ -300,14 +310,13 @@ impl Panpipe {
             return Err(broken(format!("a {kind} with the id {id}, which is not the other side's to give")));
         }
         if self.is_datagrams {
-            if flags.0 & (Flags::STREAM | Flags::ARGUMENTS | Flags::TOPIC) != 0 && kind == Kind::Call {
-                if !self.serving.came_before(id) {
-                    self.refuse(id, ErrorKind::Unsupported, "datagrams carry no streams and no topics");
-                }
+            let is_new = !self.serving.came_before(id) && !self.is_backlogged();
+            self.counts.dropped += u64::from(!is_new);
+            let is_stream = flags.0 & (Flags::STREAM | Flags::ARGUMENTS | Flags::TOPIC) != 0;
+            if is_new && is_stream && kind == Kind::Call {
+                self.answer_failure(id, ErrorKind::Unsupported, "datagrams carry no streams and no topics");
                 return Ok(false);
             }
-            let is_new = !self.serving.came_before(id);
-            self.counts.dropped += u64::from(!is_new);
             return Ok(is_new);
         }
         if id <= self.serving.last {
@@ -324,35 +333,24 @@ impl Panpipe {
         if kind == Kind::Send {
             return Err((ErrorKind::TooLarge, reason));
         }
-        self.refuse(id, ErrorKind::TooLarge, &reason);
-        let granted = self.requests.give_back(size + REQUEST_COST);
-        self.push_credit(granted);
+        self.refuse(id, size + REQUEST_COST, ErrorKind::TooLarge, &reason);
         Ok(false)
     }
 
-    fn push_credit(&mut self, granted: Option<u32>) {
-        if let Some(granted) = granted {
-            let payload = granted.to_be_bytes();
-            let body = super::Body::Slice(&payload);
-            self.output.push(Message::with(Kind::Credit, Flags::NONE, 0, body));
-        }
-    }
-
-    fn refuse(&mut self, id: u64, kind: ErrorKind, reason: &str) {
-        let payload = hello::failure(kind, reason, true);
-        self.output.push(Message::with(Kind::Error, Flags::NONE, id, super::Body::Slice(&payload)));
+    fn on_item(&mut self, flags: Flags, id: u64, bytes: Bytes) {
+        self.tell_of_call(PanpipeEvent::Item { call: CallId(id), payload: Payload { flags, bytes } }, id);
     }
 
     /// Checks a new item; whether anybody wants it.
     fn admit_item(&mut self, flags: Flags, id: u64, size: usize) -> Result<bool, Broken> {
-        let cost = if flags.is_lagged() { 0 } else { size + ITEM_COST };
         if self.is_mine(CallId(id)) {
             let Some(call) = self.calling.calls.get_mut(&id).filter(|call| call.sent != super::calling::Sent::No)
             else {
                 return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
             };
-            if flags.is_lagged() && !call.is_subscription() {
-                return Err(broken(format!("an ITEM with LAGGED of the call {id}, which is no subscription")));
+            if flags.is_lagged() && (!call.is_subscription() || size > LARGEST_COUNT) {
+                let reason = "an ITEM with LAGGED that is no count, or of a call that is no subscription";
+                return Err(broken(format!("{reason}: {id}")));
             }
             if call.is_abandoned {
                 return Ok(false);
@@ -365,7 +363,7 @@ impl Panpipe {
         let Some(window) = self.incoming(id) else {
             return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
         };
-        match cost == 0 || window.charge(cost) {
+        match window.charge_item(size, flags.is_lagged()) {
             true => Ok(true),
             false => Err(broken(format!("more items of the call {id} than there is a window for"))),
         }
@@ -420,8 +418,10 @@ impl Panpipe {
                 self.on_request(pieces.kind, pieces.flags, pieces.id, pieces.name, body, now).map_err(broken)
             }
             Kind::Item => {
-                let payload = Payload { flags: pieces.flags, bytes: body };
-                self.events.push_back(PanpipeEvent::Item { call: CallId(pieces.id), payload });
+                // Whoever wanted it may have gone since its first piece.
+                if self.incoming(pieces.id).is_some() {
+                    self.on_item(pieces.flags, pieces.id, body);
+                }
                 Ok(())
             }
             kind => self.on_message(kind, pieces.flags, pieces.id, 0, body, now),
@@ -498,8 +498,9 @@ impl Panpipe {
             Kind::Ping => self.on_ping(id, now),
             Kind::Pong => self.on_pong(id, now),
             Kind::Goodbye if body.is_empty() => {
-                self.is_refused();
-                self.events.push_back(PanpipeEvent::Draining);
+                if !std::mem::replace(&mut self.calling.is_refused, true) {
+                    self.events.push_back(PanpipeEvent::Draining);
+                }
                 Ok(())
             }
             Kind::Goodbye => {
@@ -509,6 +510,7 @@ impl Panpipe {
                 self.fail_calls(Some(&lost));
                 let error = self.error(kind, "receiving from").ran(crate::Ran::Maybe);
                 self.input.refuse(error.because(reason));
+                self.finish();
                 Ok(())
             }
             _ => Err(broken("a second HELLO")),
@@ -568,7 +570,7 @@ impl Panpipe {
         let streams = self.serving.streams(id).and_then(Option::as_mut);
         match streams.and_then(|streams| streams.incoming.take()) {
             Some(_) => {
-                self.events.push_back(PanpipeEvent::End { call: CallId(id) });
+                self.tell_of_call(PanpipeEvent::End { call: CallId(id) }, id);
                 Ok(())
             }
             None => Err(broken(format!("an END of arguments that the call {id} does not have"))),
@@ -599,10 +601,10 @@ impl Panpipe {
             _ => self.serving.last = id,
         }
         if id != 0 {
-            self.pongs.push_back(self.output.place());
-            if self.pongs.len() > PINGS {
+            if self.pongs.len() == PINGS {
                 return Err(broken("more than 64 PINGs without a PONG"));
             }
+            self.pongs.push_back(self.output.place());
         }
         self.output.push(Message::bare(Kind::Pong, id));
         Ok(())

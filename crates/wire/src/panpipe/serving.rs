@@ -9,8 +9,8 @@ use super::calling::Streams;
 use super::deadlines::Deadlines;
 use super::frame::{Flags, Kind};
 use super::output::{Body, Message};
-use super::stream::{Policy, Waiting};
-use super::{BACKLOG, ById, CALLS, Panpipe, PanpipeEvent, Request, SUBSCRIPTIONS, hello};
+use super::stream::{self, Policy};
+use super::{BACKLOG, ById, CALLS, Panpipe, PanpipeEvent, REQUEST_COST, Request, SUBSCRIPTIONS, hello};
 use crate::error::ErrorKind;
 use crate::plain::CallId;
 
@@ -20,6 +20,8 @@ const REMEMBERED: u64 = 1024;
 /// A call of the other side that has no answer.
 struct Served {
     deadline: Option<Instant>,
+    /// Its handler does not begin yet.
+    is_waiting: bool,
     /// Its handler was told to stop.
     is_cancelled: bool,
     is_topic: bool,
@@ -28,13 +30,23 @@ struct Served {
     answer: Option<(Kind, Flags, Bytes)>,
 }
 
+/// What is put off while the other side does not read its replies.
+enum Waiting {
+    Call(Request),
+    Send(Request),
+    /// What comes of the arguments of a call that waits.
+    Arguments(PanpipeEvent, u64),
+    /// What a refused call has cost of the window.
+    Cost(usize),
+}
+
 /// The calls of the other side.
 #[derive(Default)]
 pub(super) struct Serving {
     calls: ById<Served>,
     subscriptions: usize,
-    /// Requests whose handlers do not begin yet.
-    waiting: VecDeque<Request>,
+    /// What is told, and given back of the window, once the other side reads.
+    waiting: VecDeque<Waiting>,
     deadlines: Deadlines,
     /// The highest id that has come.
     pub(super) last: u64,
@@ -105,7 +117,8 @@ impl Panpipe {
             return Err("a name that is none");
         }
         let is_call = kind == Kind::Call;
-        let request = Request { id: CallId(id), flags, deadline, is_call, name, body };
+        let cost = body.len() + REQUEST_COST;
+        let request = Request { id: CallId(id), flags, deadline, is_call, cost, name, body };
         if kind == Kind::Call {
             let has_room = match flags.is_topic() {
                 true => self.serving.subscriptions < SUBSCRIPTIONS,
@@ -119,13 +132,15 @@ impl Panpipe {
                 return Err("more than the 1024 calls, or 16384 subscriptions, that may be without an answer");
             }
             if self.serving.is_draining {
-                self.give_back(request.cost());
-                self.answer_failure(id, ErrorKind::Refused, "this side is closing, and begins no more calls");
+                let reason = "this side is closing, and begins no more calls";
+                self.refuse(id, request.cost(), ErrorKind::Refused, reason);
                 return Ok(());
             }
             self.serving.subscriptions += usize::from(flags.is_topic());
             let streams = Streams::of(flags.has_arguments(), flags.is_stream(), Policy::Block);
-            let served = Served { deadline, is_cancelled: false, is_topic: flags.is_topic(), streams, answer: None };
+            let is_waiting = self.is_backlogged();
+            let is_topic = flags.is_topic();
+            let served = Served { deadline, is_waiting, is_cancelled: false, is_topic, streams, answer: None };
             self.serving.calls.insert(id, served);
             if let Some(deadline) = deadline {
                 let calls = &self.serving.calls;
@@ -135,30 +150,70 @@ impl Panpipe {
             self.give_back(request.cost());
             return Ok(());
         }
-        if self.output.unwritten() >= BACKLOG || !self.serving.waiting.is_empty() {
-            self.serving.waiting.push_back(request);
-        } else {
-            let event = self.begin(request);
-            self.events.push_back(event);
+        match (kind == Kind::Send, self.is_backlogged()) {
+            (true, false) => self.events.push_back(PanpipeEvent::Send(request)),
+            (true, true) => self.serving.waiting.push_back(Waiting::Send(request)),
+            (false, true) => self.serving.waiting.push_back(Waiting::Call(request)),
+            (false, false) => {
+                self.give_back(request.cost());
+                self.events.push_back(PanpipeEvent::Call(request));
+            }
         }
         Ok(())
     }
 
-    fn begin(&mut self, request: Request) -> PanpipeEvent {
-        if !request.is_call {
-            return PanpipeEvent::Send(request);
-        }
-        self.give_back(request.cost());
-        PanpipeEvent::Call(request)
+    /// Whether handlers are not to begin: the other side does not read its replies.
+    #[inline]
+    pub(super) fn is_backlogged(&self) -> bool {
+        self.output.unwritten() >= BACKLOG || !self.serving.waiting.is_empty()
     }
 
-    /// A request that had to wait, once the other side reads its replies again.
+    /// What had to wait, once the other side reads its replies again.
+    #[inline]
     pub(super) fn begin_waiting(&mut self) -> Option<PanpipeEvent> {
-        if self.output.unwritten() >= BACKLOG {
-            return None;
+        if self.serving.waiting.is_empty() { None } else { self.next_waiting() }
+    }
+
+    #[cold]
+    fn next_waiting(&mut self) -> Option<PanpipeEvent> {
+        while self.output.unwritten() < BACKLOG {
+            match self.serving.waiting.pop_front()? {
+                Waiting::Send(request) => return Some(PanpipeEvent::Send(request)),
+                Waiting::Cost(cost) => self.give_back(cost),
+                Waiting::Arguments(event, id) if self.serving.calls.contains_key(&id) => return Some(event),
+                // Its call was cancelled.
+                Waiting::Arguments(..) => {}
+                Waiting::Call(request) => {
+                    self.give_back(request.cost());
+                    if let Some(served) = self.serving.calls.get_mut(&request.id.0) {
+                        served.is_waiting = false;
+                        return Some(PanpipeEvent::Call(request));
+                    }
+                }
+            }
         }
-        let request = self.serving.waiting.pop_front()?;
-        Some(self.begin(request))
+        None
+    }
+
+    /// Tells of an item or its like, but not before the call that it belongs to.
+    #[inline]
+    pub(super) fn tell_of_call(&mut self, event: PanpipeEvent, id: u64) {
+        let is_put_off = !self.serving.waiting.is_empty() && !self.is_mine(CallId(id));
+        match is_put_off {
+            true => self.serving.waiting.push_back(Waiting::Arguments(event, id)),
+            false => self.events.push_back(event),
+        }
+    }
+
+    /// Answers a call that is not begun, and gives back what it has cost once its answer is likely to be read: who reads
+    /// none does not get more of them.
+    #[cold]
+    pub(super) fn refuse(&mut self, id: u64, cost: usize, kind: ErrorKind, reason: &str) {
+        self.answer_failure(id, kind, reason);
+        match self.is_backlogged() {
+            true => self.serving.waiting.push_back(Waiting::Cost(cost)),
+            false => self.give_back(cost),
+        }
     }
 
     /// Gives back what a request has cost of the window.
@@ -190,16 +245,22 @@ impl Panpipe {
     }
 
     /// Answers a call of the other side with an error: the map of docs/protocol.md, "Errors".
+    ///
+    /// What the other side does not take for its size is cut to the code.
     pub fn fail(&mut self, call: CallId, payload: &[u8]) {
+        if payload.len() > self.peer_max {
+            let short = hello::shortened(payload, self.peer_max);
+            return self.answer(call.0, Kind::Error, Flags::NONE, Body::Slice(&short));
+        }
         self.answer(call.0, Kind::Error, Flags::NONE, Body::Slice(payload));
     }
 
     #[inline]
     fn answer(&mut self, id: u64, kind: Kind, flags: Flags, payload: Body<'_>) {
-        let Some(served) = self.serving.calls.get_mut(&id) else { return };
+        let Some(served) = self.serving.calls.get_mut(&id).filter(|served| served.answer.is_none()) else { return };
         let has_items = |streams: &Box<Streams>| streams.outgoing.as_ref().is_some_and(|items| !items.is_drained());
         // What comes of a stream whose consumer has gone is of no use; what comes before an end is.
-        if !served.is_cancelled && served.answer.is_none() && served.streams.as_ref().is_some_and(has_items) {
+        if !served.is_cancelled && served.streams.as_ref().is_some_and(has_items) {
             if let Some(outgoing) = served.streams.as_mut().and_then(|streams| streams.outgoing.as_mut()) {
                 outgoing.has_ended = true;
             }
@@ -213,8 +274,11 @@ impl Panpipe {
     }
 
     /// Answers a call that was not begun.
-    fn answer_failure(&mut self, id: u64, kind: ErrorKind, reason: &str) {
-        let payload = hello::failure(kind, reason, true);
+    pub(super) fn answer_failure(&mut self, id: u64, kind: ErrorKind, reason: &str) {
+        let mut payload = hello::failure(kind, reason, true);
+        if payload.len() > self.peer_max {
+            payload = hello::shortened(&payload, self.peer_max);
+        }
         self.output.push(Message::with(Kind::Error, Flags::NONE, id, Body::Slice(&payload)));
     }
 
@@ -230,17 +294,17 @@ impl Panpipe {
     pub(super) fn stop_serving(&mut self, id: u64, why: ErrorKind) {
         let Some(served) = self.serving.calls.get_mut(&id).filter(|served| !served.is_cancelled) else { return };
         served.is_cancelled = true;
-        if let Some(place) = self.serving.waiting.iter().position(|request| request.id.0 == id) {
-            if let Some(request) = self.serving.waiting.remove(place) {
-                self.give_back(request.cost());
-            }
+        if served.is_waiting {
+            // It stays among what waits, so that its cost is given back no sooner.
             if let Some(served) = self.serving.calls.remove(&id) {
                 self.serving.subscriptions -= usize::from(served.is_topic);
             }
             return self.answer_failure(id, why, "nobody waits for it any more, and it was not begun");
         }
-        if let Some((kind, flags, payload)) = served.answer.take() {
-            return self.answer(id, kind, flags, Body::Shared(payload));
+        if served.answer.take().is_some() {
+            // The items before its answer are not sent any more, and a reply would say that they were.
+            let payload = hello::failure(why, "nobody waits for it any more", false);
+            return self.fail(CallId(id), &payload);
         }
         self.events.push_back(PanpipeEvent::Cancelled { call: CallId(id), why });
     }
@@ -259,10 +323,10 @@ impl Panpipe {
         loop {
             let Some(outgoing) = self.outgoing(id) else { return };
             match outgoing.next() {
-                Some(Waiting::Item { flags, payload }) => {
+                Some(stream::Waiting::Item { flags, payload }) => {
                     self.output.push(Message::with(Kind::Item, flags, id, Body::Shared(payload)));
                 }
-                Some(Waiting::Lagged(count)) => {
+                Some(stream::Waiting::Lagged(count)) => {
                     let mut payload = Vec::new();
                     // An integer has a place in the model.
                     let _ = panpipe_values::encode(&count, &mut payload);
@@ -282,7 +346,7 @@ impl Panpipe {
             self.events.push_back(PanpipeEvent::Room { call: CallId(id) });
         }
         if has_ended && is_mine {
-            self.output.push(Message::bare(Kind::End, id));
+            self.push_end(id);
         } else if has_ended
             && let Some((kind, flags, payload)) = self.serving.calls.get_mut(&id).and_then(|call| call.answer.take())
         {
@@ -296,7 +360,7 @@ impl Panpipe {
         let mut calls: Vec<_> = self.serving.calls.drain().collect();
         calls.sort_unstable_by_key(|(id, _)| *id);
         for (id, served) in calls {
-            if !served.is_cancelled && served.answer.is_none() {
+            if !served.is_waiting && !served.is_cancelled && served.answer.is_none() {
                 self.events.push_back(PanpipeEvent::Cancelled { call: CallId(id), why: ErrorKind::ConnectionLost });
             }
         }

@@ -12,6 +12,9 @@ pub(crate) const WINDOW: i64 = 256 << 10;
 /// What an item costs of the window beside its payload.
 pub(crate) const ITEM_COST: usize = 64;
 
+/// Counts of what was missed that come in a row: no sender has a reason for many.
+const MOST_LAGGED: u32 = 1024;
+
 /// Items, and bytes of them, that wait for the consumer at the sending end.
 const MOST_ITEMS: usize = 1024;
 const MOST_WAITING: usize = 1 << 20;
@@ -167,9 +170,8 @@ impl Outgoing {
 
     /// The next that may be sent of what waits.
     pub(crate) fn next(&mut self) -> Option<Waiting> {
-        match self.waiting.front()? {
-            Waiting::Item { .. } if self.window <= 0 => return None,
-            _ => {}
+        if self.window <= 0 {
+            return None;
         }
         let next = self.waiting.pop_front()?;
         if let Waiting::Item { payload, .. } = &next {
@@ -185,11 +187,13 @@ pub(crate) struct Window {
     size: i64,
     left: i64,
     taken: i64,
+    /// Items in a row that cost nothing.
+    lagged: u32,
 }
 
 impl Window {
     pub(crate) fn new(size: i64) -> Self {
-        Window { size, left: size, taken: 0 }
+        Window { size, left: size, taken: 0, lagged: 0 }
     }
 
     /// Charges what has come; whether it was allowed to come.
@@ -200,6 +204,16 @@ impl Window {
         is_allowed
     }
 
+    /// Charges an item that has come; whether it was allowed to come.
+    pub(crate) fn charge_item(&mut self, size: usize, is_lagged: bool) -> bool {
+        if is_lagged {
+            self.lagged += 1;
+            return self.lagged <= MOST_LAGGED;
+        }
+        self.lagged = 0;
+        self.charge(size + ITEM_COST)
+    }
+
     /// Gives back what was taken; what is to be granted, once it is worth a frame.
     #[inline]
     pub(crate) fn give_back(&mut self, cost: usize) -> Option<u32> {
@@ -207,9 +221,10 @@ impl Window {
         if self.taken < self.size / 2 {
             return None;
         }
-        let granted = std::mem::take(&mut self.taken);
-        self.left += granted;
-        u32::try_from(granted).ok()
+        let granted = u32::try_from(self.taken).unwrap_or(u32::MAX);
+        self.taken -= i64::from(granted);
+        self.left += i64::from(granted);
+        Some(granted)
     }
 }
 

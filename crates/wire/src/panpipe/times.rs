@@ -26,14 +26,16 @@ pub(crate) struct Times {
     /// When something came last, where that matters, and whether a ping asks for more.
     heard: Option<Instant>,
     has_asked: bool,
-    /// How much was written when writing was looked at last, and when that was.
+    /// When writing was looked at last, how much was written then, and since when nothing more is.
+    looked: Instant,
     written: u64,
-    progress: Instant,
+    stuck: Option<Instant>,
 }
 
 impl Times {
     pub(crate) fn new(now: Instant, needs_life_signs: bool) -> Self {
-        Times { hello_by: None, heard: needs_life_signs.then_some(now), has_asked: false, written: 0, progress: now }
+        let heard = needs_life_signs.then_some(now);
+        Times { hello_by: None, heard, has_asked: false, looked: now, written: 0, stuck: None }
     }
 
     pub(crate) fn expect_hello(&mut self, now: Instant) {
@@ -54,9 +56,12 @@ impl Times {
 
     /// Where `unwritten` bytes wait, and so many were written since the beginning.
     pub(crate) fn look(&mut self, now: Instant, unwritten: usize, written: u64) -> Option<Due> {
-        if unwritten <= STALLED || written != self.written {
-            (self.written, self.progress) = (written, now);
-        } else if now >= self.progress + STALL {
+        self.looked = now;
+        if unwritten <= STALLED {
+            self.stuck = None;
+        } else if self.stuck.is_none() || written != self.written {
+            (self.stuck, self.written) = (Some(now), written);
+        } else if self.stuck.is_some_and(|since| now >= since + STALL) {
             return Some(Due::Stalled);
         }
         if self.hello_by.is_some_and(|by| by <= now) {
@@ -73,7 +78,8 @@ impl Times {
     pub(crate) fn next(&self, unwritten: usize) -> Option<Instant> {
         let silence = if self.has_asked { 2 * SILENCE } else { SILENCE };
         let heard = self.heard.map(|heard| heard + silence);
-        let stall = (unwritten > STALLED).then_some(self.progress + STALL);
+        // What has come to wait since the last look is looked at then, and its time begins.
+        let stall = (unwritten > STALLED).then_some(self.stuck.unwrap_or(self.looked) + STALL);
         self.hello_by.into_iter().chain(heard).chain(stall).min()
     }
 }

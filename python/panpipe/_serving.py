@@ -1,0 +1,142 @@
+"""A service on a listener, on asyncio."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any
+
+from panpipe import _panpipe
+from panpipe._closing import Closes, Opening
+from panpipe._error import Error
+from panpipe._peer import Peer
+from panpipe._service import Service
+
+_log = logging.getLogger("panpipe")
+
+
+class Serving(Opening["ServiceServer"]):
+    """A server that is opened with ``async with``, or awaited to serve until cancelled."""
+
+    def __init__(self, address: str, service: Service) -> None:
+        super().__init__(self._open(address, service))
+
+    async def open(self) -> "ServiceServer":
+        """Begins to serve."""
+        return await self._opening
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._for_ever().__await__()
+
+    @staticmethod
+    async def _open(address: str, service: Service) -> "ServiceServer":
+        return ServiceServer(_panpipe.listen(address), service)
+
+    async def _for_ever(self) -> None:
+        async with self as server:
+            await server.wait()
+
+
+class ServiceServer(Closes):
+    """A running server of a service; each connection is a peer."""
+
+    def __init__(self, listener: _panpipe.Listener, service: Service) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listener, self._service = listener, service
+        self._address = listener.address
+        self._watched: list[int] = []
+        self._peers: set[Peer] = set()
+        self._most = listener._most_connections
+        self._closed = self._loop.create_future()
+        self._is_closing = False
+        self._accept()
+
+    @property
+    def address(self) -> str:
+        """The real address, with the port or the name that was picked: connect to this."""
+        return self._address
+
+    @property
+    def peers(self) -> frozenset[Peer]:
+        """Who is connected."""
+        return frozenset(self._peers)
+
+    async def wait(self) -> None:
+        """Waits until the server is closed or nobody can come any more; raises what ended it."""
+        await asyncio.shield(self._closed)
+
+    async def close(self, grace: float = 10.0) -> None:
+        """Stops listening, refuses new calls, lets those that run finish for ``grace`` seconds, and closes.
+
+        Handlers that run longer are cancelled.
+        """
+        self._is_closing = True
+        self._stop_listening()
+        try:
+            if peers := list(self._peers):
+                async with asyncio.timeout(grace):
+                    await asyncio.gather(*(peer._drain() for peer in peers))
+        except TimeoutError:
+            pass
+        finally:
+            await asyncio.gather(*(peer.close() for peer in self._peers), return_exceptions=True)
+            self._finish()
+
+    def _accept(self) -> None:
+        """Takes in who has come, and waits for more if there is room for them."""
+        try:
+            while not self._is_closing and len(self._peers) < self._most:
+                accepted = _panpipe.accept_core(self._listener, self._loop)
+                if accepted is None:
+                    return self._watch()
+                if isinstance(accepted, float):
+                    self._unwatch()
+                    self._loop.call_later(accepted, self._accept)
+                    return
+                if accepted is False:
+                    self._stop_listening()
+                    self._is_closing = True
+                    break
+                assert isinstance(accepted, _panpipe.PeerCore)
+                peer = Peer(accepted, self._service)
+                self._peers.add(peer)
+                peer._on_end = functools.partial(self._left, peer)
+        except Error as error:
+            self._stop_listening()
+            if not self._closed.done():
+                self._closed.set_exception(error)
+            return
+        self._unwatch()
+        if self._is_closing and not self._peers:
+            self._finish()
+
+    def _left(self, peer: Peer, error: Error | None) -> None:
+        if error is not None and error.code != "closed":
+            _log.warning("connection closed: %s", error)
+        self._peers.discard(peer)
+        self._accept()
+
+    def _watch(self) -> None:
+        if not self._watched:
+            self._watched = self._listener._descriptors()
+            for fd in self._watched:
+                self._loop.add_reader(fd, self._accept)
+
+    def _unwatch(self) -> None:
+        for fd in self._watched:
+            self._loop.remove_reader(fd)
+        self._watched = []
+
+    def _stop_listening(self) -> None:
+        # Before the descriptors close: a loop must not watch a number that may name another file soon.
+        self._unwatch()
+        with suppress(Error):
+            self._listener.close()
+
+    def _finish(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def __repr__(self) -> str:
+        return f"<panpipe.aio.ServiceServer {self._address}>"

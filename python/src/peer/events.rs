@@ -1,0 +1,305 @@
+//! What a session tells, handed to whoever waits for it.
+
+use std::time::Instant;
+
+use panpipe_link::panpipe::{Failure, Payload};
+use panpipe_link::{CallId, ErrorKind, PanpipeEvent};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+use super::{End, PeerCore, Running, Stream, resolve};
+use crate::error;
+use crate::service::stopped;
+use crate::value::{self, Fault};
+
+/// Events that are handed over before a loop's other callbacks get their turn.
+const TURN: usize = 1024;
+
+/// After so many it looks whether what they have brought forth should go out already.
+const GLANCE: usize = 16;
+
+impl PeerCore {
+    /// Takes in what has come, tells everybody, and writes what that brought forth.
+    pub(super) fn pump(slf: &Bound<'_, Self>, reads: bool) -> PyResult<()> {
+        let py = slf.py();
+        if reads {
+            slf.borrow_mut().endpoint.on_readable();
+        }
+        let dispatched = Self::dispatch(slf);
+        let mut this = slf.borrow_mut();
+        let this = &mut *this;
+        if !matches!(dispatched, Ok(false)) {
+            this.has_more = true;
+            this.watch.end_turn_soon(py, Instant::now())?;
+        }
+        if !this.watch.is_corked() {
+            this.endpoint.flush();
+        }
+        this.wake_waiters(py)?;
+        this.watch.update(py, &this.endpoint)?;
+        dispatched.map(drop)
+    }
+
+    /// Hands over every event there is.
+    pub(super) fn dispatch_all(slf: &Bound<'_, Self>) -> PyResult<()> {
+        while Self::dispatch(slf)? {}
+        Ok(())
+    }
+
+    /// Hands over the events of a turn; whether more are left.
+    fn dispatch(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let mut now = Instant::now();
+        for count in 1..=TURN {
+            let Some(event) = slf.borrow_mut().endpoint.next_event(now) else { return Ok(false) };
+            Self::handle(slf, event)?;
+            if count % GLANCE == 0 {
+                now = Instant::now();
+                let mut this = slf.borrow_mut();
+                if this.watch.overlaps(now) {
+                    this.endpoint.flush();
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    #[inline]
+    fn handle(slf: &Bound<'_, Self>, event: PanpipeEvent) -> PyResult<()> {
+        let py = slf.py();
+        match event {
+            PanpipeEvent::Call(request) => Self::on_call(slf, &request),
+            PanpipeEvent::Send(request) => Self::on_send(slf, request),
+            PanpipeEvent::Reply { call, payload } => Self::on_reply(slf, call, &payload),
+            PanpipeEvent::Failed { call, failure } => {
+                let raised = slf.borrow().failure(py, failure);
+                Self::on_failed(slf, call, raised)
+            }
+            PanpipeEvent::Item { call, payload } => slf.borrow_mut().on_item(py, call, payload),
+            PanpipeEvent::End { call } => slf.borrow_mut().end_stream(py, call, End::Done),
+            PanpipeEvent::Opened { call } | PanpipeEvent::Flushed { flush: call } => {
+                let future = slf.borrow_mut().calls.remove(&call.0);
+                future.map_or(Ok(()), |future| resolve(future.bind(py), Ok(py.None().into_bound(py))))
+            }
+            PanpipeEvent::Cancelled { call, why } => Self::on_cancelled(slf, call, why),
+            PanpipeEvent::Room { call } => {
+                let mut this = slf.borrow_mut();
+                let writer = this.streams.get_mut(&call.0).and_then(|stream| stream.writer.take());
+                writer.map_or(Ok(()), |writer| resolve(writer.bind(py), Ok(py.None().into_bound(py))))
+            }
+            PanpipeEvent::Draining => Ok(()),
+            PanpipeEvent::Ended(error) => Self::on_ended(slf, error.as_ref()),
+        }
+    }
+
+    #[inline]
+    fn on_reply(slf: &Bound<'_, Self>, call: CallId, payload: &Payload) -> PyResult<()> {
+        let py = slf.py();
+        let (future, has_streams) = {
+            let mut this = slf.borrow_mut();
+            (this.calls.remove(&call.0), !this.streams.is_empty())
+        };
+        if let Some(future) = future {
+            let value = value::decode(py, &payload.bytes, payload.flags.is_raw());
+            resolve(future.bind(py), value.map_err(|fault| slf.borrow().refused(py, fault, "reply")))?;
+        }
+        match has_streams {
+            true => slf.borrow_mut().end_stream(py, call, End::Done),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn on_failed(slf: &Bound<'_, Self>, call: CallId, raised: PyErr) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.borrow_mut();
+        let this = &mut *this;
+        match this.calls.remove(&call.0) {
+            Some(future) => {
+                resolve(future.bind(py), Err(raised))?;
+                this.end_stream(py, call, End::Done)
+            }
+            None => this.end_stream(py, call, End::Failed(raised)),
+        }
+    }
+
+    fn on_item(&mut self, py: Python<'_>, call: CallId, payload: Payload) -> PyResult<()> {
+        match self.streams.get_mut(&call.0) {
+            Some(stream) => {
+                stream.items.push_back(payload);
+                wake(py, &mut stream.reader)
+            }
+            // Nobody wants it; the sender may go on to its end.
+            None => {
+                if let Ok(session) = self.session("streaming from") {
+                    session.taken(call, payload.bytes.len());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn end_stream(&mut self, py: Python<'_>, call: CallId, end: End) -> PyResult<()> {
+        let Some(stream) = self.streams.get_mut(&call.0) else { return Ok(()) };
+        stream.end = Some(end);
+        wake(py, &mut stream.writer)?;
+        wake(py, &mut stream.reader)
+    }
+
+    fn on_cancelled(slf: &Bound<'_, Self>, call: CallId, why: ErrorKind) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.borrow_mut();
+        match this.running.get(&call.0) {
+            Some(Running::Task(task)) => {
+                let cancel = task.getattr(py, intern!(py, "cancel"))?;
+                this.stopped.insert(call.0, why);
+                // A task that is cancelled before it began would not answer.
+                this.watch.call_soon(py, &cancel)
+            }
+            Some(Running::Subscription(topic, number)) => {
+                let (topic, number) = (topic.clone_ref(py), *number);
+                this.running.remove(&call.0);
+                if let Some(writer) = this.streams.remove(&call.0).and_then(|stream| stream.writer) {
+                    resolve(writer.bind(py), Ok(py.None().into_bound(py)))?;
+                }
+                let (kind, reason) = stopped(why);
+                this.fail_with(py, call, kind, reason, panpipe_link::Ran::Maybe)?;
+                drop(this);
+                topic.borrow_mut(py).unsubscribe(number);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing comes any more: what waits in other ways than for a call is told.
+    fn on_ended(slf: &Bound<'_, Self>, error: Option<&panpipe_link::Error>) -> PyResult<()> {
+        let py = slf.py();
+        let (futures, calls, peer) = {
+            let mut this = slf.borrow_mut();
+            this.ended = Some(error.cloned().unwrap_or_else(|| {
+                let error = this.endpoint.error(ErrorKind::ConnectionLost, "receiving from");
+                error.because("the other side closed")
+            }));
+            let calls: Vec<_> =
+                this.streams.iter().filter(|(_, stream)| stream.end.is_none()).map(|(id, _)| *id).collect();
+            let futures: Vec<_> = this.calls.drain().map(|(_, future)| future).collect();
+            (futures, calls, this.peer.as_ref().map(|peer| peer.clone_ref(py)))
+        };
+        let lost = || {
+            slf.borrow().ended.as_ref().map_or_else(|| PyRuntimeError::new_err(()), |error| error::to_python(py, error))
+        };
+        for future in futures {
+            resolve(future.bind(py), Err(lost()))?;
+        }
+        for call in calls {
+            let lost = lost();
+            slf.borrow_mut().end_stream(py, CallId(call), End::Failed(lost))?;
+        }
+        match peer {
+            Some(peer) => peer
+                .call_method1(py, intern!(py, "_ended"), (error.map(|error| error::to_python(py, error)),))
+                .map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// An item as Python has it: its value, or how many were missed here.
+    pub(super) fn item_to_python<'py>(
+        slf: &Bound<'py, Self>,
+        call: u64,
+        item: &Payload,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        static MISSED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = slf.py();
+        match value::decode(py, &item.bytes, item.flags.is_raw()) {
+            Ok(count) if item.flags.is_lagged() => MISSED.import(py, "panpipe._missed", "Missed")?.call1((count,)),
+            Ok(value) => Ok(value),
+            Err(fault) => {
+                // What follows is of no use to whoever cannot read this.
+                let refused = slf.borrow().refused(py, fault, "item");
+                if slf.borrow().endpoint.session().is_mine(CallId(call)) {
+                    Self::cancel(slf, call)?;
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// The exception for a call that got no reply.
+    fn failure(&self, py: Python<'_>, failure: Failure) -> PyErr {
+        static FROM_MAP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let payload = match failure {
+            Failure::Local(error) => return error::to_python(py, &error),
+            Failure::Remote(payload) => payload,
+        };
+        let map = match value::decode(py, &payload, false) {
+            Ok(map) => map,
+            Err(fault) => return self.refused(py, fault, "error"),
+        };
+        let address = self.endpoint.address();
+        let made = FROM_MAP.import(py, "panpipe._error", "from_map");
+        match made.and_then(|make| make.call1((map, format!("calling {address}"), &**address))) {
+            Ok(exception) => PyErr::from_value(exception),
+            Err(failed) => failed,
+        }
+    }
+
+    /// The exception for a value of the other side that breaks the rules.
+    fn refused(&self, py: Python<'_>, fault: Fault, root: &str) -> PyErr {
+        match fault.within(root) {
+            Fault::Value { path, reason } => {
+                let error = self.endpoint.error(ErrorKind::BadPeer, "calling").ran(panpipe_link::Ran::Maybe);
+                error::to_python(py, &error.because(format!("{path}: {reason}")))
+            }
+            Fault::Raised(raised) => raised,
+        }
+    }
+
+    /// Answers a call of the other side with an error that this side knows.
+    pub(super) fn fail_with(
+        &mut self,
+        py: Python<'_>,
+        call: CallId,
+        kind: ErrorKind,
+        reason: &str,
+        ran: panpipe_link::Ran,
+    ) -> PyResult<()> {
+        let map = PyDict::new(py);
+        map.set_item("code", kind.code())?;
+        map.set_item("message", reason)?;
+        if ran == panpipe_link::Ran::No {
+            map.set_item("ran", "no")?;
+        }
+        self.fail_encoded(&map, call)
+    }
+
+    /// Answers a call of the other side with this map.
+    pub(super) fn fail_encoded(&mut self, map: &Bound<'_, PyDict>, call: CallId) -> PyResult<()> {
+        let mut scratch = Vec::new();
+        let encoded = value::with_value(map, &mut scratch, |payload| match self.session("answering") {
+            Ok(session) => match &payload.body {
+                panpipe_link::panpipe::Body::Slice(bytes) => session.fail(call, bytes),
+                panpipe_link::panpipe::Body::Shared(bytes) => session.fail(call, bytes),
+            },
+            Err(_) => {}
+        });
+        encoded.map_err(|fault| value::invalid(map.py(), fault, "error", "answering"))
+    }
+}
+
+/// Wakes whoever waits, if somebody does.
+fn wake(py: Python<'_>, waiter: &mut Option<Py<PyAny>>) -> PyResult<()> {
+    match waiter.take() {
+        Some(waiter) => resolve(waiter.bind(py), Ok(py.None().into_bound(py))),
+        None => Ok(()),
+    }
+}
+
+impl Stream {
+    /// The stream of a call whose arguments are all there.
+    pub(super) fn empty() -> Self {
+        Stream { end: Some(End::Done), ..Stream::default() }
+    }
+}
