@@ -7,6 +7,97 @@ use serde::{Deserialize, Serialize};
 pub struct ServeRequest {
     /// Where to listen and answer in upper case.
     pub addresses: Vec<String>,
+    /// Where the standard service notes what has begun.
+    #[serde(default)]
+    pub log: Option<Log>,
+}
+
+/// Where a server notes the calls of `begin`, one number a line, before it answers them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Log {
+    /// A file, which is appended to.
+    pub path: String,
+    /// After so many the server kills itself; only Rust does.
+    #[serde(default)]
+    pub most: Option<u64>,
+}
+
+/// What a peer in the role `check` is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CheckRequest {
+    /// The servers to check, one after another.
+    pub addresses: Vec<String>,
+    /// Addresses that this process is to serve itself, and then to check.
+    pub own: Vec<String>,
+}
+
+/// How a check went. After the last of a server comes `null` in its place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Checked {
+    /// Its name.
+    pub check: String,
+    /// Why it failed, if it did.
+    pub failed: Option<String>,
+}
+
+/// What a peer in the role `values` is asked for: a value comes from `take(NUMBER)` of the source, goes to `values` of
+/// the server, and what that answers to `back` of the source.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ValuesRequest {
+    /// The source.
+    pub source: String,
+    /// The server.
+    pub address: String,
+    /// How many values there are. The peer tells for each `null`, or an error.
+    pub count: usize,
+}
+
+/// What a peer in the role `meet` is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MeetRequest {
+    /// Servers, one after another. The peer tells for each how everything ended that it began: `null`, or an error.
+    pub meetings: Vec<Meeting>,
+}
+
+/// A server that will break a rule.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Meeting {
+    /// Its address.
+    pub address: String,
+    /// What to begin there, in this order; the name is always `wait`.
+    pub began: Vec<Began>,
+}
+
+/// What a client can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Began {
+    /// A call.
+    Call,
+    /// A call that is answered with a stream.
+    Stream,
+    /// A subscription.
+    Subscription,
+}
+
+/// What a peer in the role `killed` is asked for: each further line is the address of a server.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KilledRequest {
+    /// How many calls of `begin` to make at once. The peer tells how they ended.
+    pub calls: usize,
+}
+
+/// How the calls of a server that was killed have ended; each is named by its number.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// With their own reply.
+    pub answered: Vec<usize>,
+    /// With an error that says that they have not run.
+    pub no: Vec<usize>,
+    /// With another error.
+    pub maybe: Vec<usize>,
+    /// With the reply of another.
+    pub crossed: Vec<(usize, usize)>,
 }
 
 /// What it says of each address once all are open.
@@ -205,12 +296,14 @@ pub fn tell(what: &impl Serialize) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Waits until the suite writes a line, at a pause.
+/// Waits until the suite writes a line; `None` at the end of stdin.
 ///
 /// # Errors
 /// When stdin cannot be read.
-pub fn wait_for_line() -> std::io::Result<()> {
-    std::io::stdin().read_line(&mut String::new()).map(drop)
+pub fn wait_for_line() -> std::io::Result<Option<String>> {
+    let mut line = String::new();
+    let count = std::io::stdin().read_line(&mut line)?;
+    Ok((count > 0).then(|| line.trim_end().to_owned()))
 }
 
 /// Waits until the suite closes this peer's stdin: it wants no more, or it has gone.

@@ -6,9 +6,14 @@ import { parse, spawnAddress, transportInfos, transportOf } from "./link/mod.js"
 import { pairLinks } from "./link/pair.js";
 import { Listener } from "./listener.js";
 import { Connection } from "./connection.js";
+import { checkService, opened } from "./opening.js";
+import { Peer } from "./peer.js";
 import { Server, type Handler } from "./server.js";
+import { Service } from "./service.js";
+import { closeOnTerm } from "./terminating.js";
 import { milliseconds } from "./timeout.js";
 import { parsePair, type TransportInfo } from "./wire/address.js";
+import { PanpipeError } from "./wire/error.js";
 import { framingInfos } from "./wire/framing/mod.js";
 import type { FramingInfo } from "./wire/framing/framing.js";
 import type { Message } from "./wire/session.js";
@@ -16,45 +21,81 @@ import type { Message } from "./wire/session.js";
 export { Listener } from "./listener.js";
 export { Connection, type WaitOptions } from "./connection.js";
 export { Server, type Handler, type Reply } from "./server.js";
+export { options, type CallOptions, type MarkedOptions } from "./call-options.js";
+export type { Context } from "./context.js";
+export { Items, Lagged } from "./items.js";
+export { Peer, type State } from "./peer.js";
+export { RemoteError } from "./remote-error.js";
+export { Service, type MethodOptions, type Parameter } from "./service.js";
+export type { Policy, Topic, TopicOptions } from "./topic.js";
+export type { Key } from "./wire/panpipe/misfit.js";
+export type { Value } from "./wire/panpipe/unpack.js";
 export { PanpipeError, codes, type Code, type Ran } from "./wire/error.js";
 export type { Remote } from "./link/link.js";
 export type { TransportInfo } from "./wire/address.js";
 export type { FramingInfo } from "./wire/framing/framing.js";
 export type { Message } from "./wire/session.js";
 
+/** What `connect` may be given beside the address. */
+export interface ConnectOptions {
+  /** Milliseconds; left out, the `timeout` of the address. */
+  timeout?: number | undefined;
+  /** Aborting it gives up. */
+  signal?: AbortSignal | undefined;
+  /** What answers the calls of the other end. */
+  service?: Service | undefined;
+}
+
 /**
- * Connects to an address; `timeout` is in milliseconds and defaults to that of the address.
+ * Connects to an address. Answers a `Peer`, or where the address says `protocol=plain` or a framing, a `Connection` (`connect<Connection>` in TypeScript).
  *
  * Rejects with `invalid-address`, `unsupported`, `refused`, `not-found`, `permission`, `path-too-long`, `busy`, `deadline-exceeded`, `cancelled`, `io`.
  */
-export async function connect(address: string, options: { timeout?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<Connection> {
+export async function connect<C extends Peer | Connection = Peer>(address: string, options: ConnectOptions = {}): Promise<C> {
   const parsed = parse(address);
-  if (options.signal !== undefined) expectMany(options.signal);
-  const limits = { timeout: milliseconds(options.timeout, parsed.timeout), signal: options.signal };
+  const { signal, service } = options;
+  if (service !== undefined) checkService(parsed, address);
+  if (signal !== undefined) expectMany(signal);
+  const timeout = milliseconds(options.timeout, parsed.timeout);
+  const open = (limits: { timeout: number; signal?: AbortSignal | undefined }) => transportOf(parsed).connect(parsed, limits);
   try {
-    return new Connection(await transportOf(parsed).connect(parsed, limits), parsed, address);
+    const link = await open({ timeout, signal });
+    const reopen = parsed.reconnect ? () => open({ timeout: parsed.timeout }) : null;
+    return opened(link, parsed, address, true, service ?? null, reopen) as C;
   } catch (error) {
-    throw classify(error).during(`connecting to ${address}`, address);
+    throw error instanceof PanpipeError ? error : classify(error).during(`connecting to ${address}`, address);
   }
 }
 
 /**
- * Listens on an address.
+ * Listens on an address; a service answers the calls of whoever connects.
  *
  * Rejects with `invalid-address`, `unsupported`, `address-in-use`, `not-found`, `permission`, `path-too-long`, `busy`, `io`.
  */
-export async function listen(address: string): Promise<Listener> {
+export async function listen<C extends Peer | Connection = Peer>(address: string, options: { service?: Service | undefined } = {}): Promise<Listener<C>> {
   const parsed = parse(address);
-  return Listener.open(parsed, transportOf(parsed));
+  if (options.service !== undefined) checkService(parsed, address);
+  return Listener.open<C>(parsed, transportOf(parsed), options.service ?? null);
 }
 
 /**
- * Listens on an address and answers every message of every connection with what `handler` returns; with `text=true` messages are strings (`serve<string>` in TypeScript).
+ * Listens on an address and answers the calls of every connection with a service; or, where the address means plain messages, every message with what `handler` returns.
  *
- * A handler that fails closes its connection and is reported as a warning of the type `PanpipeHandlerError`. Rejects as `listen` does.
+ * With `text=true` messages are strings (`serve<string>` in TypeScript). A handler that fails closes its connection and is reported as a warning of the type `PanpipeHandlerError`.
+ * On SIGTERM a server of a service takes no more calls, finishes what runs within 10 seconds, closes, and ends the process, unless the program listens for the signal itself.
+ * Rejects as `listen` does.
  */
-export async function serve<M extends Message = Buffer>(address: string, handler: Handler<M>): Promise<Server> {
-  return new Server(await listen(address), handler as Handler<any>);
+export async function serve<M extends Message = Buffer>(address: string, answers: Service | Handler<M>): Promise<Server> {
+  const parsed = parse(address);
+  if (answers instanceof Service) {
+    const server = new Server(await listen(address, { service: answers }), answers);
+    closeOnTerm(server, server.done);
+    return server;
+  }
+  if (parsed.protocol === "panpipe") {
+    throw new PanpipeError("unsupported", `serving on ${address}`, { address, text: "a function answers plain messages, and this address means the panpipe protocol; add a framing, as in framing=lines, or give a Service" });
+  }
+  return new Server(await listen<Connection>(address), answers as Handler<any>);
 }
 
 /**
@@ -63,19 +104,20 @@ export async function serve<M extends Message = Buffer>(address: string, handler
  * Closing ends its input and waits until it has gone: 2 seconds later it gets SIGTERM, and 5 seconds after that SIGKILL, all of its process group.
  * Rejects with `invalid-address`, `unsupported`, `not-found`, `permission`, `busy`, `io`.
  */
-export async function spawn(command: readonly string[], options = ""): Promise<Connection> {
-  return connect(spawnAddress(command, options));
+export async function spawn<C extends Peer | Connection = Peer>(command: readonly string[], options = "", given: ConnectOptions = {}): Promise<C> {
+  return connect<C>(spawnAddress(command, options), given);
 }
 
 /**
- * Two connections that are each other's peer: `KIND?OPTIONS`, as in `pipe?framing=lines`, or either part alone.
+ * Two connections that are each other's peer: `KIND?OPTIONS`, as in `pipe?framing=lines`, or either part alone. Each end may have a service.
  *
- * The kinds are `socket`, `pipe`, and `one-way`, of which the first end reads and the second writes. Throws `invalid-address`, `unsupported`.
+ * The kinds are `socket`, `pipe`, and `one-way`, of which the first end reads and the second writes plain messages. Throws `invalid-address`, `unsupported`.
  */
-export function pair(text = ""): [Connection, Connection] {
+export function pair<C extends Peer | Connection = Peer>(text = "", services: readonly [Service?, Service?] = []): [C, C] {
   const parsed = parsePair(text);
+  for (const service of services) if (service !== undefined) checkService(parsed, parsed.text);
   const [a, b] = pairLinks(parsed);
-  return [new Connection(a, parsed, parsed.text), new Connection(b, parsed, parsed.text)];
+  return [opened(a, parsed, parsed.text, true, services[0] ?? null) as C, opened(b, parsed, parsed.text, false, services[1] ?? null) as C];
 }
 
 /** Every transport there is, as data. */

@@ -2,29 +2,34 @@
 
 import type { Link, LinkListener, Transport } from "./link/link.js";
 import { classify } from "./link/classify.js";
-import { Connection } from "./connection.js";
+import type { Connection } from "./connection.js";
+import { opened } from "./opening.js";
+import type { Peer } from "./peer.js";
+import type { Service } from "./service.js";
 import { withTarget, type Address } from "./wire/address.js";
 import { PanpipeError } from "./wire/error.js";
 import { Fifo } from "./wire/fifo.js";
 
 /** Waits for connections. Made by `listen`; iterate it, or call `accept`. */
-export class Listener implements AsyncIterable<Connection>, AsyncDisposable {
+export class Listener<C extends Peer | Connection = Peer> implements AsyncIterable<C>, AsyncDisposable {
   #inner: LinkListener | null = null;
   #address: string;
   readonly #parsed: Address;
   readonly #arrived = new Fifo<Link>();
-  readonly #accepting = new Fifo<(peer: Connection | null) => void>();
+  readonly #accepting = new Fifo<(peer: C | null) => void>();
+  readonly #service: Service | null;
   #ended = false;
   #closed = false;
 
-  private constructor(address: Address) {
+  private constructor(address: Address, service: Service | null) {
     this.#parsed = address;
+    this.#service = service;
     this.#address = address.text;
   }
 
   /** Not for users: `listen` makes listeners. */
-  static async open(address: Address, transport: Transport): Promise<Listener> {
-    const listener = new Listener(address);
+  static async open<C extends Peer | Connection>(address: Address, transport: Transport, service: Service | null): Promise<Listener<C>> {
+    const listener = new Listener<C>(address, service);
     try {
       listener.#inner = await transport.listen(address, {
         onLink: (link) => listener.#arrive(link),
@@ -50,7 +55,7 @@ export class Listener implements AsyncIterable<Connection>, AsyncDisposable {
   }
 
   /** The next connection; `null` once no more will come. Rejects with `closed` after this side closed. */
-  accept(): Promise<Connection | null> {
+  accept(): Promise<C | null> {
     const link = this.#arrived.shift();
     if (link !== undefined) return Promise.resolve(this.#peer(link));
     if (this.#closed) {
@@ -64,7 +69,7 @@ export class Listener implements AsyncIterable<Connection>, AsyncDisposable {
   }
 
   /** Connections as they come, until the listener is closed. */
-  [Symbol.asyncIterator](): AsyncIterator<Connection> {
+  [Symbol.asyncIterator](): AsyncIterator<C> {
     return {
       next: async () => {
         const peer = this.#closed ? null : await this.accept();
@@ -99,8 +104,8 @@ export class Listener implements AsyncIterable<Connection>, AsyncDisposable {
     this.#hold();
   }
 
-  #peer(link: Link): Connection {
-    return new Connection(link, this.#parsed, this.#address);
+  #peer(link: Link): C {
+    return opened(link, this.#parsed, this.#address, false, this.#service) as C;
   }
 
   #end(): void {

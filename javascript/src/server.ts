@@ -1,8 +1,10 @@
-/** A server: a listener whose every connection is answered by one handler. */
+/** A server: a listener whose every connection is answered by one handler or service. */
 
 import { HandlerFailure, type Answering } from "./answering.js";
 import type { Listener } from "./listener.js";
 import type { Connection } from "./connection.js";
+import { Peer } from "./peer.js";
+import { Service } from "./service.js";
 import { PanpipeError } from "./wire/error.js";
 import type { Message } from "./wire/session.js";
 
@@ -17,16 +19,17 @@ export type Reply = Uint8Array | string | null | undefined | void;
 
 /** Answers connections until it is closed; it keeps the process alive so long. Made by `serve`. */
 export class Server implements AsyncDisposable {
-  readonly #listener: Listener;
-  readonly #handler: Handler<Message>;
+  readonly #listener: Listener<any>;
+  readonly #handler: Handler<Message> | null;
   readonly #answering = new Set<Answering>();
+  readonly #peers = new Set<Peer>();
   readonly #done: Promise<void>;
   #closing: Promise<void> | null = null;
 
   /** Not for users: `serve` makes servers. */
-  constructor(listener: Listener, handler: Handler<Message>) {
+  constructor(listener: Listener<any>, answers: Handler<Message> | Service) {
     this.#listener = listener;
-    this.#handler = handler;
+    this.#handler = answers instanceof Service ? null : answers;
     this.#done = this.#accept();
   }
 
@@ -41,12 +44,13 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Takes no more connections, lets handlers that run finish and reply, and closes every connection.
+   * Takes no more connections and no more calls, lets handlers that run finish and reply, and closes every connection.
    *
-   * Handlers have the `timeout` of the address to finish. So a handler may close its server, but must not await that: it would wait for itself.
+   * Handlers have `grace` milliseconds to finish: 10 seconds, or the `timeout` of the address for plain messages.
+   * So a handler may close its server, but must not await that: it would wait for itself.
    */
-  close(): Promise<void> {
-    return (this.#closing ??= this.#close());
+  close(options: { grace?: number } = {}): Promise<void> {
+    return (this.#closing ??= this.#close(options.grace));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -55,15 +59,23 @@ export class Server implements AsyncDisposable {
 
   async #accept(): Promise<void> {
     const running = new Set<Promise<void>>();
-    for await (const peer of this.#listener) {
-      const run: Promise<void> = this.#serve(peer).finally(() => running.delete(run));
+    for await (const peer of this.#listener as AsyncIterable<Peer | Connection>) {
+      const run: Promise<void> = (peer instanceof Peer ? this.#keep(peer) : this.#serve(peer)).finally(() => running.delete(run));
       running.add(run);
     }
     await Promise.all(running);
   }
 
+  async #keep(peer: Peer): Promise<void> {
+    this.#peers.add(peer);
+    const broke = await peer.closed;
+    this.#peers.delete(peer);
+    if (broke !== null) report(peer, broke);
+    await peer.close();
+  }
+
   async #serve(peer: Connection): Promise<void> {
-    const answering = peer.answer((message) => this.#handler(message, peer));
+    const answering = peer.answer((message) => this.#handler!(message, peer));
     this.#answering.add(answering);
     if (this.#closing !== null) answering.stop();
     try {
@@ -76,15 +88,16 @@ export class Server implements AsyncDisposable {
     }
   }
 
-  async #close(): Promise<void> {
+  async #close(grace?: number): Promise<void> {
     await this.#listener.close();
     for (const answering of this.#answering) answering.stop();
-    const late = setTimeout(() => this.#answering.forEach((answering) => answering.giveUp()), Math.min(this.#listener.timeout, 2 ** 31 - 1));
+    for (const peer of this.#peers) void peer.drain(grace);
+    const late = setTimeout(() => this.#answering.forEach((answering) => answering.giveUp()), Math.min(grace ?? this.#listener.timeout, 2 ** 31 - 1));
     await this.#done.finally(() => clearTimeout(late));
   }
 }
 
-function report(peer: Connection, error: unknown): void {
+function report(peer: Connection | Peer, error: unknown): void {
   if (error instanceof HandlerFailure) {
     const why = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : String(error.cause);
     process.emitWarning(`the handler failed, which closes its connection on ${peer.address}: ${why}`, "PanpipeHandlerError");
@@ -92,7 +105,7 @@ function report(peer: Connection, error: unknown): void {
     throw error;
   } else if (error.doing.startsWith("replying") && ["too-large", "unsupported"].includes(error.code)) {
     process.emitWarning(`the handler's reply cannot be sent, which closes its connection: ${error.message}`, "PanpipeHandlerError");
-  } else if (["bad-peer", "too-large", "io"].includes(error.code)) {
+  } else if (["bad-peer", "too-large", "version", "io"].includes(error.code)) {
     process.emitWarning(error.message, "PanpipePeerWarning");
   }
 }

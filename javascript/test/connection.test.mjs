@@ -103,7 +103,7 @@ test("the end inside a message is connection-lost", async () => {
 test("a server that goes away fails the calls in flight as maybe run", async () => {
   const server = net.createServer((socket) => socket.once("data", () => socket.destroy())).listen(path());
   await once(server, "listening");
-  const peer = await connect(`unix:${server.address()}`);
+  const peer = await connect(`unix:${server.address()}?protocol=plain`);
   await Promise.all(["a", "b"].map((text) => assert.rejects(peer.call(text), { code: "connection-lost", ran: "maybe" })));
   await assert.rejects(peer.call("c"), { code: "connection-lost", ran: "no" });
   server.close();
@@ -111,7 +111,7 @@ test("a server that goes away fails the calls in flight as maybe run", async () 
 
 test("a timeout ends one call, and its late reply is dropped", async () => {
   let release;
-  const server = await serve("tcp://localhost:0", async (message) => {
+  const server = await serve("tcp://localhost:0?protocol=plain", async (message) => {
     if (String(message) === "late") await new Promise((resolve) => (release = resolve));
     return message;
   });
@@ -128,8 +128,8 @@ test("a timeout ends one call, and its late reply is dropped", async () => {
 });
 
 test("the timeout of the address is that of each call; a shorter one overtakes it", async () => {
-  const listener = await listen(`unix:${path()}`);
-  const peer = await connect(`${listener.address}?timeout=40ms`);
+  const listener = await listen(`unix:${path()}?protocol=plain`);
+  const peer = await connect(`${listener.address}&timeout=40ms`);
   const order = [];
   const watch = (name, call) => call.catch((error) => order.push(`${name} ${error.code}`));
   await Promise.all([watch("address", peer.call("x")), watch("short", peer.call("x", { timeout: 5 })), watch("recv", peer.recv({ timeout: 20 }))]);
@@ -167,7 +167,7 @@ test("aborting ends a call and a recv, before and while they wait, and leaves no
 });
 
 test("closing ends what waits with closed, and later use too", async () => {
-  const [a, b] = pair();
+  const [a, b] = pair("protocol=plain");
   const call = assert.rejects(a.call("x"), { code: "closed", ran: "maybe" });
   const recv = assert.rejects(a.recv(), { code: "closed" });
   await a.close();
@@ -181,11 +181,11 @@ test("closing ends what waits with closed, and later use too", async () => {
 });
 
 test("a peer, a listener and a server can be disposed of", async () => {
-  const server = await serve("mem:disposed", upper);
-  const peer = await connect("mem:disposed");
+  const server = await serve("mem:disposed?protocol=plain", upper);
+  const peer = await connect("mem:disposed?protocol=plain");
   await peer[Symbol.asyncDispose]();
   await server[Symbol.asyncDispose]();
-  const listener = await listen("mem:disposed");
+  const listener = await listen("mem:disposed?protocol=plain");
   await listener[Symbol.asyncDispose]();
 });
 
@@ -206,7 +206,7 @@ test("text mode is strings both ways, and bytes that are not UTF-8 fail one mess
 });
 
 test("too large is refused by the sender and by the reader", async () => {
-  const server = await serve("tcp://localhost:0?max=10", upper);
+  const server = await serve("tcp://localhost:0?max=10&protocol=plain", upper);
   const small = await connect(server.address);
   await assert.rejects(small.call("12345678901"), { code: "too-large", ran: "no" });
   assert.equal(String(await small.call("1234567890")), "1234567890");
@@ -220,8 +220,8 @@ test("too large is refused by the sender and by the reader", async () => {
 });
 
 test("a reply above the reader's max is too-large there", async () => {
-  const server = await serve("tcp://localhost:0", () => Buffer.alloc(100));
-  const peer = await connect(`${server.address}?max=99`);
+  const server = await serve("tcp://localhost:0?protocol=plain", () => Buffer.alloc(100));
+  const peer = await connect(`${server.address}&max=99`);
   await assert.rejects(peer.call("x"), { code: "too-large", ran: "maybe" });
   await server.close();
 });
@@ -260,7 +260,7 @@ test("closing a server lets the handler that runs reply", async () => {
   let reached;
   const running = new Promise((resolve) => (reached = resolve));
   let release;
-  const server = await serve("tcp://localhost:0", async (message) => {
+  const server = await serve("tcp://localhost:0?protocol=plain", async (message) => {
     reached();
     await new Promise((resolve) => (release = resolve));
     return message;
@@ -306,7 +306,7 @@ test("a message that only begins like HTTP is answered at once", async () => {
 });
 
 test("a reader that does not read makes sends wait, and a writer is not read without bound", async () => {
-  const listener = await listen(`unix:${path()}`);
+  const listener = await listen(`unix:${path()}?protocol=plain`);
   const [peer, other] = await Promise.all([connect(listener.address), listener.accept()]);
   // Each its own, so that memory which is reused too early shows.
   const message = (number) => Buffer.alloc(10_000, number);
@@ -359,7 +359,7 @@ test("while a handler is busy its connection is not read without bound", async (
 });
 
 test("a sender may change a message once send is done", async () => {
-  const listener = await listen(`unix:${path()}`);
+  const listener = await listen(`unix:${path()}?protocol=plain`);
   const [peer, other] = await Promise.all([connect(listener.address), listener.accept()]);
   const message = Buffer.alloc(700_000, 1);
   const sent = peer.send(message).then(() => message.fill(2));
@@ -372,7 +372,7 @@ test("a sender may change a message once send is done", async () => {
 });
 
 test("messages do not change when more arrives", async () => {
-  const server = await serve("tcp://localhost:0", (message) => message);
+  const server = await serve("tcp://localhost:0?protocol=plain", (message) => message);
   const peer = await connect(server.address);
   const kept = [];
   for (let round = 0; round < 300; round++) kept.push(await peer.call(Buffer.alloc(1000, round)));

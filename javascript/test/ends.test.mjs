@@ -19,13 +19,13 @@ async function deaf(options = "") {
   const sockets = [];
   const server = net.createServer((socket) => sockets.push(socket.pause().on("error", () => {}))).listen(file);
   await once(server, "listening");
-  const peer = await connect(`unix:${file}?max=64MiB${options}`);
+  const peer = await connect(`unix:${file}?protocol=plain&max=64MiB${options}`);
   await until(() => sockets.length > 0, "the connection is accepted");
   return { peer, socket: sockets[0], server };
 }
 
 async function joined(options = "") {
-  const listener = await listen(`unix:${path()}?max=64MiB${options}`);
+  const listener = await listen(`unix:${path()}?protocol=plain&max=64MiB${options}`);
   const ends = await Promise.all([connect(listener.address), listener.accept()]);
   return [...ends, listener];
 }
@@ -40,7 +40,7 @@ function run(script, stdio = ["pipe", "pipe", "pipe"]) {
 
 test("closing a server does not wait for a client that does not read its replies", async () => {
   const file = path();
-  const server = await serve(`unix:${file}?timeout=200ms`, () => Buffer.alloc(100_000));
+  const server = await serve(`unix:${file}?timeout=200ms&protocol=plain`, () => Buffer.alloc(100_000));
   const client = net.connect(file).on("error", () => {});
   client.write(Buffer.concat(Array.from({ length: 100 }, () => Buffer.from([0, 0, 0, 1, 65]))));
   await turn(100);
@@ -49,7 +49,7 @@ test("closing a server does not wait for a client that does not read its replies
 });
 
 test("closing a server waits for a handler no longer than the timeout, also when the handler itself awaits it", async () => {
-  const server = await serve(`unix:${path()}?timeout=100ms`, () => server.close());
+  const server = await serve(`unix:${path()}?timeout=100ms&protocol=plain`, () => server.close());
   const peer = await connect(server.address);
   await assert.rejects(peer.call("x", { timeout: 5000 }), { code: "connection-lost" });
   await server.done;
@@ -57,7 +57,7 @@ test("closing a server waits for a handler no longer than the timeout, also when
 });
 
 test("a handler may answer any thenable; one that throws is a handler that failed", async () => {
-  const server = await serve("mem:thenables", (message) => ({
+  const server = await serve("mem:thenables?protocol=plain", (message) => ({
     then(answer) {
       if (String(message) === "throw") throw new Error("lazy");
       answer(message);
@@ -73,8 +73,8 @@ test("a handler may answer any thenable; one that throws is a handler that faile
 });
 
 test("a connection that was reset before it was accepted is lost, not silent", async () => {
-  const listener = await listen("tcp://127.0.0.1:0");
-  const socket = net.connect(Number(listener.address.split(":").pop()), "127.0.0.1");
+  const listener = await listen("tcp://127.0.0.1:0?protocol=plain");
+  const socket = net.connect(Number(/\d+(?=\?)/.exec(listener.address)[0]), "127.0.0.1");
   await once(socket, "connect");
   socket.resetAndDestroy();
   await turn(50);
@@ -160,7 +160,7 @@ test("many calls that wait for room end at their deadline at once, not in quadra
 });
 
 test("more than 65,536 calls that wait are busy, and not sent", async () => {
-  const [a, b] = pair();
+  const [a, b] = pair("protocol=plain");
   const calls = Array.from({ length: 65_536 }, () => a.call("").catch(({ code }) => code));
   await assert.rejects(a.call("x"), { code: "busy", ran: "no" });
   await close(a, b);
@@ -171,7 +171,7 @@ test("one signal for many calls brings no warning", async () => {
   const warnings = [];
   const note = (warning) => warnings.push(warning.message);
   process.on("warning", note);
-  const [a, b] = pair();
+  const [a, b] = pair("protocol=plain");
   const controller = new AbortController();
   const calls = Array.from({ length: 50 }, () => assert.rejects(a.call("x", { signal: controller.signal }), { code: "cancelled" }));
   controller.abort();
@@ -184,7 +184,7 @@ test("one signal for many calls brings no warning", async () => {
 
 test("a connection that nobody accepts does not keep the process alive", async () => {
   const file = path();
-  const { child, closed } = run(`await listen("unix:${file}"); setTimeout(() => {}, 300); console.log("up");`);
+  const { child, closed } = run(`await listen("unix:${file}?protocol=plain"); setTimeout(() => {}, 300); console.log("up");`);
   await once(child.stdout, "data");
   const socket = net.connect(file).on("error", () => {});
   const late = setTimeout(() => child.kill("SIGKILL"), 10_000);
@@ -198,7 +198,7 @@ test("a process that ends while it begins to listen leaves nothing behind", asyn
   fs.mkdirSync(folder);
   const { closed } = run(`
     const { default: fs } = await import("node:fs");
-    listen("unix:${folder}/s");
+    listen("unix:${folder}/s?protocol=plain");
     while (fs.readdirSync("${folder}").length === 0) await null;
     process.exit();
   `);

@@ -48,7 +48,7 @@ test("a path of any length works, and a name that is too long is path-too-long",
   const limit = 107 - Buffer.byteLength(`${directory}/`);
   const longest = join(directory, "é".repeat(limit >> 1) + (limit % 2 === 0 ? "" : "x"));
   assert.equal(Buffer.byteLength(longest), 107);
-  const server = await serve(`unix:${encodeURI(longest)}`, upper);
+  const server = await serve(`unix:${encodeURI(longest)}?protocol=plain`, upper);
   const peer = await connect(server.address);
   assert.equal(String(await peer.call("x")), "X");
   await peer.close();
@@ -57,11 +57,11 @@ test("a path of any length works, and a name that is too long is path-too-long",
   // As long in its directory, where there is no room for the private directory that the file is born in.
   const deep = join(directory, "d".repeat(limit - 2));
   fs.mkdirSync(deep);
-  await (await listen(`unix:${deep}/s`)).close();
+  await (await listen(`unix:${deep}/s?protocol=plain`)).close();
   assert.deepEqual(fs.readdirSync(deep), []);
   const far = join(directory, "e".repeat(100), "f".repeat(100));
   fs.mkdirSync(far, { recursive: true });
-  const long = await serve(`unix:${far}/s`, upper);
+  const long = await serve(`unix:${far}/s?protocol=plain`, upper);
   await assert.rejects(listen(`unix:${far}/s`), { code: "address-in-use" });
   const there = await connect(long.address);
   assert.equal(String(await there.call("x")), "X");
@@ -95,8 +95,8 @@ test("off loopback needs insecure=true, in numbers and in names", async (t) => {
   await assert.rejects(listen("tcp://some.host:0"), { code: "invalid-address" });
   await assert.rejects(listen("tcp://0.0.0.0:0"), { code: "invalid-address" });
   await assert.rejects(connect("tcp://[::]:1"), { code: "invalid-address" });
-  await (await listen("tcp://0.0.0.0:0?insecure=true")).close();
-  await (await listen("tcp://127.8.9.1:0")).close();
+  await (await listen("tcp://0.0.0.0:0?insecure=true&protocol=plain")).close();
+  await (await listen("tcp://127.8.9.1:0?protocol=plain")).close();
 });
 
 test("a connection that nobody accepts in time: busy, after the timeout", async (t) => {
@@ -110,7 +110,7 @@ test("a connection that nobody accepts in time: busy, after the timeout", async 
   const started = performance.now();
   let failure;
   for (let count = 0; count < 10 && failure === undefined; count++) {
-    await connect(`unix:${file}?timeout=100ms`).then((peer) => waiting.push(peer), (error) => (failure = error));
+    await connect(`unix:${file}?timeout=100ms&protocol=plain`).then((peer) => waiting.push(peer), (error) => (failure = error));
   }
   assert.equal(failure?.code, "busy");
   assert.ok(performance.now() - started >= 50);
@@ -127,7 +127,7 @@ test("localhost listens on both families with one port, and connects to whicheve
   }
   await server.close();
   if (!hasIpv6()) return;
-  const six = await serve("tcp://[::1]:0", upper);
+  const six = await serve("tcp://[::1]:0?protocol=plain", upper);
   const peer = await connect(six.address.replace("[::1]", "localhost"));
   assert.equal(String(await peer.call("x")), "X");
   assert.match(peer.remote.address, /^\[::1\]:\d+$/);
@@ -145,8 +145,8 @@ test("a name that does not resolve in time: deadline-exceeded", async (t) => {
 });
 
 test("an empty host is loopback", async () => {
-  const listener = await listen("tcp://:0");
-  assert.match(listener.address, /^tcp:\/\/localhost:\d+$/);
+  const listener = await listen("tcp://:0?protocol=plain");
+  assert.match(listener.address, /^tcp:\/\/localhost:\d+\?protocol=plain$/);
   await listener.close();
 });
 
@@ -163,7 +163,7 @@ test("a socket file has mode 0600 or what mode= says, and goes when the listener
 
 test("making a socket file leaves the umask alone", async () => {
   const before = process.umask();
-  const opening = listen(`unix:${path()}`);
+  const opening = listen(`unix:${path()}?protocol=plain`);
   assert.equal(process.umask(), before);
   await (await opening).close();
 });
@@ -172,7 +172,7 @@ test("a stale socket file is replaced", async () => {
   const file = stale();
   assert.ok(fs.lstatSync(file).isSocket());
   await assert.rejects(connect(`unix:${file}`), { code: "refused" });
-  const server = await serve(`unix:${file}`, upper);
+  const server = await serve(`unix:${file}?protocol=plain`, upper);
   const peer = await connect(server.address);
   assert.equal(String(await peer.call("x")), "X");
   await peer.close();
@@ -181,11 +181,11 @@ test("a stale socket file is replaced", async () => {
 
 test("of many who replace a stale file at once, one wins and is reached", async () => {
   const file = stale();
-  const results = await Promise.allSettled(Array.from({ length: 8 }, (_, index) => serve(`unix:${file}`, () => `${index}`)));
+  const results = await Promise.allSettled(Array.from({ length: 8 }, (_, index) => serve(`unix:${file}?protocol=plain`, () => `${index}`)));
   const winners = results.flatMap((result, index) => (result.status === "fulfilled" ? [{ index, server: result.value }] : []));
   assert.equal(winners.length, 1);
   for (const result of results) if (result.status === "rejected") assert.equal(result.reason.code, "address-in-use");
-  const peer = await connect(`unix:${file}`);
+  const peer = await connect(`unix:${file}?protocol=plain`);
   assert.equal(String(await peer.call("x")), String(winners[0].index));
   await peer.close();
   await winners[0].server.close();
@@ -211,9 +211,9 @@ test("a file that is no socket is never removed", async () => {
 
 test("closing removes only our own file", async () => {
   const file = path();
-  const first = await listen(`unix:${file}`);
+  const first = await listen(`unix:${file}?protocol=plain`);
   fs.unlinkSync(file);
-  const second = await serve(`unix:${file}`, upper);
+  const second = await serve(`unix:${file}?protocol=plain`, upper);
   await first.close();
   const peer = await connect(second.address);
   assert.equal(String(await peer.call("x")), "X");

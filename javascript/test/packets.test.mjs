@@ -95,14 +95,14 @@ test("without the addon allow= is unsupported, and a Unix socket's peer is not k
   const { stdout } = await runWith(
     null,
     `
-    await listen("unix:${at}?allow=uid:1").catch((error) => console.log(error.code, error.message));
-    const listener = await listen("unix:${at}");
-    console.log((await connect("unix:${at}")).remote, (await listener.accept()).remote);
+    await listen("unix:${at}?allow=uid:1&protocol=plain").catch((error) => console.log(error.code, error.message));
+    const listener = await listen("unix:${at}?protocol=plain");
+    console.log((await connect("unix:${at}?protocol=plain")).remote, (await listener.accept()).remote);
     await listener.close();
   `,
   );
   const why = "allow= needs the optional addon @panpipe/native: npm install @panpipe/native";
-  assert.equal(stdout, `unsupported listening on unix:${at}?allow=uid:1: unsupported: ${why}\n{ transport: 'unix' } { transport: 'unix' }\n`);
+  assert.equal(stdout, `unsupported listening on unix:${at}?allow=uid:1&protocol=plain: unsupported: ${why}\n{ transport: 'unix' } { transport: 'unix' }\n`);
 });
 
 test("an addon that does not load says why", async () => {
@@ -115,10 +115,10 @@ test("links of the addon are links as any other", async () => {
     fake,
     `
     const tell = (promise) => promise.then(String, (error) => error.code + " " + error.ran).then(console.log);
-    await tell(connect("unix-seqpacket:@nobody"));
-    const server = await serve("unix-seqpacket:@x*?text=true", (message) => message.toUpperCase());
+    await tell(connect("unix-seqpacket:@nobody?protocol=plain"));
+    const server = await serve("unix-seqpacket:@x*?text=true&protocol=plain", (message) => message.toUpperCase());
     console.log(server.address);
-    await tell(listen("unix-seqpacket:@xfree"));
+    await tell(listen("unix-seqpacket:@xfree?protocol=plain"));
     const peer = await connect(server.address);
     console.log(JSON.stringify(peer.remote));
     const words = Array.from({ length: 100 }, (_, index) => "word" + index);
@@ -139,7 +139,7 @@ test("links of the addon are links as any other", async () => {
   assert.equal(
     stdout,
     `refused no
-unix-seqpacket:@xfree?text=true
+unix-seqpacket:@xfree?text=true&protocol=plain
 address-in-use no
 {"transport":"fake","uid":1}
 true

@@ -8,7 +8,7 @@ import { memPair, withChaos } from "../dist/link/mem.js";
 import { chance } from "./bytes.mjs";
 import { path } from "./place.mjs";
 
-for (const text of ["", "socket", "pipe", "pipe?framing=lines", "?framing=nul", "framing=lines", "socket?chaos=1"]) {
+for (const text of ["protocol=plain", "socket?protocol=plain", "pipe?framing=lines", "?framing=nul", "framing=lines", "socket?framing=length&chaos=1"]) {
   test(`pair(${JSON.stringify(text)}) goes both ways`, async () => {
     const [a, b] = pair(text);
     const calling = a.call("there");
@@ -67,7 +67,7 @@ test("200 seeds of chaos change no conversation", async () => {
 test("chaos that cuts ends in replies and connection-lost, never in anything else", async () => {
   let cut = 0;
   for (let seed = 0; seed < 100; seed++) {
-    const codes = await converse(seed, `chaos=${seed},cut`);
+    const codes = await converse(seed, `framing=length&chaos=${seed},cut`);
     assert.ok(codes.every((code) => code === undefined || code === "connection-lost"), `seed ${seed}: ${codes}`);
     // After the first that was lost all are.
     assert.ok(codes.slice(codes.indexOf("connection-lost") >>> 0).every((code, _, rest) => code === rest[0]), `seed ${seed}: ${codes}`);

@@ -10,12 +10,15 @@ process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
 let count = 0;
 export const path = (name = "s") => join(directory, `${name}${count++}`);
 
-/** An address to listen on, for each transport that has many connections. */
+/** Options for plain messages, whatever is said beside. */
+const plain = (options) => (/framing=|protocol=/.test(options) ? options : `${options === "" ? "?" : `${options}&`}protocol=plain`);
+
+/** An address to listen on for plain messages, for each transport that has many connections. */
 export const places = {
-  tcp: (options) => `tcp://localhost:0${options}`,
-  unix: (options) => `unix:${path()}${options}`,
-  abstract: (options) => `unix:@panpipe-test-${process.pid}-*${options}`,
-  mem: (options) => `mem:${path()}${options}`,
+  tcp: (options) => `tcp://localhost:0${plain(options)}`,
+  unix: (options) => `unix:${path()}${plain(options)}`,
+  abstract: (options) => `unix:@panpipe-test-${process.pid}-*${plain(options)}`,
+  mem: (options) => `mem:${path()}${plain(options)}`,
 };
 
 export const upper = (message) => Buffer.from(String(message).toUpperCase());

@@ -12,12 +12,12 @@ import { path, upper } from "./place.mjs";
 import { panpipe, run, runAlone } from "./running.mjs";
 
 test("a process with an idle peer, listener and pair, with nothing awaited, exits by itself", async () => {
-  const server = await serve("tcp://localhost:0", upper);
+  const server = await serve("tcp://localhost:0?protocol=plain", upper);
   const started = performance.now();
   const { code, stdout, stderr } = await run(`
     const peer = await connect(${JSON.stringify(server.address)});
-    const listener = await listen("tcp://localhost:0");
-    const [a, b] = pair();
+    const listener = await listen("tcp://localhost:0?protocol=plain");
+    const [a, b] = pair("protocol=plain");
     b.recv().then((message) => b.send(message));
     console.log(String(await peer.call("call")), String(await a.call("pair")));
     peer.send("a last word");
@@ -29,10 +29,10 @@ test("a process with an idle peer, listener and pair, with nothing awaited, exit
 });
 
 test("a process that awaits a call, a recv or a connection lives on", async () => {
-  const listener = await listen("tcp://localhost:0");
+  const listener = await listen("tcp://localhost:0?protocol=plain");
   const { child, closed, out } = run(`
     const peer = await connect(${JSON.stringify(listener.address)});
-    const own = await listen("unix:${path()}");
+    const own = await listen("unix:${path()}?protocol=plain");
     console.log("waiting");
     const answers = [await peer.recv(), await peer.call("x", { timeout: 60_000 })];
     own.accept().then(() => console.log("accepted"));
@@ -58,9 +58,9 @@ test("a process that awaits a call, a recv or a connection lives on", async () =
 
 test("a serving process lives until it is closed, and Ctrl-C ends it at once", async () => {
   const file = path();
-  const { child, closed } = run(`const server = await serve("unix:${file}", (message) => message); console.log(server.address);`);
+  const { child, closed } = run(`const server = await serve("unix:${file}?protocol=plain", (message) => message); console.log(server.address);`);
   await once(child.stdout, "data");
-  const peer = await connect(`unix:${file}`);
+  const peer = await connect(`unix:${file}?protocol=plain`);
   assert.equal(String(await peer.call("x")), "x");
   child.kill("SIGINT");
   const { signal, stderr } = await closed;
@@ -68,13 +68,13 @@ test("a serving process lives until it is closed, and Ctrl-C ends it at once", a
   await assert.rejects(peer.call("x"), { code: "connection-lost" });
   await peer.close();
 
-  const closing = run(`const server = await serve("unix:${file}", (message) => message); await server.close();`);
+  const closing = run(`const server = await serve("unix:${file}?protocol=plain", (message) => message); await server.close();`);
   assert.equal((await closing.closed).code, 0);
 });
 
 test("process.exit removes the socket file", async () => {
   const file = path();
-  const { code } = await run(`await listen("unix:${file}"); process.exit(fs.existsSync(${JSON.stringify(file)}) ? 7 : 8);`).closed;
+  const { code } = await run(`await listen("unix:${file}?protocol=plain"); process.exit(fs.existsSync(${JSON.stringify(file)}) ? 7 : 8);`).closed;
   assert.equal(code, 7);
   assert.ok(!fs.existsSync(file));
 });
@@ -84,7 +84,7 @@ test("no thread is added by serving, connecting and calling, over any transport"
     const threads = () => fs.readdirSync("/proc/self/task").length;
     const before = threads();
     for (const address of ["tcp://localhost:0", "tcp://127.0.0.1:0", "unix:${path()}", "unix:@panpipe-threads-*", "mem:threads"]) {
-      const server = await serve(address, async (message) => message);
+      const server = await serve(address + "?protocol=plain", async (message) => message);
       const peer = await connect(server.address);
       await Promise.all(Array.from({ length: 100 }, () => peer.call(Buffer.alloc(1000))));
       if (threads() !== before) console.log(address, threads(), before);

@@ -206,7 +206,7 @@ test("200 children leave no zombie, no descriptor and no thread", async () => {
 });
 
 test("64 MiB both ways at once over cat", async () => {
-  const peer = await spawn(["cat"], "max=1MiB");
+  const peer = await spawn(["cat"], "framing=length&max=1MiB");
   const message = Buffer.alloc(1024 * 1024, "x");
   const receiving = (async () => {
     for (let count = 0; count < 64; count++) assert.equal((await peer.recv()).length, message.length);

@@ -54,6 +54,8 @@ for (const vector of address.valid) {
       target: parsed.target,
       options: parsed.options,
       framing: parsed.framing,
+      protocol: parsed.protocol,
+      reconnect: parsed.reconnect,
       max: parsed.max,
       timeout_us: Math.round(parsed.timeout * 1000),
       text: parsed.textMode,

@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from panpipe import aio
 from panpipe._context import Context, current
@@ -36,10 +37,11 @@ from panpipe._error import (
     Version,
 )
 from panpipe._missed import Missed
-from panpipe._panpipe import Connection, Listener, Server, connect, framings, listen, methods, pair, spawn_address
+from panpipe._panpipe import Connection, Listener, Server, framings, listen, methods, spawn_address
 from panpipe._remote import Remote
 from panpipe._service import Service
 from panpipe._topic import Topic
+from panpipe._waiting import Peer, Stream, connect, pair
 
 __all__ = [
     "AddressInUse",
@@ -61,11 +63,13 @@ __all__ = [
     "NotFound",
     "PanpipeError",
     "PathTooLong",
+    "Peer",
     "Permission",
     "Refused",
     "Remote",
     "RemoteError",
     "Service",
+    "Stream",
     "TooLarge",
     "Topic",
     "Unsupported",
@@ -84,19 +88,24 @@ __all__ = [
 Message = bytes | bytearray | memoryview | str
 
 
-def serve(address: str | Listener, handler: Callable[..., Message | None]) -> None:
-    """Answers every message of every client with ``handler(message)``, in this thread, until interrupted.
+def serve(address: str | Listener, handler: Service | Callable[..., Message | None]) -> None:
+    """Serves a ``Service``, or answers every message of every client with ``handler(message)``, until interrupted.
 
-    A handler that returns ``None`` sends nothing; one that raises is logged and closes its connection.
-    With a listener in place of the address, its ``address`` is known before serving begins.
+    It runs in this thread.  A handler that returns ``None`` sends nothing; one that raises is logged and closes its
+    connection.  With a listener in place of the address, its ``address`` is known before serving begins.
 
     Raises ``InvalidAddress``, ``Unsupported``, ``AddressInUse``, ``NotFound``, ``Permission``, ``PathTooLong``,
-    ``Busy`` or ``Io``; Ctrl-C raises ``KeyboardInterrupt`` at once.
+    ``Busy`` or ``Io``; Ctrl-C raises ``KeyboardInterrupt``, at once or, of a service, as ``Service.serve`` says.
     """
-    Server(listen(address) if isinstance(address, str) else address, handler).run()
+    if isinstance(handler, Service):
+        handler.serve(address)
+    else:
+        Server(listen(address) if isinstance(address, str) else address, handler).run()
 
 
-def spawn(command: Sequence[str], options: str = "", *, timeout: float | None = None) -> Connection:
+def spawn(
+    command: Sequence[str], options: str = "", *, service: Service | None = None, timeout: float | None = None
+) -> Any:
     """Starts a program as a child of this process and connects to it, with the options of an address.
 
     It ends when the connection is closed, and with this process in any case: its stdin ends, two seconds later it gets
@@ -105,4 +114,4 @@ def spawn(command: Sequence[str], options: str = "", *, timeout: float | None = 
     Raises ``NotFound`` when there is no such program, ``Permission``, ``InvalidAddress``, ``Unsupported``, ``Busy`` or
     ``Io``.
     """
-    return connect(spawn_address(command, options), timeout=timeout)
+    return connect(spawn_address(command, options), service=service, timeout=timeout)

@@ -30,6 +30,7 @@ class Error(Exception):
     traceback: str | None = None
     data: Any = None
     via: tuple[str, ...] = ()
+    _is_answer = False
 
     def __init__(self, message: str = "", *, data: Any = None) -> None:
         super().__init__(message)
@@ -164,17 +165,17 @@ _BY_CODE: dict[str, type[Error]] = {
         AddressInUse,
         PathTooLong,
         Busy,
+        RemoteError,
+        InvalidArguments,
         DeadlineExceeded,
         BadPeer,
+        Version,
         TooLarge,
+        Lagged,
         ConnectionLost,
         Closed,
         Cancelled,
         Io,
-        RemoteError,
-        InvalidArguments,
-        Lagged,
-        Version,
     )
 }
 
@@ -201,7 +202,7 @@ def from_map(answer: Any, doing: str, address: str | None, causes: int = _MOST_C
     ran: Ran = "no" if answer.get("ran") == "no" else "maybe"
     error = make(text("code") or "remote", doing, address, ran, ": ".join(words) or None)
     error.message, error.type, error.traceback = text("message") or "", kind, text("traceback")
-    error.data = answer.get("data")
+    error.data, error._is_answer = answer.get("data"), True
     via = answer.get("via")
     error.via = tuple(each for each in via if isinstance(each, str)) if isinstance(via, list) else ()
     if error.traceback:

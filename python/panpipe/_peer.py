@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from panpipe import _context, _panpipe
 from panpipe._closing import Closes, gone
-from panpipe._error import Error
+from panpipe._error import ConnectionLost, Error
+from panpipe._line import Line, State, may_repeat
 from panpipe._method import Method
 from panpipe._remote import Remote
 from panpipe._service import Service
@@ -38,15 +39,27 @@ class Items(AsyncIterator[Any]):
 class Stream(Items):
     """The items that a call brings, to be iterated; leaving early tells the other side to stop."""
 
-    def __init__(self, core: _panpipe.PeerCore, call: int, pump: asyncio.Task[None] | None = None) -> None:
+    def __init__(
+        self,
+        core: _panpipe.PeerCore,
+        call: int,
+        pump: asyncio.Task[None] | None = None,
+        renew: Callable[[], Awaitable[tuple[_panpipe.PeerCore, int]]] | None = None,
+    ) -> None:
         super().__init__(core, call)
-        self._pump = pump
+        self._pump, self._renew = pump, renew
         self._loop = asyncio.get_running_loop()
         self._is_open = True
 
     async def __anext__(self) -> Any:
         try:
-            return await super().__anext__()
+            while True:
+                try:
+                    return await super().__anext__()
+                except ConnectionLost as lost:
+                    if self._renew is None or lost._is_answer:
+                        raise
+                self._core, self._call = await self._renew()
         except (StopAsyncIteration, Error):
             self._end()
             raise
@@ -86,15 +99,29 @@ class Peer(Closes):
     said of the call itself goes before it: ``peer.options(timeout=1).call("upper", text="Hello")``.
     """
 
-    def __init__(self, core: _panpipe.PeerCore, service: Service | None = None) -> None:
-        self._core = core
-        self._start_call = core.call
+    def __init__(
+        self,
+        core: _panpipe.PeerCore,
+        service: Service | None = None,
+        reopen: Callable[[], Awaitable[_panpipe.PeerCore]] | None = None,
+    ) -> None:
+        self._line = Line(core, reopen)
+        self._service = service
         self._loop = asyncio.get_running_loop()
         self._timeout: float | None = core.timeout
         self._stream_timeout: float | None = None
         self._input: AsyncIterable[Any] | Iterable[Any] | None = None
+        self._idempotent = False
+        self._is_plain = reopen is None
         self._on_end: Callable[[Error | None], None] = lambda error: None
-        core.start(self, None if service is None else service._registry)
+        self._start(core)
+
+    def _start(self, core: _panpipe.PeerCore) -> None:
+        core.start(self, None if self._service is None else self._service._run_on(self._loop))
+
+    @property
+    def _core(self) -> _panpipe.PeerCore:
+        return self._line.core
 
     @property
     def address(self) -> str:
@@ -111,22 +138,34 @@ class Peer(Closes):
         """Answers that came after their call had ended, and were dropped."""
         return self._core.late_replies
 
+    @property
+    def state(self) -> State:
+        """Whether it can be called: ``connected``, ``reconnecting`` (with ``reconnect=true``) or ``closed``."""
+        return self._line.state
+
+    def on_state(self, callback: Callable[[State], None] | None) -> None:
+        """Has ``callback`` called with each new state."""
+        self._line.on_state = callback
+
     def options(
         self,
         *,
         timeout: float | None = _UNSET,
         input: AsyncIterable[Any] | Iterable[Any] | None = None,
+        idempotent: bool = False,
     ) -> "Peer":
         """The same peer, whose calls have a ``timeout`` in seconds (``None``: none) or stream ``input`` to the handler.
 
         Without it calls have the address's ``timeout``, and streams have none.  A handler's own calls end no later
-        than the call that it answers.
+        than the call that it answers.  With ``reconnect=true`` calls that were never sent are sent once the connection
+        stands again; those that may have run fail, and are made again only if they are ``idempotent``.
         """
         other = copy.copy(self)
         if timeout is not _UNSET:
             other._timeout = other._stream_timeout = timeout
         if input is not None:
-            other._input = input
+            other._input, other._is_plain = input, False
+        other._idempotent |= idempotent
         return other
 
     async def call(self, method: str, /, *positional: Any, **named: Any) -> Any:
@@ -137,23 +176,49 @@ class Peer(Closes):
         ``ConnectionLost``, ``Refused``, ``TooLarge``, ``Busy``, ``BadPeer`` or ``Closed``, whose ``ran`` says whether
         it may have run; and ``InvalidArguments``, too, for arguments that have no place in a message.
         """
-        if self._input is not None:
-            return await self._call_with_input(method, positional, named)
-        call, reply = self._start_call(method, positional, named, self._timeout, False)
+        if not self._is_plain:
+            return await self._call(method, positional, named)
+        call, reply = self._line.start_call(method, positional, named, self._timeout, False)
         try:
             return await reply
         except asyncio.CancelledError:
             self._core.cancel(call)
             raise
 
-    async def _call_with_input(self, method: str, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        call, reply = self._core.call(method, positional, named, self._timeout, True)
-        pump = self._loop.create_task(self._send_items(call, self._input))
+    async def _call(self, method: str, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Calls with all that options may ask for."""
+        begun = self._loop.time()
+        while True:
+            left = None if self._timeout is None else max(self._timeout - (self._loop.time() - begun), 0.0)
+            core = await self._line.ready(left)
+            try:
+                return await self._call_on(core, method, positional, named, left)
+            except Error as error:
+                if not self._may_repeat(error, core):
+                    raise
+
+    async def _call_on(
+        self,
+        core: _panpipe.PeerCore,
+        method: str,
+        positional: tuple[Any, ...],
+        named: dict[str, Any],
+        timeout: float | None,
+    ) -> Any:
+        call, reply = core.call(method, positional, named, timeout, self._input is not None)
+        pump = None if self._input is None else self._loop.create_task(self._send_items(core, call, self._input))
         try:
             return await reply
         finally:
-            pump.cancel()
-            self._core.cancel(call)
+            core.cancel(call)
+            if pump is not None:
+                pump.cancel()
+
+    def _may_repeat(self, error: Error, core: _panpipe.PeerCore) -> bool:
+        """Whether a call that failed like this is to be made on the next connection."""
+        if not self._line.reconnects or self._line.state == "closed" or self._input is not None:
+            return False
+        return may_repeat(error, self._idempotent, core.draining or core.ended)
 
     def stream(self, method: str, /, *positional: Any, **named: Any) -> Stream:
         """Calls a method that streams: iterate what is returned with ``async for``, or enter it with ``async with``.
@@ -161,20 +226,20 @@ class Peer(Closes):
         Iterating raises what ``call`` raises, once the items before it were taken.  Who does not iterate on holds up
         the handler, and nobody else.
         """
-        streams = self._input is not None
-        call = self._core.stream(method, positional, named, self._stream_timeout, streams)
-        pump = self._loop.create_task(self._send_items(call, self._input)) if streams else None
-        return Stream(self._core, call, pump)
+        core, streams = self._core, self._input is not None
+        call = core.stream(method, positional, named, self._stream_timeout, streams)
+        pump = self._loop.create_task(self._send_items(core, call, self._input)) if streams else None
+        return Stream(core, call, pump)
 
-    async def _send_items(self, call: int, items: Any) -> None:
-        item = self._core.item
+    async def _send_items(self, core: _panpipe.PeerCore, call: int, items: Any) -> None:
+        item = core.item
         try:
             async for each in items if isinstance(items, AsyncIterable) else _each(items):
                 if (room := item(call, each)) is not None:
                     await room
-            self._core.end(call)
+            core.end(call)
         except Exception as error:
-            self._core.abort(call, error)
+            core.abort(call, error)
 
     async def send(self, method: str, /, *positional: Any, **named: Any) -> None:
         """Sends a one-way message to a method; returns once it is on its way, at the latest when there is room.
@@ -182,52 +247,70 @@ class Peer(Closes):
         Nobody tells what becomes of it.  Raises ``TooLarge``, ``InvalidArguments``, ``Refused``, ``ConnectionLost``,
         ``Busy`` or ``Closed``; nothing was sent then.
         """
-        await self._room()
-        self._core.send(method, positional, named, False)
+        core = await self._room()
+        core.send(method, positional, named, False)
 
     async def publish(self, topic: str, value: Any) -> None:
         """Publishes on a topic of the other side's service, as ``send`` sends."""
-        await self._room()
-        self._core.send(topic, (value,), None, True)
+        core = await self._room()
+        core.send(topic, (value,), None, True)
 
-    async def _room(self) -> None:
-        while self._core.congested and not self._core.ended:
-            await self._core.change()
+    async def _room(self) -> _panpipe.PeerCore:
+        while (core := await self._line.ready(self._timeout)).congested and not core.ended:
+            await core.change()
+        return core
 
     async def flush(self) -> None:
         """Waits until the other side has read all that was sent before, for the timeout.
 
         Raises ``DeadlineExceeded``, ``ConnectionLost``, ``Busy`` when 64 flushes wait, or ``Closed``.
         """
-        call, flushed = self._core.flush()
-        await self._within(call, flushed, "flushing")
+        core = self._core
+        call, flushed = core.flush()
+        await self._within(core, call, flushed, "flushing")
 
     async def subscribe(self, topic: str, *, policy: str = "drop-oldest") -> Stream:
         """Subscribes to a topic of the other side; what is published from now on comes, until the stream is closed.
 
         ``policy`` says what becomes of items that are not taken fast enough: ``drop-oldest``, ``drop-newest``
-        (``Missed(count)`` stands in their place), ``disconnect`` (it ends with ``Lagged``), or ``block``.
+        (``Missed(count)`` stands in their place), ``disconnect`` (it ends with ``Lagged``), or ``block``.  With
+        ``reconnect=true`` it is renewed when the connection is; what was published meanwhile is missed.
 
         Raises ``NotFound`` for a topic that is not there, ``InvalidArguments`` for a policy that is not known, and
         what ``flush`` raises.
         """
-        call, opened = self._core.subscribe(topic, {"policy": policy})
-        await self._within(call, opened, "subscribing to")
-        return Stream(self._core, call)
 
-    async def _within(self, call: int, done: asyncio.Future[None], doing: str) -> None:
+        async def renew() -> tuple[_panpipe.PeerCore, int]:
+            while True:
+                core = await self._line.ready(None)
+                try:
+                    call, opened = core.subscribe(topic, {"policy": policy})
+                    await self._within(core, call, opened, "subscribing to")
+                except Error as error:
+                    if not self._may_repeat(error, core):
+                        raise
+                else:
+                    return core, call
+
+        return Stream(*await renew(), renew=renew if self._line.reconnects else None)
+
+    async def _within(self, core: _panpipe.PeerCore, call: int, done: asyncio.Future[None], doing: str) -> None:
         try:
             async with asyncio.timeout(self._timeout):
                 await done
         except BaseException as error:
-            self._core.cancel(call)
+            core.cancel(call)
             if isinstance(error, TimeoutError) and not isinstance(error, Error):
-                raise self._core.timed_out(doing) from None
+                raise core.timed_out(doing) from None
             raise
 
     async def describe(self) -> Any:
         """What the other side offers, as an OpenRPC document."""
         return await self.call("panpipe.describe")
+
+    async def wait(self) -> None:
+        """Waits until the connection is closed, by either side."""
+        await self._line.closed()
 
     async def _drain(self) -> None:
         """Refuses new calls, and waits until those that run have ended."""
@@ -239,6 +322,7 @@ class Peer(Closes):
     async def close(self) -> None:
         """Writes what was sent, for at most the address's ``timeout``, and closes; handlers that run are cancelled."""
         core = self._core
+        self._line.become("closed")
         core.say_goodbye()
         try:
             with suppress(TimeoutError):
@@ -272,7 +356,10 @@ class Peer(Closes):
         left: float | None,
         fits: bool,
     ) -> asyncio.Task[None]:
-        return self._loop.create_task(self._answer(call, self._run(call, method, positional, named, fits), left))
+        core = self._core
+        return self._loop.create_task(
+            self._answer(core, call, self._run(core, call, method, positional, named, fits), left)
+        )
 
     def _begin_send(
         self,
@@ -283,23 +370,24 @@ class Peer(Closes):
         left: float | None,
         fits: bool,
     ) -> asyncio.Task[None]:
-        return self._loop.create_task(self._handle(call, self._run(call, method, positional, named, fits)))
+        core = self._core
+        return self._loop.create_task(self._handle(core, call, self._run(core, call, method, positional, named, fits)))
 
     def _await(self, call: int, answer: Awaitable[Any], left: float | None) -> asyncio.Task[None]:
-        return self._loop.create_task(self._answer(call, answer, left))
+        return self._loop.create_task(self._answer(self._core, call, answer, left))
 
-    async def _answer(self, call: int, answer: Awaitable[Any], left: float | None) -> None:
+    async def _answer(self, core: _panpipe.PeerCore, call: int, answer: Awaitable[Any], left: float | None) -> None:
         _context.handler.set(_context.context(self, left))
         try:
             result = await answer
         except asyncio.CancelledError:
-            self._core.stop(call)
+            core.stop(call)
         except BaseException as error:
-            self._core.fail(call, error)
+            core.fail(call, error)
         else:
-            self._core.reply(call, result)
+            core.reply(call, result)
 
-    async def _handle(self, call: int, answer: Awaitable[Any]) -> None:
+    async def _handle(self, core: _panpipe.PeerCore, call: int, answer: Awaitable[Any]) -> None:
         _context.handler.set(_context.context(self, None))
         try:
             await answer
@@ -308,16 +396,22 @@ class Peer(Closes):
         except Exception as error:
             _panpipe.log_send(error)
         finally:
-            self._core.handled(call)
+            core.handled(call)
 
     async def _run(
-        self, call: int, method: Method, positional: tuple[Any, ...], named: dict[str, Any] | None, fits: bool
+        self,
+        core: _panpipe.PeerCore,
+        call: int,
+        method: Method,
+        positional: tuple[Any, ...],
+        named: dict[str, Any] | None,
+        fits: bool,
     ) -> Any:
         function = method.function
         if not fits:
             items: Any = None
             if method.items is not None:
-                items = Items(self._core, call)
+                items = Items(core, call)
                 items = _in_thread(self._loop, items) if method.in_thread else items
             positional, named = method.bind(positional, named, items)
         begin = functools.partial(function, *positional, **named or {})
@@ -325,15 +419,17 @@ class Peer(Closes):
             case "async":
                 return await begin()
             case "async-stream":
-                return await self._produce(call, begin())
+                return await self._produce(core, call, begin())
             case "stream":
                 generator = begin()
-                return await self._produce(call, self._from_thread(generator) if method.in_thread else _each(generator))
+                return await self._produce(
+                    core, call, self._from_thread(generator) if method.in_thread else _each(generator)
+                )
             case _:
                 return await self._in_pool(begin)
 
-    async def _produce(self, call: int, generator: Any) -> None:
-        item = self._core.item
+    async def _produce(self, core: _panpipe.PeerCore, call: int, generator: Any) -> None:
+        item = core.item
         async with aclosing(generator):
             async for each in generator:
                 if (room := item(call, each)) is not None:
@@ -358,15 +454,20 @@ class Peer(Closes):
             raise
 
     def _ended(self, error: Error | None) -> None:
-        self._loop.create_task(self._finish(error))
+        self._finishing = self._loop.create_task(self._finish(error))
 
     async def _finish(self, error: Error | None) -> None:
+        core = self._core
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._core.timeout):
-                while self._core.unwritten:
-                    await self._core.change()
-        self._core.close(False)
-        self._on_end(error)
+            async with asyncio.timeout(core.timeout):
+                while core.unwritten:
+                    await core.change()
+        core.close(False)
+        if self._line.reconnects and self._line.state != "closed":
+            await self._line.reconnect(self._start)
+        else:
+            self._line.become("closed")
+            self._on_end(error)
 
 
 async def _each(items: Any) -> AsyncIterator[Any]:

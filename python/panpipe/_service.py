@@ -40,6 +40,7 @@ class Service:
         self._methods: dict[str, Method] = {}
         self._topics: dict[str, Topic] = {}
         self._registry = _panpipe.Registry()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._register(Method(self.describe, "panpipe.describe", Kinds(), False))
 
     @overload
@@ -74,6 +75,13 @@ class Service:
         )
         self._registry.add_method(method.name, handler)
 
+    def _run_on(self, loop: asyncio.AbstractEventLoop) -> _panpipe.Registry:
+        """What a connection on this loop answers with."""
+        self._loop = loop
+        for topic in self._topics.values():
+            topic._loop = loop
+        return self._registry
+
     def topic(self, name: str, *, retain: bool = False) -> Topic:
         """Makes a topic; with ``retain`` whoever subscribes gets the last value first.
 
@@ -81,17 +89,20 @@ class Service:
         """
         _check(name, self._topics)
         self._topics[name] = topic = Topic(name, retain)
+        topic._loop = self._loop
         self._registry.add_topic(name, topic._native)
         return topic
 
-    def aserve(self, address: str) -> "Serving":
+    def aserve(self, address: str | _panpipe.Listener) -> "Serving":
         """Serves on asyncio: ``async with service.aserve(address) as server``; awaited, it serves until cancelled."""
         from panpipe._serving import Serving
 
         return Serving(address, self)
 
-    def serve(self, address: str, *, grace: float = 10.0) -> None:
+    def serve(self, address: str | _panpipe.Listener, *, grace: float = 10.0) -> None:
         """Serves in this thread until SIGTERM or Ctrl-C, on an asyncio loop of its own.
+
+        With a listener in place of the address, its ``address`` is known before serving begins.
 
         Either of them refuses new calls and lets those that run finish for ``grace`` seconds; a second one ends it at
         once.  After SIGTERM it returns, Ctrl-C raises ``KeyboardInterrupt``.
@@ -101,7 +112,7 @@ class Service:
         """
         asyncio.run(self._serve(address, grace))
 
-    async def _serve(self, address: str, grace: float) -> None:
+    async def _serve(self, address: str | _panpipe.Listener, grace: float) -> None:
         server = await self.aserve(address).open()
         loop, serving = asyncio.get_running_loop(), asyncio.ensure_future(server.wait())
 

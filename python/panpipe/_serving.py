@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-from panpipe import _panpipe
+from panpipe import _context, _panpipe
 from panpipe._closing import Closes, Opening
 from panpipe._error import Error
 from panpipe._peer import Peer
@@ -19,7 +19,7 @@ _log = logging.getLogger("panpipe")
 class Serving(Opening["ServiceServer"]):
     """A server that is opened with ``async with``, or awaited to serve until cancelled."""
 
-    def __init__(self, address: str, service: Service) -> None:
+    def __init__(self, address: str | _panpipe.Listener, service: Service) -> None:
         super().__init__(self._open(address, service))
 
     async def open(self) -> "ServiceServer":
@@ -30,8 +30,8 @@ class Serving(Opening["ServiceServer"]):
         return self._for_ever().__await__()
 
     @staticmethod
-    async def _open(address: str, service: Service) -> "ServiceServer":
-        return ServiceServer(_panpipe.listen(address), service)
+    async def _open(address: str | _panpipe.Listener, service: Service) -> "ServiceServer":
+        return ServiceServer(_panpipe.listen(address) if isinstance(address, str) else address, service)
 
     async def _for_ever(self) -> None:
         async with self as server:
@@ -50,6 +50,7 @@ class ServiceServer(Closes):
         self._most = listener._most_connections
         self._closed = self._loop.create_future()
         self._is_closing = False
+        self._closing: asyncio.Task[None] | None = None
         self._accept()
 
     @property
@@ -69,19 +70,31 @@ class ServiceServer(Closes):
     async def close(self, grace: float = 10.0) -> None:
         """Stops listening, refuses new calls, lets those that run finish for ``grace`` seconds, and closes.
 
-        Handlers that run longer are cancelled.
+        Handlers that run longer are cancelled.  A handler may be what closes the server: it does not wait for itself,
+        and the connection that it answers on is closed after it.
         """
         self._is_closing = True
         self._stop_listening()
+        context = _context.handler.get()
+        own = context.peer if context is not None and context.peer in self._peers else None
+        await self._close(self._peers - {own}, grace)
+        if own is None:
+            self._finish()
+        else:
+            self._closing = self._loop.create_task(self._close_last(own, grace))
+
+    async def _close(self, peers: set[Peer], grace: float) -> None:
         try:
-            if peers := list(self._peers):
-                async with asyncio.timeout(grace):
-                    await asyncio.gather(*(peer._drain() for peer in peers))
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(peer._drain() for peer in peers))
         except TimeoutError:
             pass
         finally:
-            await asyncio.gather(*(peer.close() for peer in self._peers), return_exceptions=True)
-            self._finish()
+            await asyncio.gather(*(peer.close() for peer in peers), return_exceptions=True)
+
+    async def _close_last(self, peer: Peer, grace: float) -> None:
+        await self._close({peer}, grace)
+        self._finish()
 
     def _accept(self) -> None:
         """Takes in who has come, and waits for more if there is room for them."""

@@ -1,5 +1,6 @@
 """A topic of a service."""
 
+import asyncio
 from typing import Any
 
 from panpipe import _panpipe
@@ -12,6 +13,7 @@ class Topic:
     def __init__(self, name: str, retain: bool) -> None:
         self._name = name
         self._native = _panpipe.Topic(retain)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def name(self) -> str:
@@ -26,10 +28,20 @@ class Topic:
     def publish(self, value: Any) -> None:
         """Gives ``value`` to everybody who has subscribed, and keeps it for who comes later if the topic retains.
 
-        To be called in the thread of the loop that serves.  Raises ``InvalidArguments`` for what has no place in a
-        message, and ``Busy`` when a subscriber with the policy ``block`` has no room; nothing was published then, and
-        ``room`` waits for it.
+        Any thread may call it; one other than the loop's waits for the loop.  Raises ``InvalidArguments`` for what has
+        no place in a message, and ``Busy`` when a subscriber with the policy ``block`` has no room; nothing was
+        published then, and ``room`` waits for it.
         """
+        loop = self._loop
+        if loop is None or loop.is_closed() or loop is asyncio._get_running_loop():
+            self._publish(value)
+        else:
+            asyncio.run_coroutine_threadsafe(self._publish_there(value), loop).result()
+
+    async def _publish_there(self, value: Any) -> None:
+        self._publish(value)
+
+    def _publish(self, value: Any) -> None:
         if not self._native.publish(value):
             raise make(
                 "busy", f"publishing on {self._name}", None, "no", "a subscriber with the policy block has no room"

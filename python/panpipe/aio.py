@@ -6,6 +6,7 @@ async with panpipe.aio.serve("tcp://localhost:9999?framing=raw", lambda data: da
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
@@ -207,8 +208,12 @@ def spawn(
 
 
 async def _connect(address: str, service: Service | None, timeout: float | None) -> Connection | Peer:
+    return _of(await _open(address, service is not None, timeout), service)
+
+
+async def _open(address: str, has_service: bool, timeout: float | None = None) -> _panpipe.Core | _panpipe.PeerCore:
     loop = asyncio.get_running_loop()
-    connecting = _panpipe.Connecting(address, service is not None)
+    connecting = _panpipe.Connecting(address, has_service)
     if connecting.may_block():
         # Only a resolver for names other than localhost needs this thread of the loop's own pool.
         await loop.run_in_executor(None, connecting.begin)
@@ -223,7 +228,7 @@ async def _connect(address: str, service: Service | None, timeout: float | None)
                 elif isinstance(step, int):
                     await _writable(loop, step)
                 else:
-                    return _of(step, service)
+                    return step
     except Error:
         raise
     except TimeoutError:
@@ -232,9 +237,15 @@ async def _connect(address: str, service: Service | None, timeout: float | None)
 
 def _of(core: _panpipe.Core | _panpipe.PeerCore, service: Service | None = None) -> Connection | Peer:
     """The connection of a core: what the protocol of its address makes it."""
-    if isinstance(core, _panpipe.PeerCore):
-        return Peer(core, service)
-    return Connection(core)
+    if isinstance(core, _panpipe.Core):
+        return Connection(core)
+    return Peer(core, service, functools.partial(_open_peer, core.address) if core.reconnects else None)
+
+
+async def _open_peer(address: str) -> _panpipe.PeerCore:
+    core = await _open(address, True)
+    assert isinstance(core, _panpipe.PeerCore)
+    return core
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:

@@ -6,19 +6,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use panpipe_link::panpipe::Side;
-use panpipe_link::{Address, Alarm, CallId, Endpoint, ErrorKind, Event, Input, Link, PANPIPE, Progress, Ran, Result};
+use panpipe_link::{Address, CallId, Endpoint, ErrorKind, Event, Input, Link, PANPIPE, Progress, Ran, Result};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
-use crate::blocking::{numbers, remote_to_python, seconds, serves};
+use crate::blocking::{numbers, remote_to_python, seconds};
 use crate::peer::PeerCore;
+use crate::watch::Watch;
 use crate::{error, message};
-
-/// In a longer turn what was sent so far goes out once before its end, so that a peer on another CPU need not wait for
-/// all of it. Measured: 40 % more calls a second on two CPUs, and 7 % fewer on one; more such flushes cost more there.
-const OVERLAP: Duration = Duration::from_micros(25);
 
 /// A connection on its way.
 #[pyclass(module = "panpipe")]
@@ -33,7 +30,7 @@ impl Connecting {
     fn new(py: Python<'_>, address: &str, has_service: bool) -> PyResult<Self> {
         let address = error::result(py, panpipe_link::parse(address))?;
         if has_service {
-            serves(py, &address, PANPIPE, "connecting to")?;
+            error::result(py, address.check_speaks(PANPIPE))?;
         }
         Ok(Connecting { address, connecting: None })
     }
@@ -83,7 +80,7 @@ pub(crate) fn open_pair<'py>(
     let py = event_loop.py();
     let address = error::result(py, panpipe_link::pair_address(kind))?;
     if has_service {
-        serves(py, &address, PANPIPE, "pairing")?;
+        error::result(py, address.check_speaks(PANPIPE))?;
     }
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
     Ok((new_core(one, &address, Side::Client, event_loop)?, new_core(other, &address, Side::Server, event_loop)?))
@@ -109,23 +106,13 @@ pub(crate) struct Core {
     endpoint: Endpoint,
     timeout: Duration,
     text: bool,
-    event_loop: Py<PyAny>,
-    create_future: Py<PyAny>,
+    watch: Watch,
     /// The futures of the calls that wait, from the oldest; the first is number `first_call`.
     calls: VecDeque<Option<Py<PyAny>>>,
     first_call: u64,
     /// Futures of those who wait for a message, or for room to send; they are only woken, and then look themselves.
     receivers: Vec<Py<PyAny>>,
     senders: Vec<Py<PyAny>>,
-    /// Which descriptors the loop watches for us.
-    reading: Option<i32>,
-    writing: Option<i32>,
-    /// A flush is due at the end of this turn of the loop; what is sent until then shares its write.
-    corked: bool,
-    /// When the turn is so long that the peer could work meanwhile; past once it has got something to work on.
-    overlaps_at: Option<Instant>,
-    /// Goes off when calls are out of time; made, and watched by the loop, from the first call on.
-    alarm: Option<Alarm>,
 }
 
 impl Core {
@@ -134,17 +121,11 @@ impl Core {
             endpoint: Endpoint::new(link, address),
             timeout: address.timeout,
             text: address.text_messages,
-            event_loop: event_loop.clone().unbind(),
-            create_future: event_loop.getattr(intern!(event_loop.py(), "create_future"))?.unbind(),
+            watch: Watch::new(event_loop)?,
             calls: VecDeque::new(),
             first_call: 0,
             receivers: Vec::new(),
             senders: Vec::new(),
-            reading: None,
-            writing: None,
-            corked: false,
-            overlaps_at: None,
-            alarm: None,
         })
     }
 
@@ -191,69 +172,9 @@ impl Core {
 
     /// Brings what the loop watches into line with what the endpoint wants.
     fn watch(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let retry_at = slf.borrow().endpoint.retry_at();
-        if let Some(retry_at) = retry_at {
-            if slf.borrow().alarm.is_none() {
-                Self::watch_alarm(slf)?;
-            }
-            if let Some(alarm) = &mut slf.borrow_mut().alarm {
-                alarm.set(retry_at);
-            }
-        }
-        let (event_loop, unwatch, watch) = {
-            let mut this = slf.borrow_mut();
-            let this = &mut *this;
-            let reading = this.endpoint.wants_read().then(|| this.endpoint.reader().as_raw_fd());
-            let corked = this.corked;
-            let writing = (this.endpoint.wants_write() && !corked).then(|| this.endpoint.writer().as_raw_fd());
-            if reading == this.reading && writing == this.writing {
-                return Ok(());
-            }
-            let was = [std::mem::replace(&mut this.reading, reading), std::mem::replace(&mut this.writing, writing)];
-            (this.event_loop.clone_ref(py), was, [reading, writing])
-        };
-        let names = [
-            (intern!(py, "remove_reader"), intern!(py, "add_reader"), intern!(py, "on_readable")),
-            (intern!(py, "remove_writer"), intern!(py, "add_writer"), intern!(py, "on_writable")),
-        ];
-        for ((was, wanted), (remove, add, callback)) in unwatch.into_iter().zip(watch).zip(names) {
-            match (was, wanted) {
-                (None, Some(fd)) => event_loop.call_method1(py, add, (fd, slf.getattr(callback)?))?,
-                (Some(fd), None) => event_loop.call_method1(py, remove, (fd,))?,
-                _ => continue,
-            };
-        }
-        Ok(())
-    }
-
-    /// After sending: a flush at the end of this turn if anything waits.
-    fn after_sending(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
         let mut this = slf.borrow_mut();
-        if !this.endpoint.wants_write() || this.corked || this.writing.is_some() {
-            return Ok(());
-        }
-        this.corked = true;
-        this.overlaps_at = Some(Instant::now() + OVERLAP);
-        let event_loop = this.event_loop.clone_ref(py);
-        drop(this);
-        event_loop.call_method1(py, intern!(py, "call_soon"), (slf.getattr(intern!(py, "on_turn_end"))?,))?;
-        Ok(())
-    }
-
-    /// Makes the alarm and has the loop watch it.
-    fn watch_alarm(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let alarm = error::result(py, Alarm::new())?;
-        let fd = alarm.descriptor().as_raw_fd();
-        let event_loop = {
-            let mut this = slf.borrow_mut();
-            this.alarm = Some(alarm);
-            this.event_loop.clone_ref(py)
-        };
-        event_loop.call_method1(py, intern!(py, "add_reader"), (fd, slf.getattr(intern!(py, "on_time"))?))?;
-        Ok(())
+        let this = &mut *this;
+        this.watch.update(slf.py(), &this.endpoint)
     }
 
     /// Wakes those who wait for room, if there is some again or will never be.
@@ -313,6 +234,7 @@ impl Core {
 
     /// Begins to watch the descriptors.
     fn start(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.borrow_mut().watch.start(slf)?;
         Self::watch(slf)
     }
 
@@ -331,31 +253,25 @@ impl Core {
                 return Ok(None);
             }
         }
-        if slf.borrow().alarm.is_none() {
-            Self::watch_alarm(slf)?;
-        }
-        let future = slf.borrow().create_future.bind(py).call0()?;
-        let is_waiting = message::with_bytes(message, |message| {
+        let future = slf.borrow().watch.new_future(py)?;
+        message::with_bytes(message, |message| {
             let mut this = slf.borrow_mut();
+            let this = &mut *this;
             let now = Instant::now();
             let deadline = now.checked_add(timeout.unwrap_or(this.timeout));
             // A lone call goes out at once. While others are not yet answered more will follow in this turn, and they
             // share a write.
-            let at_once = !this.corked && !this.endpoint.is_calling();
+            let at_once = !this.watch.is_corked() && !this.endpoint.is_calling();
             error::result(py, this.endpoint.call(message, deadline, at_once))?;
             this.calls.push_back(Some(future.clone().unbind()));
-            if let (Some(alarm), Some(deadline)) = (&mut this.alarm, deadline) {
-                alarm.set(deadline);
+            if let Some(deadline) = deadline {
+                this.watch.wake_at(py, deadline)?;
             }
-            if this.overlaps_at.is_some_and(|at| at <= now) {
-                this.overlaps_at = None;
+            if this.watch.overlaps(now) {
                 this.endpoint.flush();
             }
-            Ok(this.endpoint.wants_write() && !this.corked)
+            this.watch.cork(py, &this.endpoint, now)
         })?;
-        if is_waiting {
-            Self::after_sending(slf)?;
-        }
         Ok(Some(future))
     }
 
@@ -375,15 +291,12 @@ impl Core {
         message::with_bytes(message, |message| {
             let mut this = slf.borrow_mut();
             // The first write of a turn goes out at once, the rest of the turn is joined.
-            let at_once = !this.corked;
+            let at_once = !this.watch.is_corked();
             error::result(py, this.endpoint.send(message, at_once))?;
-            if at_once && this.writing.is_none() {
-                this.corked = true;
-                let event_loop = this.event_loop.clone_ref(py);
-                drop(this);
-                event_loop.call_method1(py, intern!(py, "call_soon"), (slf.getattr(intern!(py, "on_turn_end"))?,))?;
+            match at_once {
+                true => this.watch.end_turn_soon(py, Instant::now()),
+                false => Ok(()),
             }
-            Ok(())
         })
     }
 
@@ -413,7 +326,7 @@ impl Core {
 
     /// A future that is done when it is worth looking for a message again.
     fn readable(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let future = self.create_future.call0(py)?;
+        let future = self.watch.new_future(py)?.unbind();
         forget_done(py, &mut self.receivers)?;
         self.receivers.push(future.clone_ref(py));
         Ok(future)
@@ -421,7 +334,7 @@ impl Core {
 
     /// A future that is done when there is room to send again.
     fn writable(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let future = self.create_future.call0(py)?;
+        let future = self.watch.new_future(py)?.unbind();
         forget_done(py, &mut self.senders)?;
         self.senders.push(future.clone_ref(py));
         Ok(future)
@@ -442,10 +355,8 @@ impl Core {
             let this = &mut *this;
             wake(py, &mut this.receivers)?;
             // libuv, and so uvloop, stops to watch a descriptor that had an error, and must be asked anew.
-            if this.endpoint.refused() > refused
-                && let Some(fd) = this.reading.take()
-            {
-                this.event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;
+            if this.endpoint.refused() > refused {
+                this.watch.forget_reading(py)?;
             }
         }
         Self::watch(slf)
@@ -462,24 +373,15 @@ impl Core {
     }
 
     fn on_turn_end(slf: &Bound<'_, Self>) -> PyResult<()> {
-        {
-            let mut this = slf.borrow_mut();
-            this.corked = false;
-            this.overlaps_at = None;
-        }
+        slf.borrow_mut().watch.uncork();
         Self::on_writable(slf)
     }
 
     fn on_time(&mut self, py: Python<'_>) -> PyResult<()> {
-        if let Some(alarm) = &mut self.alarm {
-            alarm.acknowledge();
-        }
+        self.watch.acknowledge_alarm();
         self.dispatch(py)?;
         // The session has only a bound on the next deadline; what it finds when it looks is exact.
-        if let (Some(alarm), Some(deadline)) = (&mut self.alarm, self.endpoint.next_deadline()) {
-            alarm.set(deadline);
-        }
-        Ok(())
+        self.watch.update(py, &self.endpoint)
     }
 
     /// The error for what did not come about in time.
@@ -497,22 +399,14 @@ impl Core {
     /// The numbers to read from and to write to, now the caller's; the loop watches neither any more.
     fn detach(slf: &Bound<'_, Self>) -> PyResult<(i32, i32)> {
         let py = slf.py();
-        let (event_loop, reading, writing) = {
-            let mut this = slf.borrow_mut();
-            error::result(py, this.endpoint.check_usable("detaching"))?;
-            (this.event_loop.clone_ref(py), this.reading.take(), this.writing.take())
-        };
-        if let Some(fd) = reading {
-            event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;
-        }
-        if let Some(fd) = writing {
-            event_loop.call_method1(py, intern!(py, "remove_writer"), (fd,))?;
-        }
-        let detached = slf.borrow_mut().endpoint.detach();
+        let mut this = slf.borrow_mut();
+        error::result(py, this.endpoint.check_usable("detaching"))?;
+        // Before the descriptors have another owner.
+        this.watch.stop(py, true)?;
+        let detached = this.endpoint.detach();
+        drop(this);
         if detached.is_err() {
-            Self::watch(slf)?;
-        } else if let Some(alarm) = slf.borrow_mut().alarm.take() {
-            event_loop.call_method1(py, intern!(py, "remove_reader"), (alarm.descriptor().as_raw_fd(),))?;
+            Self::start(slf)?;
         }
         let descriptors = error::result(py, detached)?;
         let mut this = slf.borrow_mut();
@@ -527,17 +421,9 @@ impl Core {
         let py = slf.py();
         let failed = {
             let mut this = slf.borrow_mut();
-            // Before the descriptors close: a loop must not watch a number that may name another file soon.
-            let (event_loop, reading, writing) =
-                (this.event_loop.clone_ref(py), this.reading.take(), this.writing.take());
-            let timer = this.alarm.as_ref().map(|alarm| alarm.descriptor().as_raw_fd());
             let ours = this.endpoint.check_usable("closing").is_ok();
-            for fd in [reading, timer].into_iter().flatten().filter(|_| ours) {
-                event_loop.call_method1(py, intern!(py, "remove_reader"), (fd,))?;
-            }
-            if let Some(fd) = writing.filter(|_| ours) {
-                event_loop.call_method1(py, intern!(py, "remove_writer"), (fd,))?;
-            }
+            // Before the descriptors close: a loop must not watch a number that may name another file soon.
+            this.watch.stop(py, ours)?;
             let failed = match this.endpoint.output_failure() {
                 // Closing twice is closing once.
                 _ if this.endpoint.is_closed() => None,
@@ -563,8 +449,7 @@ impl Core {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.event_loop)?;
-        visit.call(&self.create_future)?;
+        self.watch.traverse(&visit)?;
         for future in self.calls.iter().flatten().chain(&self.receivers).chain(&self.senders) {
             visit.call(future)?;
         }

@@ -5,13 +5,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use panpipe_link::panpipe::Side;
-use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, PANPIPE, PLAIN, Remote, blocking};
+use panpipe_link::{Accepted, Address, Blocking, Endpoint, Error, ErrorKind, Link, PANPIPE, Remote, blocking};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::aio::new_core;
 use crate::interrupt::Interruptible;
+use crate::service::Registry;
+use crate::waiting::WaitingCore;
 use crate::{error, message};
 
 /// A number of seconds from Python as a duration.
@@ -25,19 +27,6 @@ pub(crate) fn remote_to_python<'py>(py: Python<'py>, remote: &Remote) -> PyResul
     static REMOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let Remote { transport, address, uid, gid, pid } = remote;
     REMOTE.import(py, "panpipe._remote", "Remote")?.call1((*transport, address.as_deref(), *uid, *gid, *pid))
-}
-
-/// Refuses a service, or a function, where the address means the other protocol.
-pub(crate) fn serves(py: Python<'_>, address: &Address, protocol: &str, doing: &str) -> PyResult<()> {
-    if address.protocol == protocol {
-        return Ok(());
-    }
-    let reason = match protocol == PLAIN {
-        true => "a function answers messages, and the address means the panpipe protocol: give it a Service",
-        false => "a service takes the panpipe protocol, and the address means the plain one",
-    };
-    let error = Error::new(ErrorKind::Unsupported, format!("{doing} {}", address.text()));
-    Err(error::to_python(py, &error.because(reason).at(address.text())))
 }
 
 /// Descriptors as numbers, the same twice where one does for both.
@@ -140,14 +129,39 @@ impl Connection {
     }
 }
 
+/// What an address's protocol makes of a link: a connection, or a core for `panpipe.Peer`.
+fn connection<'py>(
+    py: Python<'py>,
+    link: Link,
+    address: &Address,
+    side: Side,
+    service: Option<Py<Registry>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match address.protocol == PANPIPE {
+        true => Ok(Bound::new(py, WaitingCore::new(link, address, side, service))?.into_any()),
+        false => {
+            let connection = Connection::new(Blocking::new(Endpoint::new(link, address)), address);
+            Ok(Bound::new(py, connection)?.into_any())
+        }
+    }
+}
+
 /// Connects to an address.
 #[pyfunction]
-#[pyo3(signature = (address, *, timeout=None))]
-pub(crate) fn connect(py: Python<'_>, address: &str, timeout: Option<f64>) -> PyResult<Connection> {
+#[pyo3(signature = (address, timeout, service))]
+pub(crate) fn connect<'py>(
+    py: Python<'py>,
+    address: &str,
+    timeout: Option<f64>,
+    service: Option<Py<Registry>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let address = error::result(py, panpipe_link::parse(address))?;
+    if service.is_some() {
+        error::result(py, address.check_speaks(PANPIPE))?;
+    }
     let mut wait = Interruptible::new(py);
-    let connection = blocking::connect(&address, seconds(timeout)?, &mut wait);
-    Ok(Connection::new(wait.result(connection)?, &address))
+    let link = blocking::connect_link(&address, seconds(timeout)?, &mut wait);
+    connection(py, wait.result(link)?, &address, Side::Client, service)
 }
 
 /// The address of a child: a program with its arguments, and options.
@@ -159,13 +173,18 @@ pub(crate) fn spawn_address(py: Python<'_>, command: Vec<String>, options: &str)
 
 /// Two connected connections inside this program.
 #[pyfunction]
-#[pyo3(signature = (kind=""))]
-pub(crate) fn pair(py: Python<'_>, kind: &str) -> PyResult<(Connection, Connection)> {
+pub(crate) fn pair<'py>(
+    py: Python<'py>,
+    kind: &str,
+    services: (Option<Py<Registry>>, Option<Py<Registry>>),
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let address = error::result(py, panpipe_link::pair_address(kind))?;
-    error::result(py, address.check_speaks(PLAIN))?;
+    if services.0.is_some() || services.1.is_some() {
+        error::result(py, address.check_speaks(PANPIPE))?;
+    }
     let (one, other) = error::result(py, panpipe_link::pair(&address))?;
-    let connection = |link| Connection::new(Blocking::new(Endpoint::new(link, &address)), &address);
-    Ok((connection(one), connection(other)))
+    let one = connection(py, one, &address, Side::Client, services.0)?;
+    Ok((one, connection(py, other, &address, Side::Server, services.1)?))
 }
 
 /// A listening address. Iterating it accepts connections.
@@ -183,11 +202,6 @@ impl Listener {
             let error = Error::new(ErrorKind::Closed, format!("{doing} {}", self.address.text()));
             error::to_python(py, &error.because("this side has closed the listener").at(self.address.text()))
         })
-    }
-
-    /// Refuses to serve what the address does not mean.
-    pub(crate) fn speaks(&self, py: Python<'_>, protocol: &str) -> PyResult<()> {
-        serves(py, &self.address, protocol, "serving")
     }
 
     /// Hands the listener over to a server.
@@ -214,16 +228,19 @@ impl Listener {
     }
 
     #[pyo3(signature = (*, timeout=None))]
-    fn accept(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Connection>> {
+    fn accept<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        static WRAP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let listener = self.open(py, "accepting on")?;
         let mut wait = Interruptible::new(py);
-        let accepted = blocking::accept(&listener, seconds(timeout)?, &mut wait);
-        Ok(wait.result(accepted)?.map(|connection| Connection::new(connection, &self.address)))
+        let accepted = blocking::accept_link(&listener, seconds(timeout)?, &mut wait);
+        let Some(link) = wait.result(accepted)? else { return Ok(None) };
+        let accepted = connection(py, link, &self.address, Side::Server, None)?;
+        Ok(Some(WRAP.import(py, "panpipe._waiting", "wrap")?.call1((accepted,))?))
     }
 
     #[getter]
     fn _most_connections(&self, py: Python<'_>) -> PyResult<usize> {
-        self.speaks(py, PANPIPE)?;
+        error::result(py, self.address.check_speaks(PANPIPE))?;
         Ok(self.open(py, "serving")?.most_connections())
     }
 
@@ -254,7 +271,7 @@ impl Listener {
         this
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Connection>> {
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.accept(py, None)
     }
 

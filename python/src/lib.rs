@@ -3,12 +3,15 @@
 mod aio;
 mod blocking;
 mod error;
+mod failure;
 mod interrupt;
 mod message;
 mod peer;
+mod request;
 mod server;
 mod service;
 mod value;
+mod waiting;
 mod watch;
 
 use pyo3::prelude::*;
@@ -21,11 +24,15 @@ mod _panpipe {
     #[pymodule_export]
     use crate::blocking::{Connection, Listener, accept_core, connect, listen, pair, spawn_address};
     #[pymodule_export]
-    use crate::peer::{PeerCore, log_send};
+    use crate::peer::PeerCore;
+    #[pymodule_export]
+    use crate::request::log_send;
     #[pymodule_export]
     use crate::server::{Server, framings, methods};
     #[pymodule_export]
     use crate::service::{Handler, Registry, Topic, running};
     #[pymodule_export]
     use crate::value::{decode_value, encode_value};
+    #[pymodule_export]
+    use crate::waiting::WaitingCore;
 }

@@ -1,15 +1,15 @@
 //! A peer on an asyncio loop: a session of the panpipe protocol, with calls both ways.
 
 mod events;
-mod served;
+pub(crate) use events::item_to_python;
 
-pub(crate) use served::log_send;
+mod served;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::panpipe::{Flags, Payload, Policy, Request, Side};
+use panpipe_link::panpipe::{Flags, Payload, Request, Side};
 use panpipe_link::{Address, CallId, Endpoint, Error, ErrorKind, Link, Panpipe, Ran, Result};
 use pyo3::exceptions::{PyStopAsyncIteration, PyValueError};
 use pyo3::prelude::*;
@@ -21,7 +21,7 @@ use crate::aio::Child;
 use crate::blocking::remote_to_python;
 use crate::service::{Registry, Topic, running_deadline};
 use crate::watch::Watch;
-use crate::{error, value};
+use crate::{error, failure, value};
 
 /// Items that one side of a call gets, or room to send some in.
 #[derive(Default)]
@@ -69,6 +69,9 @@ pub(crate) struct PeerCore {
     waiters: Vec<Py<PyAny>>,
     /// Events are left that this turn did not get to.
     has_more: bool,
+    is_draining: bool,
+    is_remote: bool,
+    reconnects: bool,
     /// Why the connection is over, if this side did not close it.
     ended: Option<Error>,
     scratch: Vec<u8>,
@@ -89,6 +92,9 @@ impl PeerCore {
             sends: HashMap::new(),
             waiters: Vec::new(),
             has_more: false,
+            is_draining: false,
+            is_remote: address.reaches_other_machines(),
+            reconnects: address.reconnect && side == Side::Client,
             ended: None,
             scratch: Vec::new(),
         })
@@ -164,8 +170,8 @@ impl PeerCore {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Lagged => {
                 this.running.remove(&call.0);
-                let (code, reason) = (ErrorKind::Lagged, "the subscriber was too slow");
-                this.fail_with(py, call, code, reason, Ran::Maybe)?;
+                let answer = failure::known(py, ErrorKind::Lagged, "the subscriber was too slow", Ran::Maybe)?;
+                this.send_failure(call, &answer);
                 this.watch_output(py)?;
                 return Ok(false);
             }
@@ -210,7 +216,7 @@ fn deadline(py: Python<'_>, timeout: Option<Duration>, now: Instant) -> PyResult
     Ok(own.into_iter().chain(inherited).min())
 }
 
-fn duration(seconds: f64) -> PyResult<Duration> {
+pub(crate) fn duration(seconds: f64) -> PyResult<Duration> {
     let wrong = |_| PyValueError::new_err("a timeout is a number of seconds, zero or more, or None");
     Duration::try_from_secs_f64(seconds).map_err(wrong)
 }
@@ -253,18 +259,41 @@ impl PeerCore {
 
     #[getter]
     fn congested(&self) -> bool {
-        self.endpoint.session().is_congested()
+        self.endpoint.is_congested() || self.endpoint.session().is_backed_up()
     }
 
     #[getter]
     fn unwritten(&self) -> bool {
-        self.endpoint.delays_close()
+        self.endpoint.has_unwritten() || self.endpoint.session().has_unsent()
     }
 
     /// Calls of the other side that are not answered.
     #[getter]
     fn serving(&self) -> usize {
         self.endpoint.session().serving()
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.endpoint.is_closed()
+    }
+
+    /// Whether the other side begins no more calls.
+    #[getter]
+    fn draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Whether the other side may be on another machine.
+    #[getter]
+    fn remote_machine(&self) -> bool {
+        self.is_remote
+    }
+
+    /// Whether the address asks for a connection that was lost to be made again; only who connected can do that.
+    #[getter]
+    fn reconnects(&self) -> bool {
+        self.reconnects
     }
 
     #[getter]
@@ -438,7 +467,15 @@ impl PeerCore {
             }
             item
         };
-        Self::item_to_python(slf, call, &item)
+        item_to_python(py, &item).map_err(|fault| {
+            // What follows is of no use to whoever cannot read this.
+            let cancelled = match slf.borrow().endpoint.session().is_mine(CallId(call)) {
+                true => Self::cancel(slf, call),
+                false => Ok(()),
+            };
+            let refused = failure::refused(py, fault, "item", slf.borrow().endpoint.address());
+            cancelled.err().unwrap_or(refused)
+        })
     }
 
     /// A future that is done when it is worth looking for an item again.
@@ -463,7 +500,7 @@ impl PeerCore {
         });
         sent.map_err(|fault| match slf.borrow().endpoint.session().is_mine(CallId(call)) {
             true => value::invalid(py, fault, "item", "streaming"),
-            false => served::unanswerable(fault, "item"),
+            false => failure::unanswerable(fault, "item"),
         })??;
         let mut this = slf.borrow_mut();
         let this = &mut *this;
@@ -626,17 +663,4 @@ impl PeerCore {
         self.streams.clear();
         self.running.clear();
     }
-}
-
-/// What a subscriber asks for.
-fn policy(settings: &Bound<'_, PyAny>) -> PyResult<std::result::Result<Policy, String>> {
-    let Ok(settings) = settings.cast::<PyDict>() else {
-        return Ok(if settings.is_none() { Ok(Policy::default()) } else { Err("settings that are not a map".into()) });
-    };
-    let Some(name) = settings.get_item("policy")? else { return Ok(Ok(Policy::default())) };
-    let policy = name.extract::<String>().ok().and_then(|name| Policy::named(&name));
-    Ok(policy.ok_or_else(|| {
-        let known: Vec<_> = Policy::ALL.iter().map(|(name, _)| *name).collect();
-        format!("no policy is called {name}; known: {}", known.join(", "))
-    }))
 }

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use panpipe_link::{PLAIN, ServerEvent, Token, Wait};
+use panpipe_link::{ServerEvent, Token, Wait};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -38,7 +38,6 @@ pub(crate) struct Server {
 impl Server {
     #[new]
     fn new(py: Python<'_>, listener: &Listener, handler: Py<PyAny>) -> PyResult<Self> {
-        listener.speaks(py, PLAIN)?;
         let listener = listener.take(py)?;
         let text = listener.address().text_messages;
         let server = error::result(py, panpipe_link::Server::new(listener))?;

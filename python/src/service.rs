@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use bytes::Bytes;
+use panpipe_link::CallId;
 use panpipe_link::panpipe::{Body, Flags, Policy};
-use panpipe_link::{CallId, ErrorKind};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::peer::PeerCore;
 use crate::value;
+use crate::waiting::WaitingCore;
 
 /// How a method runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,9 +118,34 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// The connection of somebody who has subscribed.
+pub(crate) enum Outlet {
+    /// On a loop.
+    Loop(Py<PeerCore>),
+    /// Of threads that wait.
+    Threads(Py<WaitingCore>),
+}
+
+impl Outlet {
+    fn has_room(&self, py: Python<'_>, call: CallId) -> bool {
+        match self {
+            Outlet::Loop(core) => core.borrow_mut(py).has_room(call),
+            Outlet::Threads(core) => core.get().has_room(call),
+        }
+    }
+
+    /// Sends an item; whether the subscriber is there still.
+    fn publish(&self, py: Python<'_>, call: CallId, flags: Flags, item: Bytes) -> PyResult<bool> {
+        match self {
+            Outlet::Loop(core) => PeerCore::publish(core.bind(py), call, flags, item),
+            Outlet::Threads(core) => core.get().publish(py, call, flags, item),
+        }
+    }
+}
+
 /// Somebody who has subscribed.
 struct Subscriber {
-    core: Py<PeerCore>,
+    outlet: Outlet,
     call: CallId,
     policy: Policy,
 }
@@ -149,8 +176,13 @@ impl Topic {
     /// A future that is done when it is worth looking again whether those with the policy `block` have room; `None`
     /// when they have it.
     fn room<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let blocked = self.blocked(py);
-        blocked.map(|subscriber| subscriber.core.borrow_mut(py).room_comes(py, subscriber.call)).transpose()
+        match self.blocked(py) {
+            None => Ok(None),
+            Some(Subscriber { outlet: Outlet::Loop(core), call, .. }) => {
+                core.borrow_mut(py).room_comes(py, *call).map(Some)
+            }
+            Some(_) => Err(PyRuntimeError::new_err("a subscriber on a blocking connection has no room")),
+        }
     }
 
     /// Publishes a value; whether there was room for it.
@@ -164,7 +196,7 @@ impl Topic {
             Body::Shared(bytes) => (payload.flags, bytes),
         });
         let (flags, bytes) = encoded.map_err(|fault| value::invalid(py, fault, "value", "publishing"))?;
-        Self::publish_encoded(slf, flags, bytes)?;
+        Self::publish_encoded(slf, flags.is_raw(), bytes)?;
         Ok(true)
     }
 }
@@ -173,12 +205,13 @@ impl Topic {
     /// A subscriber with the policy `block` that has no room.
     fn blocked(&self, py: Python<'_>) -> Option<&Subscriber> {
         let mut blocking = self.subscribers.values().filter(|subscriber| subscriber.policy == Policy::Block);
-        blocking.find(|subscriber| !subscriber.core.borrow_mut(py).has_room(subscriber.call))
+        blocking.find(|subscriber| !subscriber.outlet.has_room(py, subscriber.call))
     }
 
     /// Gives an item to everybody who has subscribed.
-    pub(crate) fn publish_encoded(slf: &Bound<'_, Self>, flags: Flags, bytes: Bytes) -> PyResult<()> {
+    pub(crate) fn publish_encoded(slf: &Bound<'_, Self>, is_raw: bool, bytes: Bytes) -> PyResult<()> {
         let py = slf.py();
+        let flags = Flags::NONE.raw(is_raw);
         let mut gone = Vec::new();
         {
             let mut this = slf.borrow_mut();
@@ -186,7 +219,7 @@ impl Topic {
                 this.retained = Some((flags, bytes.clone()));
             }
             for (number, subscriber) in &this.subscribers {
-                let sent = PeerCore::publish(subscriber.core.bind(py), subscriber.call, flags, bytes.clone())?;
+                let sent = subscriber.outlet.publish(py, subscriber.call, flags, bytes.clone())?;
                 if !sent {
                     gone.push(*number);
                 }
@@ -199,14 +232,9 @@ impl Topic {
     }
 
     /// Adds a subscriber: its number, and what is retained for it.
-    pub(crate) fn subscribe(
-        &mut self,
-        core: &Bound<'_, PeerCore>,
-        call: CallId,
-        policy: Policy,
-    ) -> (u64, Option<(Flags, Bytes)>) {
+    pub(crate) fn subscribe(&mut self, outlet: Outlet, call: CallId, policy: Policy) -> (u64, Option<(Flags, Bytes)>) {
         self.last += 1;
-        self.subscribers.insert(self.last, Subscriber { core: core.clone().unbind(), call, policy });
+        self.subscribers.insert(self.last, Subscriber { outlet, call, policy });
         (self.last, self.retained.clone())
     }
 
@@ -256,12 +284,4 @@ pub(crate) fn running(py: Python<'_>) -> Option<(Py<PyAny>, Option<f64>)> {
 /// The seconds until an instant.
 pub(crate) fn seconds_left(deadline: Instant) -> f64 {
     deadline.saturating_duration_since(Instant::now()).as_secs_f64()
-}
-
-/// Why a handler was told to stop, for the error that answers its call.
-pub(crate) fn stopped(why: ErrorKind) -> (ErrorKind, &'static str) {
-    match why {
-        ErrorKind::DeadlineExceeded => (why, "the handler was stopped: its time was over"),
-        _ => (ErrorKind::Cancelled, "the handler was stopped: nobody waits for it any more"),
-    }
 }

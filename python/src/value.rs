@@ -73,6 +73,14 @@ impl fmt::Display for Key<'_, '_> {
     }
 }
 
+/// One array or map further in.
+fn deeper(depth: usize) -> Result<usize, Fault> {
+    match depth < DEEPEST {
+        true => Ok(depth + 1),
+        false => Err(Fault::new(format!("nested more than {DEEPEST} deep"))),
+    }
+}
+
 /// 1970, from which times are counted.
 fn epoch(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static EPOCH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

@@ -36,11 +36,39 @@ def test_methods_and_framings_are_described_in_the_words_of_the_vectors() -> Non
         (panpipe.InvalidAddress, ValueError),
         (panpipe.Unsupported, ValueError),
         (panpipe.TooLarge, ValueError),
+        (panpipe.InvalidArguments, TypeError),
+        (panpipe.RemoteError, RuntimeError),
     ],
 )
 def test_an_error_is_also_its_standard_twin(kind: type[Exception], twin: type[Exception]) -> None:
     assert issubclass(kind, twin)
     assert issubclass(kind, panpipe.Error)
+
+
+def test_what_travels_is_cut_and_what_is_not_understood_is_left_out() -> None:
+    error = ValueError("x" * 100_000)
+    for _ in range(40):
+        cause, error = error, ValueError("outer")
+        error.__cause__ = cause
+    told = _error.to_map(error, lambda data: True)
+    depth, each = 0, told
+    while "cause" in each:
+        depth, each = depth + 1, each["cause"]
+    assert depth == 16
+    assert len(_error.to_map(ValueError("x" * 100_000), bool)["message"]) == 16 << 10
+    raised = panpipe.NotFound("no such user", data=object())
+    assert "data" not in _error.to_map(raised, lambda data: False)
+
+    heard = _error.from_map(
+        {"code": "of-tomorrow", "message": 5, "type": "Odd", "via": ["a", 1], "cause": "none", "more": 1},
+        "calling x",
+        "x",
+    )
+    assert isinstance(heard, panpipe.RemoteError)
+    assert (heard.code, heard.message, heard.type, heard.via, heard.ran) == ("of-tomorrow", "", "Odd", ("a",), "maybe")
+    assert isinstance(heard.__cause__, panpipe.BadPeer)
+    assert str(heard) == "calling x: of-tomorrow: Odd"
+    assert _error.from_map([], "calling x", "x").code == "bad-peer"
 
 
 @pytest.mark.parametrize(
@@ -126,16 +154,8 @@ def test_a_broken_length_is_bad_peer() -> None:
         peer.recv()
 
 
-def test_plain_faces_take_no_address_that_means_panpipe() -> None:
-    hint = "as framing=length, or protocol=plain"
-    address = "unix:@panpipe-test-*"
-    with pytest.raises(panpipe.Unsupported, match=hint):
-        panpipe.connect(address)
-    with pytest.raises(panpipe.Unsupported, match=hint):
-        panpipe.pair()
-    with pytest.raises(panpipe.Unsupported, match=hint):
-        panpipe.spawn(["cat"])
-    with pytest.raises(panpipe.Unsupported, match=hint), panpipe.listen(address) as listener:
-        listener.accept()
-    with pytest.raises(panpipe.Unsupported):
-        panpipe.serve(address, bytes.upper)
+def test_a_function_serves_no_address_that_means_panpipe() -> None:
+    with pytest.raises(panpipe.Unsupported, match="as framing=length, or protocol=plain"):
+        panpipe.serve("unix:@panpipe-test-*", bytes.upper)
+    with pytest.raises(panpipe.Unsupported, match="say protocol=panpipe and no framing"):
+        panpipe.serve("unix:@panpipe-test-*?framing=lines", panpipe.Service())

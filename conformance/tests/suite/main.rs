@@ -1,6 +1,7 @@
 //! The pairing suite: every language with every other, over every transport and framing. `README.md` explains it.
 
 mod bad_addresses;
+mod checks;
 mod client_cases;
 mod connection_cases;
 mod founding;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     let cases = match skip::Skips::read().and_then(|mut skips| {
         let mut cases = founding::cases();
         cases.extend(pairing::cases(&folder, &mut skips));
+        cases.extend(checks::cases(&folder, &mut skips));
         cases.extend(skips.remove_from(server_cases::cases(&folder)));
         cases.extend(skips.remove_from(client_cases::cases(&folder)));
         cases.extend(connection_cases::cases(&folder, &mut skips));

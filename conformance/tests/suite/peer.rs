@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use panpipe_conformance::{CallRequest, Job, Outcome, ServeRequest, Serving, to_hex};
+use panpipe_conformance::{CallRequest, Job, Log, Outcome, ServeRequest, Serving, to_hex};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +43,11 @@ const NODE_PLAIN: Peer = Peer { name: "node_plain", program: Program::Node("node
 pub(crate) const RUST: Peer = Peer { name: "rust", program: Program::Rust(env!("CARGO_BIN_EXE_rust_peer")) };
 const RUST_BLOCKING: Peer =
     Peer { name: "rust_blocking", program: Program::Rust(env!("CARGO_BIN_EXE_rust_blocking_peer")) };
+/// Those of the panpipe protocol.
+pub(crate) const RUST_TOKIO: Peer =
+    Peer { name: "rust_tokio", program: Program::Rust(env!("CARGO_BIN_EXE_rust_tokio_peer")) };
+const ASYNCIO_PROTOCOL: Peer = Peer { name: "python_asyncio", program: Program::Python("panpipe_asyncio.py") };
+const NODE_PROTOCOL: Peer = Peer { name: "node", program: Program::Node("panpipe_node.mjs") };
 const COMMAND_UPPER: Peer = Peer { name: "command_upper", program: Program::Command("upper") };
 const COMMAND_PROGRAM: Peer = Peer { name: "command_program", program: Program::Command("program") };
 const COMMAND: Peer = Peer { name: "command", program: Program::Command("panpipe") };
@@ -58,6 +63,10 @@ pub(crate) const PANPIPE_CLIENTS: &[Peer] = CLIENTS.split_at(2).1;
 /// Those who listen and then do steps as a client does.
 pub(crate) const PANPIPE_LISTENERS: &[Peer] = PANPIPE_CLIENTS.split_last().expect("the command is last").1;
 
+/// The servers and the clients of the panpipe protocol.
+pub(crate) const PROTOCOL_SERVERS: &[Peer] = &[RUST_TOKIO, ASYNCIO_PROTOCOL, NODE_PROTOCOL];
+pub(crate) const PROTOCOL_CLIENTS: &[Peer] = &[RUST_TOKIO, ASYNCIO_PROTOCOL, NODE_PROTOCOL];
+
 /// How each job went.
 pub(crate) type Outcomes = Vec<Result<Outcome, String>>;
 
@@ -67,9 +76,19 @@ const LONGEST: Duration = Duration::from_secs(60);
 impl Peer {
     /// Has it serve `addresses` until what is answered is dropped.
     pub(crate) fn serve(&self, addresses: Vec<String>) -> Result<Server, String> {
-        let process = Process::start(self.command("serve")?, self.name, &ServeRequest { addresses })?;
+        self.serve_noting(addresses, None)
+    }
+
+    /// As [`serve`](Self::serve), with a file that what begins is noted in.
+    pub(crate) fn serve_noting(&self, addresses: Vec<String>, log: Option<Log>) -> Result<Server, String> {
+        let process = self.ask("serve", &ServeRequest { addresses, log })?;
         let places = process.next_answer()?;
-        Ok(Server { places, _process: process })
+        Ok(Server { places, process })
+    }
+
+    /// Starts it in a role, with that role's request.
+    pub(crate) fn ask(&self, role: &str, request: &impl Serialize) -> Result<Process, String> {
+        Process::start(self.command(role)?, self.name, request)
     }
 
     /// Has it do `jobs` and answers how each went; one that the peer did not come to is an error too.
@@ -181,7 +200,7 @@ fn on_path(name: &str, hint: &str) -> Result<PathBuf, String> {
 pub(crate) struct Server {
     /// What it serves, in the order of the addresses that it was asked for.
     pub(crate) places: Vec<Serving>,
-    _process: Process,
+    pub(crate) process: Process,
 }
 
 /// A running peer program. Dropping it closes its stdin, which ends it.
@@ -229,6 +248,11 @@ impl Process {
         self.child.id()
     }
 
+    /// What it has said on stderr so far, up to a limit.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ends a pause.
     pub(crate) fn go_on(&mut self) -> Result<(), String> {
         let stdin = self.stdin.as_mut().ok_or("its stdin is closed")?;
@@ -270,7 +294,7 @@ impl Drop for Process {
 
 /// Keeps what a peer says, up to a limit, and reads on so that it never waits for us.
 fn keep(mut pipe: impl Read, said: &Mutex<String>) {
-    const MOST: usize = 16 << 10;
+    const MOST: usize = 1 << 20;
     let mut buffer = [0; 4 << 10];
     while let Ok(count @ 1..) = pipe.read(&mut buffer) {
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);

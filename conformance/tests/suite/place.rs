@@ -67,6 +67,11 @@ impl ChildPlace {
     }
 }
 
+/// Whether client and server must be one process.
+pub(crate) fn is_inside_one_process(place: &str) -> bool {
+    place == "mem"
+}
+
 /// Whether an end that accepts sees a connection at `place` only once something has come over it.
 pub(crate) fn begins_with_a_message(place: &str) -> bool {
     matches!(place, "fifo" | "fifo_exclusive" | "unix_dgram" | "udp")
@@ -82,6 +87,7 @@ pub(crate) fn address(place: &str, options: &str, folder: &Folder) -> Result<Str
         "fifo_exclusive" => format!("fifo:{}?reply={}&exclusive=true&{options}", folder.path(), folder.path()),
         "unix_dgram" => format!("unix-dgram:{}?{options}", folder.path()),
         "udp" => format!("udp://localhost:0?max=64KiB&{options}"),
+        "mem" => format!("mem:{}?{options}", next()),
         // Node 20 fills abstract names up with zero bytes to 107, so that it meets others only at names of that length.
         "unix_abstract" => format!("unix:@{:-<107}?{options}", format!("panpipe-{}-{}", std::process::id(), next())),
         _ => return Err(format!("the suite knows no address for {place}; add one, or a line to skip.toml")),

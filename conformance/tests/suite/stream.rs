@@ -2,6 +2,7 @@
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
@@ -32,6 +33,14 @@ impl Stream {
     fn unix(socket: UnixStream) -> Result<Self> {
         socket.set_read_timeout(Some(LONGEST))?;
         Ok(Stream::Unix(socket))
+    }
+
+    /// Another handle of the same socket.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        Ok(match self {
+            Stream::Tcp(socket) => Stream::Tcp(socket.try_clone()?),
+            Stream::Unix(socket) => Stream::Unix(socket.try_clone()?),
+        })
     }
 
     /// Ends the output and leaves the input open.
@@ -77,6 +86,15 @@ impl Stream {
             Ok(_) => Ok(rest),
             Err(reason) if reason.kind() == ErrorKind::ConnectionReset => Ok(rest),
             Err(reason) => Err(reason),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(socket) => socket.as_fd(),
+            Stream::Unix(socket) => socket.as_fd(),
         }
     }
 }

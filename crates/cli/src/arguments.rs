@@ -89,13 +89,13 @@ pub(crate) struct Serve {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Handler {
-    /// Offer the method upper; plain messages: answer in upper case, ASCII letters, or every letter with text=true
+    /// Offer the method upper, or answer each message in upper case: ASCII, or every letter with text=true
     #[arg(long)]
     pub(crate) upper: bool,
-    /// Offer the method echo; plain messages: answer with the message itself
+    /// Offer the method echo, or answer each message with itself
     #[arg(long)]
     pub(crate) echo: bool,
-    /// Offer the method run, or answer messages: a program each time, stdin what came, stdout the reply, no shell
+    /// Offer the method run, or answer each message, by a program: stdin is what came, stdout the reply
     #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }

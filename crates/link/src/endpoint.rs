@@ -31,6 +31,7 @@ pub enum Input {
 }
 
 mod panpipe;
+pub(crate) use panpipe::random;
 mod plain;
 
 /// One connection: a link and its session.
@@ -145,7 +146,7 @@ impl<S: Session> Endpoint<S> {
     /// Whether to wait for input.
     #[inline]
     pub fn wants_read(&self) -> bool {
-        !self.closed && self.session.input().wants_more()
+        !self.closed && self.session.input().wants_more() && !self.session.is_detached()
     }
 
     /// Whether to wait for room to write.
@@ -198,6 +199,9 @@ impl<S: Session> Endpoint<S> {
 
     /// Reads what has arrived, within limits.
     pub fn on_readable(&mut self) -> Input {
+        if self.session.is_detached() {
+            return Input::Drained;
+        }
         if self.check_usable("receiving from").is_err() {
             self.session.input_mut().end();
             return Input::Drained;
@@ -322,6 +326,9 @@ impl<S: Session> Endpoint<S> {
             return;
         }
         self.retry_at = None;
+        if self.session.is_detached() {
+            return;
+        }
         while !self.session.outbox()[0].is_empty() && self.broken.is_none() && self.check_usable("sending to").is_ok() {
             let parts = self.session.outbox();
             let written = match (&self.whole_writes, parts) {

@@ -8,6 +8,9 @@
 mod alarm;
 pub use alarm::Alarm;
 
+mod backoff;
+pub use backoff::Backoff;
+
 pub mod blocking;
 pub use blocking::{Blocking, Wait, WaitFor};
 

@@ -7,7 +7,9 @@ mod listening;
 mod opening;
 
 mod peer;
-pub use peer::{Arguments, Call, Items, Peer, Stream, Subscription, Update, connect, connect_with, pair, spawn};
+pub use peer::{
+    Arguments, Call, ConnectionState, Items, Peer, Stream, Subscription, Update, connect, connect_with, pair, spawn,
+};
 
 pub mod plain;
 

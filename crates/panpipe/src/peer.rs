@@ -10,6 +10,7 @@ pub use call::Call;
 
 mod driver;
 mod state;
+pub use state::ConnectionState;
 pub(crate) use state::Shared;
 
 mod stream;
@@ -357,6 +358,18 @@ impl Peer {
         let idle = poll_fn(|cx| self.shared().poll_room(cx, Until::Idle));
         let _ = tokio::time::timeout(grace, idle).await;
         self.close().await
+    }
+
+    /// How the connection is.
+    pub fn state(&self) -> ConnectionState {
+        *self.shared().lock().status.borrow()
+    }
+
+    /// Waits until the connection is something else than `known`, and tells what.
+    pub async fn state_after(&self, known: ConnectionState) -> ConnectionState {
+        let mut status = self.shared().lock().status.subscribe();
+        let next = status.wait_for(|status| *status != known).await;
+        next.map_or(ConnectionState::Closed, |status| *status)
     }
 
     /// Waits until the connection has ended: cleanly, or why not.

@@ -14,6 +14,7 @@ mod frame;
 mod hello;
 mod output;
 mod receiving;
+mod renewing;
 mod serving;
 mod stream;
 mod times;
@@ -197,6 +198,8 @@ pub enum PanpipeEvent {
     },
     /// The other side begins no more calls.
     Draining,
+    /// The connection was lost, and the session outlasts it: it goes on with [`Panpipe::renew`].
+    Lost(Option<Error>),
     /// The connection has ended: cleanly when `None`. Nothing comes after it.
     Ended(Option<Error>),
 }
@@ -236,6 +239,8 @@ pub struct Panpipe {
     /// The hello of this side was queued, and that of the other has come.
     is_greeted: bool,
     has_greeted: bool,
+    /// This side reads only while its user waits for something, and says so.
+    is_quiet: bool,
     /// The largest payload that the other side takes, and how many calls it runs.
     peer_max: usize,
     peer_calls: usize,
@@ -256,6 +261,12 @@ pub struct Panpipe {
     /// How much of the input was there when it was last looked at.
     seen: usize,
     has_ended: bool,
+    /// When it was last asked for events.
+    now: Instant,
+    /// It survives its connection, and has; see [`outlast`](Self::outlast).
+    outlasts: bool,
+    is_lost: bool,
+    needs_life_signs: bool,
     counts: Counts,
 }
 
@@ -282,7 +293,8 @@ impl Panpipe {
             is_datagrams: false,
             is_greeted: false,
             has_greeted: false,
-            peer_max: 16 << 20,
+            is_quiet: false,
+            peer_max: renewing::PEER_MAX,
             peer_calls: CALLS,
             calling: Calling::new(side),
             serving: Serving::default(),
@@ -297,12 +309,21 @@ impl Panpipe {
             times: Times::new(now, address.reaches_other_machines()),
             seen: 0,
             has_ended: false,
+            now,
+            outlasts: false,
+            is_lost: false,
+            needs_life_signs: address.reaches_other_machines(),
             counts: Counts::default(),
         };
         if side == Side::Server {
             session.times.expect_hello(now);
         }
         session
+    }
+
+    /// Has the hello say that this side reads only while its user waits, and must not be given up for its silence.
+    pub fn be_quiet(&mut self) {
+        self.is_quiet = true;
     }
 
     /// Queues the hello of a client: it goes out with what is sent first, or at once.
@@ -477,6 +498,10 @@ impl Session for Panpipe {
     /// A call whose datagram did not arrive ends by its deadline; nobody can say which one it was.
     fn datagram_refused(&mut self, _error: Error) {
         self.counts.dropped += 1;
+    }
+
+    fn is_detached(&self) -> bool {
+        self.is_lost
     }
 
     fn is_idle(&self) -> bool {

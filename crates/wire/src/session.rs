@@ -52,6 +52,11 @@ pub trait Session {
     /// Says that a datagram did not arrive because of `error`; the connection lives on.
     fn datagram_refused(&mut self, error: Error);
 
+    /// Whether it has no connection, until it gets another one.
+    fn is_detached(&self) -> bool {
+        false
+    }
+
     /// Whether nothing is on its way: nothing to be sent, received or answered.
     fn is_idle(&self) -> bool;
 

@@ -8,7 +8,7 @@ import { path, python } from "./native.mjs";
 
 const upper = (message) => message.toUpperCase();
 const [uid, gid] = [process.getuid(), process.getgid()];
-const places = { unix: () => `unix:${path()}`, abstract: () => `unix:@panpipe-native-${process.pid}-*`, packets: () => `unix-seqpacket:${path()}` };
+const places = { unix: () => `unix:${path()}?protocol=plain`, abstract: () => `unix:@panpipe-native-${process.pid}-*?protocol=plain`, packets: () => `unix-seqpacket:${path()}?protocol=plain` };
 
 test("both ends of a Unix socket know the other's process", async (t) => {
   for (const place of Object.values(places)) {
@@ -18,7 +18,7 @@ test("both ends of a Unix socket know the other's process", async (t) => {
     await Promise.all([peer.close(), accepted.close(), listener.close()]);
   }
   const at = path();
-  const listener = await listen(`unix:${at}`);
+  const listener = await listen(`unix:${at}?protocol=plain`);
   const child = python(t, `import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)`, at);
   assert.equal((await listener.accept()).remote.pid, child.pid);
   await listener.close();
@@ -27,13 +27,13 @@ test("both ends of a Unix socket know the other's process", async (t) => {
 test("allow= lets in whom it names, and closes others at once", async () => {
   for (const place of Object.values(places)) {
     for (const allow of [`uid:${uid}`, `gid:${gid}`, `uid:${uid + 1},gid:${gid}`]) {
-      const server = await serve(`${place()}?text=true&allow=${allow}`, upper);
+      const server = await serve(`${place()}&text=true&allow=${allow}`, upper);
       const peer = await connect(server.address);
       assert.equal(await peer.call("hello"), "HELLO", allow);
       await peer.close();
       await server.close();
     }
-    const server = await serve(`${place()}?text=true&allow=uid:${uid + 1},gid:${gid + 1}`, upper);
+    const server = await serve(`${place()}&text=true&allow=uid:${uid + 1},gid:${gid + 1}`, upper);
     const peer = await connect(server.address);
     assert.equal(await peer.recv().catch(({ code }) => code === "connection-lost" ? null : code), null);
     await peer.close();

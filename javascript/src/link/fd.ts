@@ -32,7 +32,7 @@ export const fd: Transport = {
     if (!fds.every((fd) => kindOf(fd) === "socket" && isListening(fd))) return onlyLink(address, events, openAll(fds, address));
     const servers = new SocketServers(`accepting on ${address.text}`, address.connections, (socket) => {
       // What a browser can reach has an address of the network.
-      const guard = socket.remoteFamily === undefined ? {} : { guard: new HttpGuard() };
+      const guard = socket.remoteFamily === undefined || address.protocol === "panpipe" ? {} : { guard: new HttpGuard() };
       events.onLink(new StreamLink(socket, socket, { remote: { transport: "fd" }, ...guard }));
     });
     for (const fd of fds) {

@@ -33,6 +33,7 @@ export const fifo: Transport = {
     goodFor: "shell scripts: `echo hi > PATH`; many writers, one reader",
     notFor: "replies without a second FIFO; messages beyond 4,096 bytes with several writers",
     options: ["reply", "mode", "once", "exclusive"],
+    plain: true,
     check(target, { reply }) {
       if (readTarget(target) === reply) throw new Fault("invalid-address", "a FIFO cannot carry its own replies");
     },

@@ -45,7 +45,10 @@ export const tcp: Transport = {
   async listen(address: Address, events: ListenerEvents): Promise<LinkListener> {
     const { host, port } = readHostPort("tcp", address.target, address.insecure);
     const hosts = await resolveHost("tcp", host, address.insecure);
-    const servers = new SocketServers(`accepting on ${address.text}`, address.connections, (socket) => events.onLink(link(socket, new HttpGuard())));
+    const servers = new SocketServers(`accepting on ${address.text}`, address.connections, (socket) => {
+      // The first bytes of the panpipe protocol tell by themselves, and the other side is told in its words.
+      events.onLink(link(socket, address.protocol === "panpipe" ? undefined : new HttpGuard()));
+    });
     const bound = await bind(servers, host === "localhost" ? hosts : hosts.slice(0, 1), port, address.backlog);
     return {
       target: `//${writeHostPort(host, bound)}`,

@@ -27,6 +27,7 @@ export const udp: Transport = {
     notFor: "messages beyond 1,200 bytes, order, certainty",
     options: ["insecure", "group", "broadcast"],
     packets: true,
+    plain: true,
     check(target, { insecure, group, broadcast }) {
       readHostPort("udp", target, insecure);
       if (group !== "" && broadcast) throw new Fault("invalid-address", "group and broadcast=true exclude each other: one goes to those who have joined, the other to all");

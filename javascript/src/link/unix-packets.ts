@@ -5,7 +5,7 @@ import type { Transport } from "./link.js";
 import { connectNative, listenNative, type PacketKind } from "./native.js";
 import { checkUnixName, readUnixName, refuseFreeName } from "./unix-name.js";
 
-type Words = Pick<TransportInfo, "scheme" | "form" | "goodFor" | "notFor" | "options">;
+type Words = Pick<TransportInfo, "scheme" | "form" | "goodFor" | "notFor" | "options" | "plain">;
 
 function transport(words: Words, kind: PacketKind): Transport {
   return {
@@ -39,6 +39,7 @@ export const unixDgram = transport(
     goodFor: "log and metrics messages from many programs; boundaries kept",
     notFor: "streams, messages beyond 200 KiB; knowing that the other side went away",
     options: ["mode"],
+    plain: true,
   },
   { empty: true, alone: true, lossy: false, many: false },
 );

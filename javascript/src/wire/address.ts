@@ -1,7 +1,7 @@
 /** Addresses: `scheme:target?option=value`, the whole configuration of one end. Held by `vectors/address.json`. */
 
 import { Fault, PanpipeError, known } from "./error.js";
-import { commonOptions, defaults, readOption, type Options } from "./option.js";
+import { commonOptions, defaults, readOption, settleProtocol, type Options } from "./option.js";
 
 /** An address, read. */
 export interface Address extends Options {
@@ -31,6 +31,8 @@ export interface TransportInfo {
   options: readonly string[];
   /** Whether it moves packets, which need no framing. */
   packets?: boolean;
+  /** Whether an address that says neither means the plain protocol: there is no connection, or only one way. */
+  plain?: boolean;
   /** Throws a `Fault` for a target that is none, or that does not go with the options; `given` are those that were written. */
   check(target: string, options: Options, given: Readonly<Record<string, string>>): void;
 }
@@ -46,7 +48,8 @@ export function parseAddress(text: string, transports: readonly TransportInfo[])
 }
 
 /** What a pair may be made of; the first is meant when none is said. */
-const pairKinds = ["socket", "pipe", "one-way"];
+const oneWay = "one-way";
+const pairKinds = ["socket", "pipe", oneWay];
 
 /** Reads what `pair` takes: `KIND?OPTIONS`, of which each part may be missing, or the options alone. The kind is the target. */
 export function parsePair(text: string): Address {
@@ -58,6 +61,7 @@ export function parsePair(text: string): Address {
     if (!pairKinds.includes(target)) throw new Fault("unsupported", `there is no pair ${JSON.stringify(kind)}; ${known(pairKinds)}`);
     const options = given === "" ? {} : readOptions(given, [...commonOptions, "chaos"], into);
     if (into.chaos !== null && target !== pairKinds[0]) throw new Fault("unsupported", "chaos needs a pair of sockets");
+    settleProtocol(options, into, target === oneWay);
     return { ...into, text: `pair:${text}`, scheme: "pair", target, options };
   } catch (error) {
     if (error instanceof Fault) throw error.during(`making the pair ${JSON.stringify(text)}`, text);
@@ -92,6 +96,7 @@ function parse(text: string, transports: readonly TransportInfo[]): Address {
   const target = percentDecode(full.slice(colon + 1, question < 0 ? undefined : question));
   const into = { ...defaults };
   const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions.filter((name) => name !== "framing" || !transport.packets), ...transport.options], into);
+  settleProtocol(options, into, transport.plain === true);
   transport.check(target, into, options);
   return { ...into, text, scheme, target, options };
 }

@@ -23,3 +23,8 @@ export function toText(bytes: Uint8Array): string {
     throw new Fault("bad-peer", "with text=true a message must be UTF-8, and this one is not");
   }
 }
+
+/** A copy; `slice` of a `Buffer` would be a view. */
+export function copyOf(bytes: Uint8Array): Uint8Array {
+  return Uint8Array.prototype.slice.call(bytes);
+}

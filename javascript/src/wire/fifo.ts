@@ -35,6 +35,12 @@ export class Fifo<T> {
     return item;
   }
 
+  /** Puts one before the first. */
+  unshift(item: T): void {
+    if (this.#front > 0) this.#items[--this.#front] = item;
+    else this.#items.unshift(item);
+  }
+
   /** Takes this one, wherever it stands. */
   remove(item: T): boolean {
     const at = this.#items.indexOf(item, this.#front);

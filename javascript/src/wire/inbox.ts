@@ -41,12 +41,18 @@ export class Inbox {
 
   /** The next whole message, or null; throws the decoder's `Fault`. */
   next(): Uint8Array | null {
+    const bytes = this.find();
+    return bytes === null ? null : bytes.subarray(this.decoder.from, this.decoder.to);
+  }
+
+  /** Takes the next whole message, or answers null: `decoder` says where in these bytes it lies. Throws the decoder's `Fault`. */
+  find(): Uint8Array | null {
     const decoder = this.decoder;
     for (;;) {
       const bytes = this.#bytes;
       if (this.#start < bytes.length && decoder.scan(bytes, this.#start)) {
         this.#start = decoder.next;
-        return bytes.subarray(decoder.from, decoder.to);
+        return bytes;
       }
       if (this.#rest === null) return null;
       this.#takeRest();

@@ -4,18 +4,31 @@ import { Fault, known } from "./error.js";
 import { resolveFraming } from "./framing/mod.js";
 import { isMulticast } from "./host.js";
 
+/** How a call is written in messages. */
+export type Protocol = "panpipe" | "plain";
+
+const protocols: readonly Protocol[] = ["panpipe", "plain"];
+
+/** What the panpipe protocol calls its own framing. */
+const ownFraming = "panpipe";
+
+/** The framing of plain messages when none is said. */
+const plainFraming = "length:u32be";
+
 /** The options of an address, read; what was not given has its default. */
 export interface Options {
-  /** The framing in full, as in `length:u32be`. */
+  /** The framing in full, as in `length:u32be`; `panpipe` where the protocol has its own. */
   framing: string;
   /** How a call is written in messages. */
-  protocol: "plain";
+  protocol: Protocol;
   /** Size of the largest message, in bytes. */
   max: number;
   /** How long connecting and each call may take, in milliseconds; not always a whole number. */
   timeout: number;
   /** Whether messages are strings. */
   textMode: boolean;
+  /** Whether a connection that was lost is made again. */
+  reconnect: boolean;
   /** Connections that may wait to be accepted. */
   backlog: number;
   /** Connections that a listener holds at once. */
@@ -70,11 +83,12 @@ interface OptionInfo {
 
 /** The options of an address that names none. */
 export const defaults: Readonly<Options> = {
-  framing: "length:u32be",
-  protocol: "plain",
+  framing: ownFraming,
+  protocol: "panpipe",
   max: 16 * 1024 * 1024,
   timeout: 10_000,
   textMode: false,
+  reconnect: false,
   backlog: 1024,
   connections: 1024,
   insecure: false,
@@ -91,7 +105,7 @@ export const defaults: Readonly<Options> = {
 };
 
 /** Options that every transport takes. */
-export const commonOptions: readonly string[] = ["framing", "protocol", "max", "timeout", "text"];
+export const commonOptions: readonly string[] = ["framing", "protocol", "max", "timeout", "text", "reconnect"];
 
 interface Option {
   info: OptionInfo;
@@ -100,10 +114,10 @@ interface Option {
 
 const table: readonly Option[] = [
   {
-    info: { name: "framing", value: "a framing", default: "length" },
-    read: (value, into) => void (into.framing = resolveFraming(value).name),
+    info: { name: "framing", value: "a framing", default: "panpipe; length where the protocol is plain" },
+    read: (value, into) => void (into.framing = value === ownFraming ? value : resolveFraming(value).name),
   },
-  { info: { name: "protocol", value: "plain", default: "plain" }, read: readProtocol },
+  { info: { name: "protocol", value: "panpipe or plain", default: "panpipe; plain with another framing, over FIFOs and datagrams" }, read: readProtocol },
   {
     info: { name: "max", value: "bytes, or with KiB, MiB, GiB", default: "16MiB" },
     read: (value, into) => void (into.max = size(value)),
@@ -113,6 +127,7 @@ const table: readonly Option[] = [
     read: (value, into) => void (into.timeout = duration(value)),
   },
   { info: { name: "text", value: "true or false", default: "false" }, read: (value, into) => void (into.textMode = truth("text", value)) },
+  { info: { name: "reconnect", value: "true or false", default: "false" }, read: (value, into) => void (into.reconnect = truth("reconnect", value)) },
   {
     info: { name: "backlog", value: "1 to 65535", default: "1024" },
     read: (value, into) => void (into.backlog = count("backlog", value, 65_535)),
@@ -173,8 +188,28 @@ function truth(name: string, value: string): boolean {
   return value === "true";
 }
 
-function readProtocol(value: string): void {
-  if (value !== "plain") throw new Fault("unsupported", `there is no protocol ${JSON.stringify(value)}; ${known(["plain"])}`);
+function readProtocol(value: string, into: Options): void {
+  const protocol = protocols.find((each) => each === value);
+  if (protocol === undefined) throw new Fault("unsupported", `there is no protocol ${JSON.stringify(value)}; ${known(protocols)}`);
+  into.protocol = protocol;
+}
+
+/** The same options for plain messages. */
+export function asPlain<O extends Options>(options: O): O {
+  return options.protocol === "plain" ? options : { ...options, protocol: "plain", framing: plainFraming };
+}
+
+/** Fills in which of framing and protocol was left out; a `Fault` for what does not go together. `plain` says that the transport means that when neither is given. */
+export function settleProtocol(given: Readonly<Record<string, string>>, into: Options, plain: boolean): void {
+  if (!("protocol" in given)) into.protocol = "framing" in given ? (into.framing === ownFraming ? "panpipe" : "plain") : plain ? "plain" : "panpipe";
+  if (!("framing" in given)) into.framing = into.protocol === "plain" ? plainFraming : ownFraming;
+  if (into.protocol === "plain") {
+    if (into.framing === ownFraming) throw new Fault("unsupported", "framing=panpipe is the framing of protocol=panpipe alone");
+    if (into.reconnect) throw new Fault("unsupported", "reconnect=true needs protocol=panpipe, which knows which calls were sent");
+    return;
+  }
+  if (into.framing !== ownFraming) throw new Fault("unsupported", `protocol=panpipe has its own framing, and framing=${given["framing"]} is another`);
+  if (into.textMode) throw new Fault("unsupported", "text=true needs protocol=plain or a framing; the values of protocol=panpipe say themselves which are text");
 }
 
 function count(name: string, value: string, most: number): number {

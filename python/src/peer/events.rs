@@ -2,18 +2,16 @@
 
 use std::time::Instant;
 
-use panpipe_link::panpipe::{Failure, Payload};
+use panpipe_link::panpipe::Payload;
 use panpipe_link::{CallId, ErrorKind, PanpipeEvent};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
 
 use super::{End, PeerCore, Running, Stream, resolve};
-use crate::error;
-use crate::service::stopped;
 use crate::value::{self, Fault};
+use crate::{error, failure};
 
 /// Events that are handed over before a loop's other callbacks get their turn.
 const TURN: usize = 1024;
@@ -74,7 +72,7 @@ impl PeerCore {
             PanpipeEvent::Send(request) => Self::on_send(slf, request),
             PanpipeEvent::Reply { call, payload } => Self::on_reply(slf, call, &payload),
             PanpipeEvent::Failed { call, failure } => {
-                let raised = slf.borrow().failure(py, failure);
+                let raised = failure::to_python(py, failure, slf.borrow().endpoint.address());
                 Self::on_failed(slf, call, raised)
             }
             PanpipeEvent::Item { call, payload } => slf.borrow_mut().on_item(py, call, payload),
@@ -89,8 +87,12 @@ impl PeerCore {
                 let writer = this.streams.get_mut(&call.0).and_then(|stream| stream.writer.take());
                 writer.map_or(Ok(()), |writer| resolve(writer.bind(py), Ok(py.None().into_bound(py))))
             }
-            PanpipeEvent::Draining => Ok(()),
-            PanpipeEvent::Ended(error) => Self::on_ended(slf, error.as_ref()),
+            PanpipeEvent::Draining => {
+                slf.borrow_mut().is_draining = true;
+                Ok(())
+            }
+            // Connections are made again above, each with a session of its own.
+            PanpipeEvent::Lost(error) | PanpipeEvent::Ended(error) => Self::on_ended(slf, error.as_ref()),
         }
     }
 
@@ -103,7 +105,10 @@ impl PeerCore {
         };
         if let Some(future) = future {
             let value = value::decode(py, &payload.bytes, payload.flags.is_raw());
-            resolve(future.bind(py), value.map_err(|fault| slf.borrow().refused(py, fault, "reply")))?;
+            resolve(
+                future.bind(py),
+                value.map_err(|fault| failure::refused(py, fault, "reply", slf.borrow().endpoint.address())),
+            )?;
         }
         match has_streams {
             true => slf.borrow_mut().end_stream(py, call, End::Done),
@@ -163,8 +168,8 @@ impl PeerCore {
                 if let Some(writer) = this.streams.remove(&call.0).and_then(|stream| stream.writer) {
                     resolve(writer.bind(py), Ok(py.None().into_bound(py)))?;
                 }
-                let (kind, reason) = stopped(why);
-                this.fail_with(py, call, kind, reason, panpipe_link::Ran::Maybe)?;
+                let answer = failure::stopped(py, why)?;
+                this.send_failure(call, &answer);
                 drop(this);
                 topic.borrow_mut(py).unsubscribe(number);
                 Ok(())
@@ -204,88 +209,15 @@ impl PeerCore {
             None => Ok(()),
         }
     }
+}
 
-    /// An item as Python has it: its value, or how many were missed here.
-    pub(super) fn item_to_python<'py>(
-        slf: &Bound<'py, Self>,
-        call: u64,
-        item: &Payload,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        static MISSED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let py = slf.py();
-        match value::decode(py, &item.bytes, item.flags.is_raw()) {
-            Ok(count) if item.flags.is_lagged() => MISSED.import(py, "panpipe._missed", "Missed")?.call1((count,)),
-            Ok(value) => Ok(value),
-            Err(fault) => {
-                // What follows is of no use to whoever cannot read this.
-                let refused = slf.borrow().refused(py, fault, "item");
-                if slf.borrow().endpoint.session().is_mine(CallId(call)) {
-                    Self::cancel(slf, call)?;
-                }
-                Err(refused)
-            }
-        }
-    }
-
-    /// The exception for a call that got no reply.
-    fn failure(&self, py: Python<'_>, failure: Failure) -> PyErr {
-        static FROM_MAP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let payload = match failure {
-            Failure::Local(error) => return error::to_python(py, &error),
-            Failure::Remote(payload) => payload,
-        };
-        let map = match value::decode(py, &payload, false) {
-            Ok(map) => map,
-            Err(fault) => return self.refused(py, fault, "error"),
-        };
-        let address = self.endpoint.address();
-        let made = FROM_MAP.import(py, "panpipe._error", "from_map");
-        match made.and_then(|make| make.call1((map, format!("calling {address}"), &**address))) {
-            Ok(exception) => PyErr::from_value(exception),
-            Err(failed) => failed,
-        }
-    }
-
-    /// The exception for a value of the other side that breaks the rules.
-    fn refused(&self, py: Python<'_>, fault: Fault, root: &str) -> PyErr {
-        match fault.within(root) {
-            Fault::Value { path, reason } => {
-                let error = self.endpoint.error(ErrorKind::BadPeer, "calling").ran(panpipe_link::Ran::Maybe);
-                error::to_python(py, &error.because(format!("{path}: {reason}")))
-            }
-            Fault::Raised(raised) => raised,
-        }
-    }
-
-    /// Answers a call of the other side with an error that this side knows.
-    pub(super) fn fail_with(
-        &mut self,
-        py: Python<'_>,
-        call: CallId,
-        kind: ErrorKind,
-        reason: &str,
-        ran: panpipe_link::Ran,
-    ) -> PyResult<()> {
-        let map = PyDict::new(py);
-        map.set_item("code", kind.code())?;
-        map.set_item("message", reason)?;
-        if ran == panpipe_link::Ran::No {
-            map.set_item("ran", "no")?;
-        }
-        self.fail_encoded(&map, call)
-    }
-
-    /// Answers a call of the other side with this map.
-    pub(super) fn fail_encoded(&mut self, map: &Bound<'_, PyDict>, call: CallId) -> PyResult<()> {
-        let mut scratch = Vec::new();
-        let encoded = value::with_value(map, &mut scratch, |payload| match self.session("answering") {
-            Ok(session) => match &payload.body {
-                panpipe_link::panpipe::Body::Slice(bytes) => session.fail(call, bytes),
-                panpipe_link::panpipe::Body::Shared(bytes) => session.fail(call, bytes),
-            },
-            Err(_) => {}
-        });
-        encoded.map_err(|fault| value::invalid(map.py(), fault, "error", "answering"))
+/// An item as Python has it: its value, or how many were missed here.
+pub(crate) fn item_to_python<'py>(py: Python<'py>, item: &Payload) -> Result<Bound<'py, PyAny>, Fault> {
+    static MISSED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let value = value::decode(py, &item.bytes, item.flags.is_raw())?;
+    match item.flags.is_lagged() {
+        true => Ok(MISSED.import(py, "panpipe._missed", "Missed")?.call1((value,))?),
+        false => Ok(value),
     }
 }
 

@@ -3,15 +3,12 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDelta, PyDict, PyFloat, PyList, PyString, PyTuple};
 
-use super::{DEEPEST, Fault, Key, epoch};
+use super::{Fault, Key, deeper, epoch};
 
 type Read<'py> = Result<Bound<'py, PyAny>, Fault>;
 
 /// Announced items are believed, as far as taking memory goes, only up to this many.
 const BELIEVED: usize = 64;
-
-/// The most items that the marker itself can count.
-const SMALL: usize = 15;
 
 /// The value of a payload; an empty one is nil.
 ///
@@ -144,7 +141,7 @@ impl<'a, 'py> Reader<'a, 'py> {
     }
 
     fn read_array(&mut self, length: usize, depth: usize) -> Read<'py> {
-        let depth = self.begin(length, 1, depth)?;
+        let depth = deeper(depth)?;
         let mut items = Vec::with_capacity(length.min(BELIEVED));
         for place in 0..length {
             items.push(self.read(depth).map_err(|fault| fault.within(format_args!("[{place}]")))?);
@@ -153,7 +150,7 @@ impl<'a, 'py> Reader<'a, 'py> {
     }
 
     fn read_map(&mut self, length: usize, depth: usize) -> Read<'py> {
-        let depth = self.begin(length, 2, depth)?;
+        let depth = deeper(depth)?;
         let map = PyDict::new(self.py);
         for place in 0..length {
             let key = self.read_key()?;
@@ -203,18 +200,6 @@ impl<'a, 'py> Reader<'a, 'py> {
         let since = days.and_then(|days| PyDelta::new(py, days, second, (nanoseconds / 1000) as i32, true).ok());
         let time = since.and_then(|since| epoch(py).and_then(|epoch| epoch.add(since)).ok());
         time.ok_or_else(|| Fault::new("a time that is not between the years 1 and 9999"))
-    }
-
-    /// Begins an array or a map of so many items, each of which takes at least `least` bytes.
-    fn begin(&self, length: usize, least: usize, depth: usize) -> Result<usize, Fault> {
-        if depth == DEEPEST {
-            return Err(Fault::new(format!("nested more than {DEEPEST} deep")));
-        }
-        // What a small count misses is found, and named, in its place.
-        match length > SMALL && self.rest.len() / least < length {
-            true => Err(cut()),
-            false => Ok(depth + 1),
-        }
     }
 
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], Fault> {

@@ -12,7 +12,7 @@ use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType,
 };
 
-use super::{DEEPEST, Fault, Key, epoch};
+use super::{Fault, Key, deeper, epoch};
 
 type Written = Result<(), Fault>;
 
@@ -281,13 +281,6 @@ fn buffer(value: &Bound<'_, PyAny>) -> Result<Option<Vec<u8>>, Fault> {
     }
     let bytes = PyBuffer::<u8>::get(value).map_err(|_| Fault::new("a memoryview of something else than bytes"))?;
     Ok(Some(bytes.to_vec(value.py())?))
-}
-
-fn deeper(depth: usize) -> Result<usize, Fault> {
-    match depth < DEEPEST {
-        true => Ok(depth + 1),
-        false => Err(Fault::new(format!("nested more than {DEEPEST} deep"))),
-    }
 }
 
 fn name_of(kind: &Bound<'_, PyType>) -> String {

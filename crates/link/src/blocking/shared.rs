@@ -64,6 +64,17 @@ impl<S: Session, M: Mail<S>> Shared<S, M> {
         result
     }
 
+    /// Takes in what has come, without waiting.
+    pub fn look(&self) {
+        let mut state = self.lock();
+        // Another thread that reads takes it in itself.
+        if !state.has_reader && state.endpoint.wants_read() {
+            state.read();
+            state.mail_events(Instant::now());
+            state.call_followers();
+        }
+    }
+
     /// Waits until `check` has an answer; it is asked again whenever something has come.
     ///
     /// # Errors
@@ -190,6 +201,10 @@ impl<S: Session, M: Mail<S>> Shared<S, M> {
             // What the session says by itself, as a grant of credit, goes out before anybody waits.
             if state.endpoint.wants_write() {
                 state.endpoint.flush();
+                // It may be what is waited for.
+                if !state.endpoint.wants_write() {
+                    continue;
+                }
             }
             // Who is not interested in more must not keep others from reading.
             let reads = !state.has_reader && state.endpoint.wants_read();

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use panpipe_wire::panpipe::Side;
-use panpipe_wire::{Address, Panpipe, PanpipeEvent, Result};
+use panpipe_wire::{Address, Panpipe, PanpipeEvent, Result, Session};
 
 use super::Endpoint;
 use crate::transport::Link;
@@ -11,12 +11,36 @@ use crate::transport::Link;
 impl Endpoint<Panpipe> {
     /// This side of a connection over `link`, configured by `address`. A client's hello waits to be written.
     pub fn open(link: Link, address: &Address, side: Side) -> Self {
+        Self::open_as(link, address, side, false)
+    }
+
+    /// As [`open`](Self::open), for a side that reads only while its user waits, and says so.
+    pub fn open_quiet(link: Link, address: &Address, side: Side) -> Self {
+        Self::open_as(link, address, side, true)
+    }
+
+    fn open_as(link: Link, address: &Address, side: Side, is_quiet: bool) -> Self {
         let mut endpoint = Self::over(link, address, Panpipe::new(address, side, Instant::now()));
         if endpoint.is_datagrams {
             endpoint.session.begin_ids_at(random());
         }
+        if is_quiet {
+            endpoint.session.be_quiet();
+        }
         endpoint.session.greet();
         endpoint
+    }
+
+    /// Goes on over another link, after [`PanpipeEvent::Lost`]. The hello, and what waited, wait to be written.
+    pub fn renew(&mut self, link: Link, address: &Address, now: Instant) {
+        self.remote = link.remote(address.method().scheme);
+        if let Some(most) = link.largest_packet() {
+            self.session.use_packets(most);
+        }
+        self.link = link;
+        (self.broken, self.retry_at, self.read_timeout) = (None, None, None);
+        self.renewals = self.renewals.wrapping_add(1);
+        self.session.renew(now);
     }
 
     /// The session, to be asked.
@@ -46,7 +70,7 @@ impl Endpoint<Panpipe> {
 }
 
 /// A number that another session is not likely to get.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let mut bytes = [0; 8];
     let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
     u64::from_ne_bytes(bytes)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use panpipe_link::CallId;
 use panpipe_link::panpipe::{Body, Flags, Policy, Request};
+use panpipe_link::{CallId, ErrorKind};
 use panpipe_values::{Value, decode};
 
 use super::DEADLINE;
@@ -54,10 +54,10 @@ impl Batch<'_, '_> {
                 }
             }
             Inbound::Call(request) | Inbound::Send(request) => self.begin(request),
-            Inbound::Stop(call) => {
+            Inbound::Stop(call, why) => {
                 // Its call may be in this batch.
                 self.send();
-                self.shared.lock().stop(call);
+                self.shared.lock().stop(call, why);
             }
             Inbound::Unsubscribe(_) => {}
         }
@@ -200,7 +200,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.answer(Err(HandlerError::new("the handler was stopped").code("cancelled")));
+            let why = self.shared.lock().serving.get(&self.request.id.0).and_then(|serving| serving.stopped);
+            let code = why.unwrap_or(ErrorKind::Cancelled).code();
+            self.answer(Err(HandlerError::new("the handler was stopped").code(code)));
         }
     }
 }
@@ -291,9 +293,9 @@ impl State {
     }
 
     /// Tells a handler to stop.
-    pub(super) fn stop(&mut self, call: CallId) {
+    pub(super) fn stop(&mut self, call: CallId, why: ErrorKind) {
         let Some(serving) = self.serving.get_mut(&call.0) else { return };
-        serving.is_cancelled = true;
+        serving.stopped = Some(why);
         if let Some(taker) = serving.taker.take() {
             taker.wake();
         }
@@ -353,6 +355,6 @@ impl Context {
     pub fn is_cancelled(&self) -> bool {
         let Some((shared, call)) = &self.call else { return false };
         let is_late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
-        is_late || shared.lock().serving.get(&call.0).is_some_and(|serving| serving.is_cancelled)
+        is_late || shared.lock().serving.get(&call.0).is_some_and(|serving| serving.stopped.is_some())
     }
 }

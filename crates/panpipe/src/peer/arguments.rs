@@ -115,7 +115,7 @@ impl<T: DeserializeOwned + 'static> Items<T> {
             drop(state);
             return Poll::Ready(Some(read(&self.shared, payload)));
         }
-        if serving.items_ended || serving.is_cancelled {
+        if serving.items_ended || serving.stopped.is_some() {
             return Poll::Ready(None);
         }
         serving.taker = Some(cx.waker().clone());

@@ -64,6 +64,18 @@ impl Progress {
     }
 }
 
+impl<R> Call<'_, R> {
+    /// Says that it may run twice: with `reconnect=true` it is made again when the connection was lost meanwhile.
+    pub fn idempotent(self) -> Self {
+        if let Progress::Sent(call) = self.progress
+            && let Ok(session) = self.shared.lock().endpoint.session_for("calling")
+        {
+            session.make_idempotent(call);
+        }
+        self
+    }
+}
+
 impl<R: DeserializeOwned + 'static> Future for Call<'_, R> {
     type Output = Result<R>;
 

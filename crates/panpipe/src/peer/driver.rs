@@ -1,17 +1,19 @@
 //! The task of a connection, which answers calls and does what no caller waits for.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use panpipe_link::{Address, Backoff, Link};
 use tokio::io::unix::AsyncFd;
 
 use super::answering::answer;
 use super::state::{Inbound, Shared};
-use crate::opening::gone;
+use crate::opening::{gone, open};
 
 /// How long a connection that has ended or was dropped may take to write what was sent on it.
 const LINGER: Duration = Duration::from_secs(10);
@@ -20,6 +22,8 @@ const LINGER: Duration = Duration::from_secs(10);
 enum Step {
     /// Begin handlers.
     Answer(VecDeque<Inbound>),
+    /// Make the connection again.
+    Dial,
     /// Write what is left, and close.
     Linger,
     /// It is closed.
@@ -30,11 +34,26 @@ enum Step {
 pub(super) async fn drive(end: End) {
     let shared = &end.0;
     let mut timer: Option<AsyncFd<Arc<OwnedFd>>> = None;
+    let mut dialling: Option<Dialling> = None;
     loop {
-        match poll_fn(|cx| poll_drive(shared, &mut timer, cx)).await {
+        let step = poll_fn(|cx| {
+            if let Some(Poll::Ready(link)) = dialling.as_mut().map(|dialling| dialling.as_mut().poll(cx)) {
+                dialling = None;
+                let mut state = shared.lock();
+                if let Err(error) = state.renew(link, &shared.address) {
+                    state.endpoint.fail_output(error);
+                }
+            }
+            poll_drive(shared, &mut timer, cx)
+        });
+        match step.await {
             Step::Answer(batch) => answer(shared, batch).await,
+            Step::Dial => dialling = Some(Box::pin(dial(shared.address.clone()))),
             Step::Linger => {
-                let flushed = poll_fn(|cx| shared.readiness.poll_flush(&mut shared.lock().endpoint, cx));
+                let flushed = poll_fn(|cx| {
+                    let state = &mut *shared.lock();
+                    state.readiness.poll_flush(&mut state.endpoint, cx)
+                });
                 let _ = tokio::time::timeout(LINGER, flushed).await;
                 break;
             }
@@ -47,6 +66,20 @@ pub(super) async fn drive(end: End) {
     drop(shared);
     if let Some(child) = child {
         gone(child).await;
+    }
+}
+
+type Dialling = Pin<Box<dyn Future<Output = Link> + Send>>;
+
+/// Makes a connection again, however often it takes.
+async fn dial(address: Address) -> Link {
+    let mut backoff = Backoff::new(&address);
+    loop {
+        tokio::time::sleep(backoff.pause()).await;
+        match open(&address).await {
+            Ok(link) => return link,
+            Err(error) => tracing::debug!(%error, "the connection is not there yet"),
+        }
     }
 }
 
@@ -98,7 +131,7 @@ fn poll_drive(shared: &Shared, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &m
         return Poll::Ready(Step::Answer(std::mem::take(&mut state.inbound)));
     }
     state.corked = false;
-    let _ = shared.readiness.poll_flush(&mut state.endpoint, cx);
+    let _ = state.readiness.poll_flush(&mut state.endpoint, cx);
     // What can never be sent ends the calls that wait for it.
     if state.endpoint.output_failure().is_some() && state.ended.is_none() {
         state.dispatch(std::time::Instant::now());
@@ -110,6 +143,9 @@ fn poll_drive(shared: &Shared, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &m
     }
     if state.dropped || state.ended.is_some() {
         return Poll::Ready(Step::Linger);
+    }
+    if state.lost.take().is_some() {
+        return Poll::Ready(Step::Dial);
     }
     Poll::Pending
 }

@@ -12,6 +12,7 @@ use panpipe_link::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::Handle;
@@ -21,7 +22,7 @@ use crate::service::{Service, Subscription};
 
 pub(crate) struct Shared {
     state: Mutex<State>,
-    pub(super) readiness: Readiness,
+    pub(super) address: Address,
     pub(super) timeout: Duration,
     pub(super) service: Option<Service>,
     /// What the descriptor wakes when there is input.
@@ -50,6 +51,7 @@ impl Wake for InputWaker {
 
 pub(crate) struct State {
     pub(super) endpoint: Endpoint<Panpipe>,
+    pub(super) readiness: Readiness,
     /// The calls and flushes of this side that somebody waits for.
     calls: ById<Slot>,
     /// The calls of the other side that are not answered at once.
@@ -77,8 +79,11 @@ pub(crate) struct State {
     pub(super) alarm: Alarm,
     /// The user has let go.
     pub(super) dropped: bool,
+    /// The connection is lost, and is to be made again.
+    pub(super) lost: Option<Option<Error>>,
     /// The connection is over, and why if not cleanly.
     pub(super) ended: Option<Option<Error>>,
+    pub(super) status: watch::Sender<ConnectionState>,
     /// What handlers call back through.
     pub(super) peer: Weak<Handle>,
 }
@@ -94,6 +99,17 @@ pub(super) enum Until {
     Written,
     /// No call of the other side runs.
     Idle,
+}
+
+/// How a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// It can be called.
+    Connected,
+    /// It was lost and is being made again; calls wait. Only where the address says `reconnect=true`.
+    Reconnecting,
+    /// It has ended.
+    Closed,
 }
 
 /// A call of this side.
@@ -119,7 +135,8 @@ pub(super) struct Serving {
     /// What runs its handler.
     pub(super) task: Option<AbortHandle>,
     pub(super) subscription: Option<Subscription>,
-    pub(super) is_cancelled: bool,
+    /// Why its handler is to stop.
+    pub(super) stopped: Option<ErrorKind>,
 }
 
 /// What came for a handler.
@@ -127,7 +144,7 @@ pub(super) enum Inbound {
     Call(Request),
     Send(Request),
     /// A handler that is to stop.
-    Stop(CallId),
+    Stop(CallId, ErrorKind),
     /// Dropped where the topic is not locked.
     Unsubscribe(#[expect(dead_code, reason = "it is held to be dropped")] Subscription),
 }
@@ -148,10 +165,14 @@ impl Prepared {
 
 impl Shared {
     pub(super) fn new(link: Link, address: &Address, side: Side, service: Option<Service>) -> Result<Arc<Self>> {
-        let endpoint = Endpoint::open(link, address, side);
+        let mut endpoint = Endpoint::open(link, address, side);
+        if address.reconnect {
+            endpoint.session_for("connecting to")?.outlast();
+        }
         let readiness = Readiness::of(&endpoint)?;
         let state = State {
             endpoint,
+            readiness,
             calls: ById::default(),
             serving: ById::default(),
             inbound: VecDeque::new(),
@@ -169,12 +190,14 @@ impl Shared {
             looked: Instant::now(),
             alarm: Alarm::new()?,
             dropped: false,
+            lost: None,
             ended: None,
+            status: watch::Sender::new(ConnectionState::Connected),
             peer: Weak::new(),
         };
         Ok(Arc::new_cyclic(|shared| Shared {
             state: Mutex::new(state),
-            readiness,
+            address: address.clone(),
             timeout: address.timeout,
             service,
             input: Waker::from(Arc::new(InputWaker(Weak::clone(shared)))),
@@ -328,7 +351,7 @@ impl State {
     /// Reads what has come and hands it out; whether anything came.
     pub(super) fn read(&mut self, shared: &Shared) -> bool {
         self.input_waits = false;
-        if shared.readiness.poll_read(&mut self.endpoint, &mut Context::from_waker(&shared.input)).is_pending() {
+        if self.readiness.poll_read(&mut self.endpoint, &mut Context::from_waker(&shared.input)).is_pending() {
             return false;
         }
         self.dispatch(Instant::now());
@@ -446,7 +469,7 @@ impl State {
                         wake(&mut slot.waker);
                     }
                 }
-                PanpipeEvent::Cancelled { call, .. } => self.inbound.push_back(Inbound::Stop(call)),
+                PanpipeEvent::Cancelled { call, why } => self.inbound.push_back(Inbound::Stop(call, why)),
                 PanpipeEvent::Room { call } => {
                     if let Some(slot) = self.calls.get_mut(&call.0) {
                         wake(&mut slot.sender);
@@ -460,6 +483,11 @@ impl State {
                     self.settle(flush, Ok(nothing));
                 }
                 PanpipeEvent::Draining => {}
+                PanpipeEvent::Lost(error) => {
+                    self.lost = Some(error);
+                    self.status.send_replace(ConnectionState::Reconnecting);
+                    self.wake_driver();
+                }
                 PanpipeEvent::Ended(error) => self.end(error),
             }
         }
@@ -502,6 +530,18 @@ impl State {
         }
     }
 
+    /// Goes on over another link.
+    pub(super) fn renew(&mut self, link: Link, address: &Address) -> Result<()> {
+        self.lost = None;
+        self.endpoint.renew(link, address, Instant::now());
+        self.readiness = Readiness::of(&self.endpoint)?;
+        self.input_waits = true;
+        self.corked = true;
+        self.status.send_replace(ConnectionState::Connected);
+        self.dispatch(Instant::now());
+        Ok(())
+    }
+
     fn end(&mut self, error: Option<Error>) {
         let lost = match &error {
             Some(error) => error.clone(),
@@ -514,6 +554,7 @@ impl State {
             self.settle(CallId(id), Err(Failure::Local(failure)));
         }
         self.ended = Some(error);
+        self.status.send_replace(ConnectionState::Closed);
         self.mourners.drain(..).for_each(Waker::wake);
         self.wake_senders();
         self.wake_driver();

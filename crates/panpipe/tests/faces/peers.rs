@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use panpipe::{Bytes, Context, Error, ErrorKind, HandlerError, Named, Peer, Policy, Ran, Service, Update, Value, pair};
+use panpipe::{
+    Bytes, ConnectionState, Context, Error, ErrorKind, HandlerError, Named, Peer, Policy, Ran, Service, Update, Value,
+    pair,
+};
 use tokio::sync::Notify;
 
 fn service() -> Service {
@@ -434,4 +437,40 @@ async fn a_peer_without_panpipe_is_named() {
     let text = error.to_string();
     assert!(error.kind() == ErrorKind::BadPeer && text.contains("HELLO") && text.contains("framing=raw"), "{text}");
     let _: Option<Error> = None;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_again_where_that_was_asked_for() {
+    let path = std::env::temp_dir().join(format!("panpipe-again-{}", std::process::id()));
+    let address = format!("unix:{}", path.display());
+    let mut service = service();
+    let weather = service.topic::<String>("weather");
+    let server = panpipe::serve(&address, &service).await.unwrap();
+    let peer = panpipe::connect(&format!("{address}?reconnect=true")).await.unwrap();
+    let mut news = peer.subscribe::<String>("weather", Policy::DropOldest).await.unwrap();
+    let in_flight = peer.call::<u64>("later", 60_000u64);
+    let again = peer.call::<u64>("later", 300u64).idempotent();
+    peer.flush().await.unwrap();
+
+    server.close_within(Duration::ZERO).await.unwrap();
+    assert_eq!(peer.state_after(ConnectionState::Connected).await, ConnectionState::Reconnecting);
+    let error = in_flight.await.unwrap_err();
+    // The handler is told to stop, and says so, or the connection goes first.
+    assert!(matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Cancelled), "{error}");
+    assert_eq!(error.may_have_run(), Ran::Maybe);
+    let waiting = peer.call::<i64>("add", (1, 2));
+    let late = peer.call_within::<i64>(Duration::from_millis(20), "add", (1, 2)).await.unwrap_err();
+    assert_eq!((late.kind(), late.may_have_run()), (ErrorKind::DeadlineExceeded, Ran::No), "{late}");
+
+    let _server = panpipe::serve(&address, &service).await.unwrap();
+    assert_eq!(waiting.await.unwrap(), 3);
+    assert_eq!(peer.state(), ConnectionState::Connected);
+    match again.await {
+        Ok(reply) => assert_eq!(reply, 300),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}"),
+    }
+    weather.publish(&"sun".to_owned()).await.unwrap();
+    assert_eq!(news.next().await.unwrap().unwrap(), Update::Item("sun".to_owned()));
+    peer.close().await.unwrap();
+    assert_eq!(peer.state(), ConnectionState::Closed);
 }

@@ -42,7 +42,10 @@ impl Panpipe {
         self.is_greeted = true;
         let mut body = MAGIC.to_vec();
         body.push(VERSION);
-        body.push(0x82);
+        body.push(0x82 + u8::from(self.is_quiet));
+        if self.is_quiet {
+            body.extend_from_slice(b"\xa5quiet\xc3");
+        }
         for (key, value) in [("max", self.max), ("calls", CALLS)] {
             body.push(0xa0 | key.len() as u8);
             body.extend_from_slice(key.as_bytes());
@@ -92,9 +95,12 @@ impl Panpipe {
         }
         let hello = self.input.take(total).freeze();
         match read_settings(&hello[prefix + HEAD + MAGIC.len() + 1..]) {
-            Ok((max, calls)) => {
-                self.peer_max = max;
-                self.peer_calls = calls;
+            Ok(settings) => {
+                self.peer_max = settings.max;
+                self.peer_calls = settings.calls;
+                if settings.is_quiet {
+                    self.times.expect_no_signs();
+                }
             }
             Err(reason) => {
                 self.break_off(ErrorKind::BadPeer, format!("the settings of its HELLO: {reason}"));
@@ -121,8 +127,15 @@ fn begins_like_hello(bytes: &[u8]) -> bool {
     matches(0..2, &[0, 0]) && has_length && matches(4..HEAD, &fixed[4..]) && matches(HEAD..HEAD + MAGIC.len(), MAGIC)
 }
 
-/// What a hello says of the largest payload and the number of calls, or what is wrong with it.
-fn read_settings(settings: &[u8]) -> Result<(usize, usize), String> {
+/// What a hello says of its side.
+struct Settings {
+    max: usize,
+    calls: usize,
+    is_quiet: bool,
+}
+
+/// What a hello says, or what is wrong with it.
+fn read_settings(settings: &[u8]) -> Result<Settings, String> {
     let settings = decode(Bytes::copy_from_slice(settings), false).map_err(|error| error.to_string())?;
     let Value::Map(_) = &settings else { return Err("they are no map".into()) };
     let number = |name, default, least| match settings.get(name) {
@@ -130,7 +143,12 @@ fn read_settings(settings: &[u8]) -> Result<(usize, usize), String> {
         Some(Value::Integer(number)) if *number >= least => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
         Some(_) => Err(format!("{name} is no integer of at least {least}")),
     };
-    Ok((number("max", 16 << 20, 0)?, number("calls", CALLS, CALLS as i128)?))
+    let is_quiet = match settings.get("quiet") {
+        None => false,
+        Some(Value::Bool(is_quiet)) => *is_quiet,
+        Some(_) => return Err("quiet is no bool".into()),
+    };
+    Ok(Settings { max: number("max", 16 << 20, 0)?, calls: number("calls", CALLS, CALLS as i128)?, is_quiet })
 }
 
 /// What the error of a goodbye says.

@@ -63,6 +63,7 @@ impl Panpipe {
         if self.has_ended {
             return None;
         }
+        self.now = now;
         if self.input.len() != self.seen {
             self.times.heard(now);
         }
@@ -113,8 +114,6 @@ impl Panpipe {
     /// The end of the input: everybody who waits is told.
     #[cold]
     pub(super) fn finish(&mut self) {
-        self.has_ended = true;
-        self.output.close();
         let is_inside = !self.input.is_empty() || !self.pieces.is_empty();
         let error = match self.input.failure() {
             Some(failure) => Some(failure.clone()),
@@ -124,6 +123,11 @@ impl Panpipe {
             }
             None => None,
         };
+        if self.survives(error.as_ref()) {
+            return self.lose(error);
+        }
+        self.has_ended = true;
+        self.output.close();
         self.fail_calls(error.as_ref());
         self.stop_all();
         self.pieces = Vec::new();

@@ -54,6 +54,11 @@ impl Times {
         }
     }
 
+    /// Says that the other side may be silent for as long as it likes.
+    pub(crate) fn expect_no_signs(&mut self) {
+        self.heard = None;
+    }
+
     /// Where `unwritten` bytes wait, and so many were written since the beginning.
     pub(crate) fn look(&mut self, now: Instant, unwritten: usize, written: u64) -> Option<Due> {
         self.looked = now;

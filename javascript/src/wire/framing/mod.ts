@@ -23,7 +23,7 @@ export function resolveFraming(name: string): Framing {
   const base = colon < 0 ? name : name.slice(0, colon);
   const kind = kinds.find((each) => each.info.name === base);
   if (kind === undefined) {
-    throw new Fault("unsupported", `there is no framing ${JSON.stringify(name)}; ${known(kinds.map((each) => each.info.name))}`);
+    throw new Fault("unsupported", `there is no framing ${JSON.stringify(name)}; ${known(["panpipe", ...kinds.map((each) => each.info.name)])}`);
   }
   return kind.choose(colon < 0 ? undefined : name.slice(colon + 1));
 }

@@ -134,6 +134,7 @@ impl Script {
                 PanpipeEvent::Cancelled { call, .. } => json!({"cancelled": {"call": self.name_of(call)}}),
                 PanpipeEvent::Room { .. } => continue,
                 PanpipeEvent::Flushed { flush } => json!({"flushed": {"flush": self.name_of(flush)}}),
+                PanpipeEvent::Lost(_) => unreachable!("no session of the vectors outlasts its connection"),
                 PanpipeEvent::Draining => json!({"draining": true}),
                 PanpipeEvent::Ended(error) => json!({"ended": error.map(|error| error.code())}),
             };

@@ -1,0 +1,62 @@
+//! Peers that break rules, written by hand, at every server and every client of the panpipe protocol.
+//! `../../README.md` explains it.
+
+mod assault;
+mod bad;
+mod frames;
+#[path = "../suite/peer.rs"]
+#[expect(dead_code, reason = "the suite uses more of it")]
+mod peer;
+#[path = "../suite/place.rs"]
+#[expect(dead_code, reason = "the suite uses more of it")]
+mod place;
+#[path = "../faults/process.rs"]
+#[expect(dead_code, reason = "the faults use more of it")]
+mod process;
+#[path = "../suite/stream.rs"]
+#[expect(dead_code, reason = "the suite uses more of it")]
+mod stream;
+mod victim;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, FormatSetting, Trial};
+
+use crate::place::Folder;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Where everything hostile is done.
+const PLACES: [&str; 2] = ["unix", "tcp"];
+
+/// A case: its name and what it does.
+struct Case {
+    name: String,
+    run: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
+impl Case {
+    fn new(name: String, run: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
+        Case { name, run: Box::new(run) }
+    }
+}
+
+/// Most cases wait for a server, so that more threads than processors keep these busy.
+const THREADS: usize = 6;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.format.get_or_insert(FormatSetting::Terse);
+    arguments.test_threads.get_or_insert(THREADS);
+    let folder = Arc::new(Folder::new());
+    // What takes long begins first.
+    let mut cases = assault::cases(&folder);
+    cases.extend(bad::cases(&folder));
+    let trial = |case: Case| Trial::test(case.name, || Ok((case.run)().map_err(text)?));
+    libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect()).exit_code()
+}
+
+fn text(error: Box<dyn std::error::Error>) -> String {
+    error.to_string()
+}

@@ -1,0 +1,42 @@
+/** Opening: what a link is to its user, which the protocol of its address says. */
+
+import { Connection } from "./connection.js";
+import type { Link, Transport } from "./link/link.js";
+import { transportOf } from "./link/mod.js";
+import { Peer } from "./peer.js";
+import type { Service } from "./service.js";
+import type { Address } from "./wire/address.js";
+import { PanpipeError } from "./wire/error.js";
+import { asPlain } from "./wire/option.js";
+
+/** A peer where the address means the panpipe protocol, else a connection of messages; throws `unsupported` for a service that cannot be called. */
+export function opened(link: Link, address: Address, text: string, client: boolean, service: Service | null, reopen: (() => Promise<Link>) | null = null): Connection | Peer {
+  // What an inherited descriptor is shows only once it is open.
+  const plain = address.protocol === "plain" || (link.oneWay !== undefined && !("protocol" in address.options) && !("framing" in address.options));
+  if (plain) {
+    if (service !== null) {
+      link.destroy();
+      throw noService(text);
+    }
+    return new Connection(link, asPlain(address), text);
+  }
+  if (link.oneWay !== undefined) {
+    link.destroy();
+    throw new PanpipeError("unsupported", `speaking the panpipe protocol on ${text}`, { address: text, text: link.oneWay.why });
+  }
+  return new Peer(link, address, text, { client, service, reopen, remote: mayBeElsewhere(address) });
+}
+
+/** Throws `unsupported` where a service cannot be called. */
+export function checkService(address: Address, text: string): void {
+  if (address.protocol === "plain") throw noService(text);
+}
+
+function noService(text: string): PanpipeError {
+  return new PanpipeError("unsupported", `serving on ${text}`, { address: text, text: "a service needs protocol=panpipe, and this address means plain messages" });
+}
+
+function mayBeElsewhere(address: Address): boolean {
+  // A pair has no transport.
+  return (transportOf(address) as Transport | undefined)?.info.reaches === "other machines";
+}
