@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use panpipe_conformance::{Failure, ValuesRequest, from_hex};
+use panpipe_conformance::{Began, Failure, MeetRequest, Meeting, ValuesRequest, from_hex};
 use serde::Deserialize;
 use serde_json::Value as Data;
 
@@ -35,12 +35,17 @@ fn vectors() -> Vec<Vector> {
     Vec::deserialize(&mut file).expect("values.json is right")
 }
 
+/// Those that must be refused. Nothing at all is nil as a reply, and no argument.
+fn mistakes() -> Vec<Vector> {
+    vectors().into_iter().filter(|vector| !vector.path.is_empty() && !vector.hex.is_empty()).collect()
+}
+
 pub(crate) fn cases(folder: &Arc<Folder>) -> Vec<Case> {
     let mut cases = Vec::new();
     for &server in PROTOCOL_SERVERS {
         let victim = Shared::<Victim>::default();
         let (own, own_folder) = (Arc::clone(&victim), Arc::clone(folder));
-        cases.push(Case::new(format!("values::{}_refuses_what_breaks_a_rule", server.name), move || {
+        cases.push(Case::new(format!("values::{}_refuses_arguments_that_break_a_rule", server.name), move || {
             refuses(Victim::shared(&own, server, "unix", &own_folder)?)
         }));
         for &client in PROTOCOL_CLIENTS {
@@ -51,6 +56,11 @@ pub(crate) fn cases(folder: &Arc<Folder>) -> Vec<Case> {
             }));
         }
     }
+    for &client in PROTOCOL_CLIENTS {
+        let folder = Arc::clone(folder);
+        let name = format!("values::{}_refuses_replies_that_break_a_rule", client.name);
+        cases.push(Case::new(name, move || refuses_replies(client, &folder)));
+    }
     cases
 }
 
@@ -58,7 +68,7 @@ pub(crate) fn cases(folder: &Arc<Folder>) -> Vec<Case> {
 fn refuses(victim: &Victim) -> Result<()> {
     let mut client = victim.client()?;
     let mut wrong = Vec::new();
-    for vector in vectors().iter().filter(|vector| !vector.path.is_empty() && !vector.hex.is_empty()) {
+    for vector in mistakes() {
         // Behind a value is another argument.
         if vector.name == "something after the value" {
             continue;
@@ -74,6 +84,49 @@ fn refuses(victim: &Victim) -> Result<()> {
         [] => Ok(()),
         _ => Err(wrong.join("\n").into()),
     }
+}
+
+/// Whether a client says of each reply what is wrong with it, and its connection lives: another call is answered.
+fn refuses_replies(client: Peer, folder: &Folder) -> Result<()> {
+    let mut replies: Vec<_> = mistakes().iter().map(|mistake| (mistake.name.clone(), from_hex(&mistake.hex))).collect();
+    replies.push(("nesting of a million".to_owned(), [vec![0x91; 1_000_000], vec![0xc0]].concat()));
+    let mut meetings = Vec::new();
+    for (_, reply) in &replies {
+        let listener = Listener::unix(folder.path())?;
+        let began = vec![Began::Call, Began::Call];
+        meetings.push(Meeting { address: listener.address("protocol=panpipe")?, began });
+        let reply = reply.clone();
+        thread::spawn(move || listener.accept().map(|stream| answer_badly(stream, &reply).map_err(text)));
+    }
+    let process = client.ask("meet", &MeetRequest { meetings })?;
+    let mut wrong = Vec::new();
+    for (name, _) in &replies {
+        match &process.next_answer::<Vec<Option<Failure>>>()?[..] {
+            [Some(bad), None] if bad.code == "bad-peer" && bad.ran.as_deref() == Some("maybe") => {}
+            ends => wrong.push(format!("{name}: {ends:?}")),
+        }
+    }
+    match wrong[..] {
+        [] => Ok(()),
+        _ => Err(wrong.join("\n").into()),
+    }
+}
+
+/// Answers the first of two calls with `reply` and the second with nil.
+fn answer_badly(mut stream: Stream, reply: &[u8]) -> Result<()> {
+    stream.write_all(&frames::hello())?;
+    let mut ids = Vec::new();
+    while let Some(frame) = Frame::read(&mut stream)? {
+        if frame.kind == CALL {
+            ids.push(frame.id);
+        }
+        if let [first, second] = ids[..] {
+            ids.clear();
+            stream.write_all(&frames::frame(REPLY, 0, first, &[reply]))?;
+            stream.write_all(&frames::frame(REPLY, 0, second, &[&[0xc0]]))?;
+        }
+    }
+    Ok(())
 }
 
 fn come_back(victim: &Victim, client: Peer, languages: [&str; 2], folder: &Folder) -> Result<()> {

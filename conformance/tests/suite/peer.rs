@@ -251,15 +251,26 @@ impl Process {
     }
 
     /// What it has said on stderr so far, up to a limit.
-    #[allow(dead_code, reason = "the hostile peers use it")]
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends a pause.
     pub(crate) fn go_on(&mut self) -> Result<(), String> {
+        self.say("")
+    }
+
+    /// Writes it a line.
+    pub(crate) fn say(&mut self, line: &str) -> Result<(), String> {
         let stdin = self.stdin.as_mut().ok_or("its stdin is closed")?;
-        stdin.write_all(b"\n").map_err(|reason| format!("telling {} to go on: {reason}", self.name))
+        writeln!(stdin, "{line}").map_err(|reason| format!("telling {} {line:?}: {reason}", self.name))
+    }
+
+    /// Waits for its end.
+    #[allow(dead_code, reason = "the faults use it")]
+    pub(crate) fn wait(&mut self) -> Result<(), String> {
+        let status = self.child.wait().map_err(|reason| reason.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("{status}: {}", self.stderr())) }
     }
 
     /// Ends it in the middle, with SIGKILL.
