@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_the_rust_example_is_the_one_that_is_compiled() -> None:
 
 def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
     command = ROOT / "target" / "release" / "panpipe"
-    block = re.findall(r"```sh\n# On the command line.*?\n(.*?)```", README, re.DOTALL)[0]
+    block = re.findall(r"```sh\n# On the command line, as.*?\n(.*?)```", README, re.DOTALL)[0]
     _, *serves = re.findall(r"panpipe (\w+) '(.*?)' (.*)", block)
     assert len(serves) == 2
     for verb, address, handler in serves:
@@ -101,6 +102,23 @@ def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
             assert call.stdout == b"HELLO, SERVER!\n"
             server.terminate()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_service_of_the_readme_can_be_called_and_described(tmp_path: Path) -> None:
+    command = ROOT / "target" / "release" / "panpipe"
+    block = re.findall(r"```sh\n# On the command line: a service.*?\n(.*?)```", README, re.DOTALL)[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    serve, *asks = (shlex.split(line.replace("9999", port))[1:] for line in block.splitlines())
+    with subprocess.Popen([command, *serve], stderr=subprocess.PIPE) as server:
+        assert server.stderr is not None
+        assert server.stderr.readline().startswith(b"listening on ")
+        answers = [subprocess.run([command, *ask], capture_output=True, text=True, timeout=30).stdout for ask in asks]
+        server.terminate()
+    called, described, stubs = answers
+    assert called == "HELLO, SERVER!\n"
+    assert "upper(text: string) -> string" in described
+    assert "upper(text: string, call: CallOptions = {}): Promise<string>" in stubs
 
 
 def test_the_tables_of_the_methods_are_up_to_date() -> None:
