@@ -124,6 +124,62 @@ impl Names {
 mod tests {
     use super::*;
 
+    /// What Rust's services say of an enum, a type in itself, and names that no language takes.
+    const DOCUMENT: &str = r##"{"info": {"title": "odd", "version": "1"}, "methods": [
+        {"name": "draw", "paramStructure": "by-position", "params": [
+            {"name": "argument1", "required": true, "schema": {"title": "Figure", "oneOf": [
+                {"const": "Dot"},
+                {"type": "object", "properties": {"Line": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "number"}]}}, "required": ["Line"]}
+            ]}},
+            {"name": "argument2", "required": false, "schema": {"anyOf": [{"type": "string"}, {"type": "null"}]}}
+        ], "result": {"schema": {"$ref": "#/components/schemas/tree.Node"}}},
+        {"name": "class", "description": "Ends no */ comment", "params": [{"name": "for", "required": true, "schema": {}}],
+         "result": {"schema": {"type": "object", "additionalProperties": {"type": "boolean"}}}, "x-panpipe": {"stream": true}}
+    ], "components": {"schemas": {"tree.Node": {"type": "object", "properties": {
+        "left": {"anyOf": [{"$ref": "#/components/schemas/tree.Node"}, {"type": "null"}]},
+        "all of it": {"type": "array", "items": {"$ref": "#/components/schemas/tree.Node"}}
+    }, "required": ["left"]}}}}"##;
+
+    #[track_caller]
+    fn writes(client: fn(&Description) -> String, parts: &[&str]) {
+        let text = client(&Description(crate::json::parse(DOCUMENT).unwrap()));
+        for part in parts {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn odd_types_and_names_have_a_place_in_each_language() {
+        writes(
+            typescript::client,
+            &[
+                "draw(argument1: \"Dot\" | DrawArgument1, argument2: string | null = null, call",
+                "export interface DrawArgument1 {\n  Line: [number, number];\n}",
+                "export interface TreeNode {\n  left: TreeNode | null;\n  \"all of it\"?: Array<TreeNode>;\n}",
+                "   * Ends no * / comment",
+                "class(for_: any, call: CallOptions = {}): Items<Record<string, boolean>> {",
+            ],
+        );
+        writes(
+            python::client,
+            &[
+                "async def draw(self, argument1: Literal[\"Dot\"] | DrawArgument1, argument2: str | None = None) -> TreeNode:",
+                "TreeNode = TypedDict(\"TreeNode\", {\n    \"left\": \"TreeNode | None\",\n    \"all of it\": \"NotRequired[list[TreeNode]]\",\n})",
+                "def class_(self, for_: Any) -> AsyncIterator[dict[str, bool]]:",
+                "self.peer.stream(\"class\", for_)",
+            ],
+        );
+        writes(
+            rust::client,
+            &[
+                "pub async fn draw(&self, argument1: panpipe::Value, argument2: Option<String>) -> panpipe::Result<TreeNode> {",
+                "    pub left: Option<Box<TreeNode>>,\n    #[serde(rename = \"all of it\", default",
+                "    pub all_of_it: Option<Vec<TreeNode>>,\n",
+                "pub fn class(&self, for_: panpipe::Value) -> panpipe::Stream<std::collections::BTreeMap<String, bool>> {",
+            ],
+        );
+    }
+
     #[test]
     fn names_are_divided_into_words() {
         for (name, snakes, pascals, camels) in [
