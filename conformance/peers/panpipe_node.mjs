@@ -33,7 +33,7 @@ function makeService(log = null) {
       },
       { params: ["text"] },
     )
-    .method("relay", (context, method, value) => context.peer.call(method, value, { within: context }), { params: ["method", "value"], context: true })
+    .method("relay", (context, method, value) => context.peer.call(method, value, options()), { params: ["method", "value"], context: true })
     .method(
       "hang",
       async ({ signal }, name) => {

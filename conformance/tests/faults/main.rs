@@ -2,6 +2,8 @@
 
 mod crowd;
 mod descriptors;
+mod drain;
+mod killed;
 #[path = "../suite/peer.rs"]
 #[expect(dead_code, reason = "the suite uses more of it")]
 mod peer;
@@ -10,6 +12,7 @@ mod peer;
 mod place;
 mod process;
 mod race;
+mod stopped;
 mod storm;
 #[path = "../suite/stream.rs"]
 #[expect(dead_code, reason = "the suite uses more of it")]
@@ -21,7 +24,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::peer::{PANPIPE_SERVERS, Peer};
+use crate::peer::{PANPIPE_SERVERS, PROTOCOL_CLIENTS, PROTOCOL_SERVERS, Peer};
 use crate::place::Folder;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -37,6 +40,16 @@ const SERVER_CASES: &[ServerCase] = &[
     ("a_thousand_frames_that_trickle_delay_nobody_and_cost_little", crowd::frames_that_trickle),
     (IDLE, crowd::idle_connections),
 ];
+
+/// What a server of the panpipe protocol has to stand.
+const PROTOCOL_SERVER_CASES: &[ServerCase] = &[
+    ("sigterm_loses_no_call_that_has_begun_in_20_restarts", drain::rolling_restarts),
+    ("a_subscriber_that_is_stopped_slows_nobody", stopped::subscriber),
+];
+
+/// And a client.
+const PROTOCOL_CLIENT_CASES: &[ServerCase] =
+    &[("a_server_killed_with_1000_calls_in_flight_100_times_leaves_none_open", killed::in_the_middle)];
 
 const CASES: &[Case] = &[
     ("storm::rust_blocking_loses_nothing_to_ten_thousand_signals_a_second", storm::rust_blocking),
@@ -64,6 +77,15 @@ fn main() -> ExitCode {
             let folder = Arc::clone(&folder);
             trials.push(Trial::test(format!("{}::{name}", peer.name), move || Ok(run(peer, &folder).map_err(text)?)));
         }
+    }
+    let of_servers =
+        PROTOCOL_SERVERS.iter().flat_map(|peer| PROTOCOL_SERVER_CASES.iter().map(move |case| ("server", peer, case)));
+    let of_clients =
+        PROTOCOL_CLIENTS.iter().flat_map(|peer| PROTOCOL_CLIENT_CASES.iter().map(move |case| ("client", peer, case)));
+    for (side, &peer, &(name, run)) in of_clients.chain(of_servers) {
+        let folder = Arc::clone(&folder);
+        let name = format!("panpipe::{side}::{}::{name}", peer.name);
+        trials.push(Trial::test(name, move || Ok(run(peer, &folder).map_err(text)?)));
     }
     for &(name, run) in CASES {
         let folder = Arc::clone(&folder);

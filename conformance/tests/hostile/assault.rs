@@ -205,8 +205,8 @@ impl Flood {
             if !self.has_flown.load(Ordering::Relaxed) {
                 return Err("there was no flood".into());
             }
-            // What one read brings is handled before the next client has its turn.
-            if with <= 2 * without + Duration::from_millis(10) {
+            // What one read brings, 4,096 frames, is handled before the next client has its turn.
+            if with <= 2 * without + Duration::from_millis(25) {
                 return Ok(());
             }
             delay = format!("a call takes {with:?}, and {without:?} without the flood");

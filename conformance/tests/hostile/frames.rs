@@ -56,6 +56,8 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    name: usize,
     pub(crate) id: u64,
     pub(crate) body: Vec<u8>,
 }
@@ -70,7 +72,13 @@ impl Frame {
         stream.read_exact(&mut head[1..])?;
         let mut body = vec![0; u32::from_be_bytes(head[..4].try_into()?) as usize];
         stream.read_exact(&mut body)?;
-        Ok(Some(Frame { kind: head[4], id: u64::from_be_bytes(head[8..].try_into()?), body }))
+        let name = usize::from(u16::from_be_bytes([head[6], head[7]]));
+        Ok(Some(Frame { kind: head[4], flags: head[5], name, id: u64::from_be_bytes(head[8..].try_into()?), body }))
+    }
+
+    /// Of a CALL.
+    pub(crate) fn method_and_payload(&self) -> (&[u8], &[u8]) {
+        self.body[4..].split_at(self.name)
     }
 
     /// What a GOODBYE says: its code and its message.

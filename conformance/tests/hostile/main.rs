@@ -16,6 +16,7 @@ mod process;
 #[path = "../suite/stream.rs"]
 #[expect(dead_code, reason = "the suite uses more of it")]
 mod stream;
+mod values;
 mod victim;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let folder = Arc::new(Folder::new());
     // What takes long begins first.
     let mut cases = assault::cases(&folder);
+    cases.extend(values::cases(&folder));
     cases.extend(bad::cases(&folder));
     let trial = |case: Case| Trial::test(case.name, || Ok((case.run)().map_err(text)?));
     libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect()).exit_code()

@@ -39,6 +39,10 @@ impl Victim {
         self.server.places[0].pid
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.server.places[0].address
+    }
+
     /// A connection on which nothing has been said.
     pub(crate) fn connect(&self) -> std::io::Result<Stream> {
         Stream::connect(&self.server.places[0].address)

@@ -47,6 +47,7 @@ const RUST_BLOCKING: Peer =
 pub(crate) const RUST_TOKIO: Peer =
     Peer { name: "rust_tokio", program: Program::Rust(env!("CARGO_BIN_EXE_rust_tokio_peer")) };
 const ASYNCIO_PROTOCOL: Peer = Peer { name: "python_asyncio", program: Program::Python("panpipe_asyncio.py") };
+const BLOCKING_PROTOCOL: Peer = Peer { name: "python_blocking", program: Program::Python("panpipe_blocking.py") };
 const NODE_PROTOCOL: Peer = Peer { name: "node", program: Program::Node("panpipe_node.mjs") };
 const COMMAND_UPPER: Peer = Peer { name: "command_upper", program: Program::Command("upper") };
 const COMMAND_PROGRAM: Peer = Peer { name: "command_program", program: Program::Command("program") };
@@ -65,7 +66,7 @@ pub(crate) const PANPIPE_LISTENERS: &[Peer] = PANPIPE_CLIENTS.split_last().expec
 
 /// The servers and the clients of the panpipe protocol.
 pub(crate) const PROTOCOL_SERVERS: &[Peer] = &[RUST_TOKIO, ASYNCIO_PROTOCOL, NODE_PROTOCOL];
-pub(crate) const PROTOCOL_CLIENTS: &[Peer] = &[RUST_TOKIO, ASYNCIO_PROTOCOL, NODE_PROTOCOL];
+pub(crate) const PROTOCOL_CLIENTS: &[Peer] = &[RUST_TOKIO, ASYNCIO_PROTOCOL, BLOCKING_PROTOCOL, NODE_PROTOCOL];
 
 /// How each job went.
 pub(crate) type Outcomes = Vec<Result<Outcome, String>>;
@@ -200,6 +201,7 @@ fn on_path(name: &str, hint: &str) -> Result<PathBuf, String> {
 pub(crate) struct Server {
     /// What it serves, in the order of the addresses that it was asked for.
     pub(crate) places: Vec<Serving>,
+    #[allow(dead_code, reason = "the hostile peers use it")]
     pub(crate) process: Process,
 }
 
@@ -255,8 +257,20 @@ impl Process {
 
     /// Ends a pause.
     pub(crate) fn go_on(&mut self) -> Result<(), String> {
+        self.say("")
+    }
+
+    /// Writes it a line.
+    pub(crate) fn say(&mut self, line: &str) -> Result<(), String> {
         let stdin = self.stdin.as_mut().ok_or("its stdin is closed")?;
-        stdin.write_all(b"\n").map_err(|reason| format!("telling {} to go on: {reason}", self.name))
+        writeln!(stdin, "{line}").map_err(|reason| format!("telling {} {line:?}: {reason}", self.name))
+    }
+
+    /// Waits for its end.
+    #[allow(dead_code, reason = "the faults use it")]
+    pub(crate) fn wait(&mut self) -> Result<(), String> {
+        let status = self.child.wait().map_err(|reason| reason.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("{status}: {}", self.stderr())) }
     }
 
     /// Ends it in the middle, with SIGKILL.

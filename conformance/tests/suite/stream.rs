@@ -36,6 +36,7 @@ impl Stream {
     }
 
     /// Another handle of the same socket.
+    #[allow(dead_code, reason = "the hostile peers use it")]
     pub(crate) fn try_clone(&self) -> Result<Self> {
         Ok(match self {
             Stream::Tcp(socket) => Stream::Tcp(socket.try_clone()?),

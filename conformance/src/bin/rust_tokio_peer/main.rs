@@ -5,7 +5,7 @@ mod meetings;
 mod service;
 mod warnings;
 
-use panpipe::{Bytes, Peer, Ran, Server, Value, connect, serve};
+use panpipe::{Bytes, Peer, Policy, Ran, Server, Update, Value, connect, serve};
 use panpipe_conformance::{
     CheckRequest, Failure, KilledRequest, Outcomes, ServeRequest, Serving, ValuesRequest, read_request, tell,
     wait_for_end, wait_for_line,
@@ -24,6 +24,7 @@ async fn main() -> Result<()> {
         ["check"] => check(read_request()?).await,
         ["values"] => values(read_request()?).await,
         ["meet"] => meetings::meet(read_request()?).await,
+        ["subscribe"] => subscribe(&read_request::<String>()?).await,
         ["killed"] => killed(read_request()?).await,
         _ => Err(format!("there is nothing to do for {arguments:?}").into()),
     }
@@ -74,6 +75,24 @@ async fn values(request: ValuesRequest) -> Result<()> {
         tell(&handed_on.err().map(|error| Failure::of(&error)))?;
     }
     Ok(())
+}
+
+/// Subscribes, and takes until the suite writes a line; then tells how much was missed.
+async fn subscribe(address: &str) -> Result<()> {
+    let peer = connect(address).await?;
+    let mut flood = peer.subscribe::<Value>("flood", Policy::DropOldest).await?;
+    tell(&())?;
+    let mut missed = 0;
+    let mut over = tokio::task::spawn_blocking(wait_for_line);
+    loop {
+        tokio::select! {
+            update = flood.next() => match update.ok_or("it has ended")?? {
+                Update::Lagged(count) => missed += count,
+                Update::Item(_) => {}
+            },
+            _ = &mut over => return Ok(tell(&missed)?),
+        }
+    }
 }
 
 /// Makes so many calls at once of each server that it is told of, which may be killed.

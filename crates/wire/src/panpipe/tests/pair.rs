@@ -217,7 +217,7 @@ impl Pair {
             4 | 5 => Flags::NONE.stream(true).topic(true),
             _ => Flags::NONE.raw(a & 16 > 0),
         };
-        let deadline = (b % 4 == 0).then(|| self.now + Duration::from_millis(u64::from(b % 97)));
+        let deadline = (b.is_multiple_of(4)).then(|| self.now + Duration::from_millis(u64::from(b % 97)));
         let bytes = payload(token, 0, self.size(b >> 8));
         let made = self.ends[end].session.call("a", flags, body(&bytes, a & 8 > 0), deadline, self.now);
         if let Ok(id) = made {
@@ -393,7 +393,7 @@ impl Pair {
         parts.iter().for_each(|part| waiting.extend_from_slice(&part[..part.len().min(400_000 - waiting.len())]));
         match self.between {
             Between::Bytes => {
-                let most = if most % 3 == 0 { most % 100 } else { most % 400_000 };
+                let most = if most.is_multiple_of(3) { most % 100 } else { most % 400_000 };
                 let count = waiting.len().min(most);
                 self.ends[end].session.written(count);
                 if !self.ends[other].is_cut {
@@ -430,7 +430,7 @@ impl Pair {
                 }
                 return;
             }
-            let place = if number % 4 == 0 { number / 4 % waiting } else { 0 };
+            let place = if number.is_multiple_of(4) { number / 4 % waiting } else { 0 };
             let packet = match number % 7 {
                 5 => end.datagrams[place].clone(),
                 _ => end.datagrams.remove(place).unwrap(),
@@ -442,7 +442,7 @@ impl Pair {
         }
         let count = match (is_packets, end.wire.len() >= 4) {
             (true, true) => 4 + u32::from_be_bytes([end.wire[0], end.wire[1], end.wire[2], end.wire[3]]) as usize,
-            _ if number % 3 == 0 => number / 3 % 40,
+            _ if number.is_multiple_of(3) => number / 3 % 40,
             _ => number % 300_000,
         };
         let bytes = end.wire.split_to(count.min(end.wire.len()));
