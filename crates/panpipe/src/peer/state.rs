@@ -80,6 +80,8 @@ pub(crate) struct State {
     alarm: Option<Alarm>,
     /// The user has let go.
     pub(super) dropped: bool,
+    /// How often it was lost: ids of the other side's calls begin anew then, and what still runs answers nobody.
+    pub(super) losses: u32,
     /// The connection is lost, and is to be made again.
     pub(super) lost: Option<Option<Error>>,
     /// The connection is over, and why if not cleanly.
@@ -191,6 +193,7 @@ impl Shared {
             looked: Instant::now(),
             alarm: None,
             dropped: false,
+            losses: 0,
             lost: None,
             ended: None,
             status: watch::Sender::new(ConnectionState::Connected),
@@ -505,6 +508,7 @@ impl State {
                 PanpipeEvent::Draining => {}
                 PanpipeEvent::Lost(error) => {
                     self.lost = Some(error);
+                    self.losses = self.losses.wrapping_add(1);
                     self.status.send_replace(ConnectionState::Reconnecting);
                     self.wake_driver();
                 }
