@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use panpipe::Policy;
 
+use crate::stubs::Language;
+
 const EXAMPLES: &str = "\
 Examples:
   panpipe serve tcp://localhost:9999 --upper                   offers the method upper, for ever
@@ -43,6 +45,11 @@ An argument is JSON where it is some, else text; what the service says of itself
 `-` is all of stdin, as bytes; NAME=VALUE is an argument by name.
 Bytes are printed as they are, text as text, anything else as JSON; a stream as one item a line.";
 
+const STUBS_EXAMPLES: &str = "\
+Examples:
+  panpipe stubs tcp://localhost:9999 --lang ts > garden.ts
+  panpipe stubs spawn: --lang py -- node garden.mjs > garden.py";
+
 /// Connects any two processes over any IPC method: the method is only an address.
 #[derive(Parser)]
 #[command(name = "panpipe", version, after_help = EXAMPLES)]
@@ -63,6 +70,8 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Say what a service offers
     Describe(Describe),
+    /// Write a client with types from what a service offers
+    Stubs(Stubs),
     /// List the transports and framings, with what each is good for
     Methods {
         /// Print Markdown tables
@@ -186,6 +195,18 @@ pub(crate) struct Describe {
     /// Print the OpenRPC document
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) started: Started,
+}
+
+#[derive(Args)]
+#[command(after_help = STUBS_EXAMPLES)]
+pub(crate) struct Stubs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The language of the client
+    #[arg(long)]
+    pub(crate) lang: Language,
     #[command(flatten)]
     pub(crate) started: Started,
 }

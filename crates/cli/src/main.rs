@@ -13,6 +13,7 @@ mod methods_served;
 mod program;
 mod report;
 mod serve;
+mod stubs;
 mod topic;
 mod visit;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Subscribe(subscribe) => topic::subscribe(subscribe),
         Command::Publish(publish) => topic::publish(publish),
         Command::Describe(describe) => describe::run(describe),
+        Command::Stubs(stubs) => stubs::run(stubs),
         Command::Methods { markdown, measure } => methods::run(markdown, measure),
     };
     outcome.unwrap_or_else(|error| report::failure(&error, verbose))

@@ -131,7 +131,8 @@ pub(crate) fn escaped_lines(text: &str) -> String {
     text.lines().map(|line| escaped(line) + "\n").collect()
 }
 
-fn escaped(text: &str) -> String {
+/// A text with control characters made visible.
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match is_harmless(c) {
