@@ -1,6 +1,7 @@
 # The only task runner. CI runs nothing but these.
 PYTHON := .venv/bin/python
 BENCH ?=
+FUZZ_SECONDS ?= 60
 # The Python module and the Node addon, as the tests and a user's script find them.
 MODULE := python/panpipe/_panpipe.abi3.so
 ADDON := javascript/native/panpipe.node
@@ -76,6 +77,10 @@ $(RIVALS): $(shell find bench/rivals/src bench/measure -name '*.rs') bench/rival
 bench/rivals/node_modules/ready: bench/rivals/package.json bench/rivals/package-lock.json
 	@npm ci --prefix bench/rivals --no-audit --no-fund --loglevel=error
 	@touch $@
+
+.PHONY: fuzz
+fuzz: ## Fuzzes every decoder and session, FUZZ_SECONDS each; needs a nightly and cargo-fuzz
+	@./tools/fuzz $(FUZZ_SECONDS)
 
 .PHONY: lint
 lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in every language

@@ -3,50 +3,30 @@
 
 use crate::face::{Bar, Face, MEASURED, Program, ProgramKind, Rival, Workload, bars};
 
-const IN_PYTHON: bool = cfg!(feature = "python-calls");
-const IN_NODE: bool = cfg!(feature = "node-calls");
-
 /// panpipe's side of each face.
 pub(crate) const RUST: Option<Program> = Some(Program::of(
     ProgramKind::Rust("panpipe-calls"),
     "panpipe on a current-thread runtime: a Service with a method; one way: send, and a call for the count; \
      in flight: a task for each call",
 ));
-const PYTHON_BLOCKING: Option<Program> = panpipe(
-    IN_PYTHON,
-    Program {
-        server: ProgramKind::Python("panpipe_calls_asyncio.py"),
-        client: ProgramKind::Python("panpipe_calls_blocking.py"),
-        about: "panpipe.connect; the server is a Service, on asyncio as always",
-    },
-);
-pub(crate) const PYTHON: Option<Program> = panpipe(
-    IN_PYTHON,
-    Program::of(
-        ProgramKind::Python("panpipe_calls_asyncio.py"),
-        "panpipe.aio.connect and a Service; in flight: a task for each call",
-    ),
-);
-pub(crate) const NODE: Option<Program> = panpipe(
-    IN_NODE,
-    Program::of(
-        ProgramKind::Node("panpipe_calls.mjs"),
-        "connect, Service and serve; in flight: an async function for each call",
-    ),
-);
-const PYTHON_AND_NODE: Option<Program> = panpipe(
-    IN_PYTHON && IN_NODE,
-    Program {
-        server: ProgramKind::Python("panpipe_calls_asyncio.py"),
-        client: ProgramKind::Node("panpipe_calls.mjs"),
-        about: "a Service on asyncio, called from Node",
-    },
-);
-
-/// Nothing, until panpipe has calls in the language.
-const fn panpipe(is_there: bool, program: Program) -> Option<Program> {
-    if is_there { Some(program) } else { None }
-}
+const PYTHON_BLOCKING: Option<Program> = Some(Program {
+    server: ProgramKind::Python("panpipe_calls_asyncio.py"),
+    client: ProgramKind::Python("panpipe_calls_blocking.py"),
+    about: "panpipe.connect; the server is a Service, on asyncio as always",
+});
+pub(crate) const PYTHON: Option<Program> = Some(Program::of(
+    ProgramKind::Python("panpipe_calls_asyncio.py"),
+    "panpipe.aio.connect and a Service; in flight: a task for each call",
+));
+pub(crate) const NODE: Option<Program> = Some(Program::of(
+    ProgramKind::Node("panpipe_calls.mjs"),
+    "connect, Service and serve; in flight: an async function for each call",
+));
+const PYTHON_AND_NODE: Option<Program> = Some(Program {
+    server: ProgramKind::Python("panpipe_calls_asyncio.py"),
+    client: ProgramKind::Node("panpipe_calls.mjs"),
+    about: "a Service on asyncio, called from Node",
+});
 
 const TONIC: Rival = Rival {
     name: "tonic",

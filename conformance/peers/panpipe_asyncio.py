@@ -352,4 +352,6 @@ match sys.argv[1:]:
     case ["child", address]:
         asyncio.run(child(address))
     case [role]:
-        asyncio.run({"serve": serve, "check": check, "values": values, "meet": meet, "killed": killed}[role](Request.read()))
+        asyncio.run(
+            {"serve": serve, "check": check, "values": values, "meet": meet, "killed": killed}[role](Request.read())
+        )

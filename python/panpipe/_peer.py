@@ -113,7 +113,7 @@ class Peer(Closes):
         self._input: AsyncIterable[Any] | Iterable[Any] | None = None
         self._idempotent = False
         self._is_plain = reopen is None
-        self._on_end: Callable[[Error | None], None] = lambda error: None
+        self._on_end: Callable[[Error | None], None] | None = None
         self._start(core)
 
     def _start(self, core: _panpipe.PeerCore) -> None:
@@ -467,7 +467,10 @@ class Peer(Closes):
             await self._line.reconnect(self._start)
         else:
             self._line.become("closed")
-            self._on_end(error)
+            # It may know this peer, and a descriptor is not to wait for the garbage collector.
+            on_end, self._on_end = self._on_end, None
+            if on_end is not None:
+                on_end(error)
 
 
 async def _each(items: Any) -> AsyncIterator[Any]:

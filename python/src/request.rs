@@ -1,5 +1,8 @@
 //! A call or a one-way message of the other side: which handler it means, and whether its arguments fit.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use panpipe_link::ErrorKind;
 use panpipe_link::panpipe::{Policy, Request};
 use pyo3::intern;
@@ -9,6 +12,10 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::server::logger;
 use crate::service::{Handler, Registry, Topic};
 use crate::value::{self, Fault};
+
+/// So much is logged of what goes wrong with one-way messages.
+const MOST_LOGGED: u32 = 20;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Positional and named arguments.
 pub(crate) type Arguments<'py> = (Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>);
@@ -95,8 +102,11 @@ pub(crate) fn find_topic<'py>(
     let Some(topic) = service.and_then(|service| service.get().topic(py, request.name())) else {
         return Err(Refusal::Known(ErrorKind::NotFound, format!("no topic is called {:?}", request.name())));
     };
-    let payload = request.payload();
     let invalid = |reason: &str| Err(Refusal::Known(ErrorKind::InvalidArguments, reason.to_owned()));
+    if !request.flags.is_stream() {
+        return invalid("a subscription takes items, and this call takes none");
+    }
+    let payload = request.payload();
     let Ok(settings) = value::decode(py, &payload.bytes, payload.flags.is_raw()) else {
         return invalid("settings that are no value");
     };
@@ -141,10 +151,25 @@ pub(crate) fn log_send(py: Python<'_>, raised: &Bound<'_, PyAny>) -> PyResult<()
     log(py, "its handler failed", Some(PyErr::from_value(raised.clone())))
 }
 
+/// Logs why a one-way message was not handled. Of many in a second only some are logged: who sends them may be hostile.
 pub(crate) fn log(py: Python<'_>, what: &str, raised: Option<PyErr>) -> PyResult<()> {
+    static LOGGED: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
+    let count = {
+        let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, count) = logged.filter(|(since, _)| since.elapsed() < SECOND).unwrap_or((Instant::now(), 0));
+        *logged = Some((since, count + 1));
+        count
+    };
+    if count >= MOST_LOGGED {
+        return Ok(());
+    }
     let details = PyDict::new(py);
     if let Some(raised) = raised {
         details.set_item("exc_info", raised.into_value(py))?;
     }
-    logger(py)?.call_method("warning", ("a one-way message was not handled: %s", what), Some(&details)).map(drop)
+    let text = match count + 1 == MOST_LOGGED {
+        true => "a one-way message was not handled: %s (more in this second are not logged)",
+        false => "a one-way message was not handled: %s",
+    };
+    logger(py)?.call_method("warning", (text, what), Some(&details)).map(drop)
 }

@@ -1,4 +1,4 @@
-"""docs/recipes.md: each recipe is run as it stands there."""
+"""docs/recipes.md and docs/python.md: each section is run as it stands there."""
 
 import os
 import re
@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RECIPES = re.findall(
-    r"^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "recipes.md").read_text(), re.DOTALL | re.MULTILINE
-)
+RECIPES = [
+    section
+    for page in ("recipes.md", "python.md")
+    for section in re.findall(
+        r"^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE
+    )
+]
 
 
 @pytest.mark.parametrize(("title", "text"), RECIPES, ids=[title for title, _ in RECIPES])

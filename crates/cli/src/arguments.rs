@@ -4,12 +4,17 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use panpipe::Policy;
+
+use crate::stubs::Language;
 
 const EXAMPLES: &str = "\
 Examples:
-  panpipe serve 'tcp://localhost:9999?framing=raw' --upper            answers every message in upper case, for ever
-  panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'    prints HELLO, SERVER!
-  panpipe methods                                       what may stand in an address
+  panpipe serve tcp://localhost:9999 --upper                   offers the method upper, for ever
+  panpipe call tcp://localhost:9999 upper 'Hello, server!'     prints HELLO, SERVER!
+  panpipe describe tcp://localhost:9999                        what a service offers
+  panpipe serve 'tcp://localhost:9999?framing=raw' --upper     the same for any plain socket program
+  panpipe methods                                              what may stand in an address
 
 Exit codes:
   0 ok                              4 deadline passed           7 the other side closed early
@@ -19,19 +24,31 @@ Exit codes:
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
-  panpipe serve 'tcp://localhost:9999?framing=length' --upper
+  panpipe serve tcp://localhost:9999 --upper                          offers the method upper
+  panpipe serve unix:/tmp/tr.sock -- tr a-z A-Z                       offers the method run: one run of tr a call
   panpipe serve 'tcp://localhost:9999?framing=raw' --upper            any plain socket program may call
   panpipe serve 'unix:/tmp/upper.sock?framing=lines' -- tr a-z A-Z    one run of tr a message
 
 The real address is told on stderr once it is ready: `listening on ADDRESS`.
-Port 0, or a unix: path that ends in *, picks a free one.";
+Port 0, or a unix: path that ends in *, picks a free one.
+SIGTERM lets the calls that run finish, for ten seconds at most.";
 
 const CALL_EXAMPLES: &str = "\
 Examples:
-  panpipe call 'tcp://localhost:9999?framing=length' 'Hello, server!'
-  panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'    to any plain socket program
-  panpipe call -n 'unix:/tmp/upper.sock?framing=length' < letter.txt > LETTER.TXT
-  panpipe call 'spawn:?framing=lines' hello -- sed -u 's/l/L/g'       starts a program, and it ends with the call";
+  panpipe call tcp://localhost:9999 upper 'Hello, server!'
+  panpipe call tcp://localhost:9999 grow plant='{\"name\":\"oak\"}' by=3
+  panpipe call unix:/tmp/tr.sock run - < letter.txt > LETTER.TXT
+  panpipe call spawn: upper hello -- python3 worker.py                starts a program, and it ends with the call
+  panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'    a plain message, to any plain socket program
+
+An argument is JSON where it is some, else text; what the service says of itself decides where it does.
+`-` is all of stdin, as bytes; NAME=VALUE is an argument by name.
+Bytes are printed as they are, text as text, anything else as JSON; a stream as one item a line.";
+
+const STUBS_EXAMPLES: &str = "\
+Examples:
+  panpipe stubs tcp://localhost:9999 --lang ts > garden.ts
+  panpipe stubs spawn: --lang py -- node garden.mjs > garden.py";
 
 /// Connects any two processes over any IPC method: the method is only an address.
 #[derive(Parser)]
@@ -45,8 +62,16 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Listen on an address and answer every message, until Ctrl-C
     Serve(Serve),
-    /// Send one message and print the reply
+    /// Call a method, or send one plain message, and print the reply
     Call(Call),
+    /// Print what is published on a topic, an item a line, until Ctrl-C
+    Subscribe(Subscribe),
+    /// Publish an item on a topic
+    Publish(Publish),
+    /// Say what a service offers
+    Describe(Describe),
+    /// Write a client with types from what a service offers
+    Stubs(Stubs),
     /// List the transports and framings, with what each is good for
     Methods {
         /// Print Markdown tables
@@ -73,34 +98,125 @@ pub(crate) struct Serve {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Handler {
-    /// Answer in upper case: ASCII letters, or every letter with the option text=true
+    /// Offer the method upper, or answer each message in upper case: ASCII, or every letter with text=true
     #[arg(long)]
     pub(crate) upper: bool,
-    /// Answer with the message itself
+    /// Offer the method echo, or answer each message with itself
     #[arg(long)]
     pub(crate) echo: bool,
-    /// Run a program per message, without a shell: the message is its stdin, its stdout the reply
+    /// Offer the method run, or answer each message, by a program: stdin is what came, stdout the reply
     #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }
 
+impl Handler {
+    /// The program with its arguments, for people.
+    pub(crate) fn command(&self) -> String {
+        self.program.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+}
+
 #[derive(Args)]
-#[command(override_usage = "panpipe call [OPTIONS] <ADDRESS> [MESSAGE] [-- PROGRAM [ARG]...]", after_help = CALL_EXAMPLES)]
+#[command(
+    override_usage = "panpipe call [OPTIONS] <ADDRESS> <METHOD> [ARG | NAME=VALUE]... [-- PROGRAM [ARG]...]\n       \
+                      panpipe call [OPTIONS] <ADDRESS?framing=...> [MESSAGE] [-- PROGRAM [ARG]...]",
+    after_help = CALL_EXAMPLES
+)]
 pub(crate) struct Call {
     /// Whom to call
     #[arg(allow_hyphen_values = true)]
     pub(crate) address: String,
-    /// What to send [default: all of stdin]
-    pub(crate) message: Option<OsString>,
+    /// The method and its arguments, or the message [default of a message: all of stdin]
+    #[arg(value_name = "WORD", allow_negative_numbers = true)]
+    pub(crate) words: Vec<OsString>,
     /// How long connecting and the call may take each, as 500ms or 2s [default: the address's]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
     /// Print exactly the reply, without a newline where it has none at its end
     #[arg(short, long)]
     pub(crate) no_newline: bool,
-    /// The program that the address leaves out; with any other address, the message
+    /// Print with an error what else the other side tells of it: its traceback, data and causes
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// The program that the address leaves out; with any other address, more words
     #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) rest: Vec<OsString>,
+}
+
+/// A peer to go to.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// Whom to connect to
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) address: String,
+    /// How long connecting and each call may take, as 500ms or 2s [default: the address's]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What a child is that the peer is to be.
+#[derive(Args)]
+pub(crate) struct Started {
+    /// The program that the address leaves out
+    #[arg(last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+#[derive(Args)]
+pub(crate) struct Subscribe {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The topic
+    pub(crate) topic: String,
+    /// What to do with items that are not printed in time: drop-oldest, drop-newest, disconnect or block
+    #[arg(long, default_value = "drop-oldest", value_parser = policy, hide_default_value = true)]
+    pub(crate) policy: Policy,
+    #[command(flatten)]
+    pub(crate) started: Started,
+}
+
+#[derive(Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The topic
+    pub(crate) topic: String,
+    /// The item: JSON where it is some, else text; - is all of stdin, as bytes
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) item: String,
+    #[command(flatten)]
+    pub(crate) started: Started,
+}
+
+#[derive(Args)]
+pub(crate) struct Describe {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Print the OpenRPC document
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) started: Started,
+}
+
+#[derive(Args)]
+#[command(after_help = STUBS_EXAMPLES)]
+pub(crate) struct Stubs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The language of the client
+    #[arg(long)]
+    pub(crate) lang: Language,
+    #[command(flatten)]
+    pub(crate) started: Started,
+}
+
+fn policy(name: &str) -> Result<Policy, String> {
+    let known = Policy::ALL.iter().find(|(known, _)| *known == name).map(|(_, policy)| *policy);
+    known.ok_or_else(|| {
+        let names: Vec<_> = Policy::ALL.iter().map(|(name, _)| *name).collect();
+        format!("no policy is called {name:?}; known: {}", names.join(", "))
+    })
 }
 
 /// A duration as the option of an address has it, read by the same code.

@@ -1,49 +1,123 @@
-//! `panpipe call`: one message there, one reply back. No runtime, so that it starts at once.
+//! `panpipe call`: a call of a method, or of plain messages one there and one back.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use panpipe::{Error, ErrorKind, Result};
-use panpipe_link::{Address, WaitFor, blocking};
+use clap::CommandFactory;
+use clap::error::ErrorKind as Usage;
+use panpipe::{Error, ErrorKind, Peer, Result, Value};
+use panpipe_link::{Address, PANPIPE, WaitFor, blocking};
 
-use crate::arguments::Call;
-use crate::report;
+use crate::arguments::{Arguments, Call};
+use crate::description::Description;
+use crate::given::Given;
+use crate::{report, visit};
 
 pub(crate) fn run(arguments: Call) -> Result<ExitCode> {
-    report::exit_on_interrupt();
-    let Call { address, mut message, mut rest, .. } = arguments;
-    // A message that looks like a flag stands there, too.
-    if message.is_none() && rest.len() == 1 && !panpipe_link::lacks_command(&address) {
-        message = rest.pop();
+    let Call { address, mut words, mut rest, no_newline, timeout, .. } = arguments;
+    // What looks like a flag stands there, too.
+    if !panpipe_link::lacks_command(&address) && (!words.is_empty() || rest.len() == 1) {
+        words.append(&mut rest);
     }
-    let mut address = match rest.is_empty() {
-        true => panpipe_link::parse(&address)?,
-        false => panpipe_link::address_with_command(&address, &words(rest)?)?,
+    let address = visit::address_of(&address, rest)?;
+    match address.protocol {
+        PANPIPE => {
+            let method = words.first().cloned().map(OsString::into_string);
+            let Some(Ok(method)) = method else {
+                wrong(Usage::MissingRequiredArgument, "the name of a method is wanted")
+            };
+            words.remove(0);
+            let timeout_of_call = timeout.unwrap_or(address.timeout);
+            visit::at(&address, timeout, async |peer| {
+                call_method(peer, &address, &method, words, timeout_of_call, !no_newline).await
+            })
+        }
+        _ if words.len() > 1 => {
+            wrong(Usage::TooManyValues, "one message is wanted, and the address means plain messages")
+        }
+        _ => send_message(address, words.pop(), timeout, !no_newline),
+    }
+}
+
+/// Says how the command is used, and exits.
+fn wrong(kind: Usage, reason: &str) -> ! {
+    let mut command = Arguments::command();
+    command.build();
+    match command.find_subcommand_mut("call") {
+        Some(call) => call.error(kind, reason).exit(),
+        None => command.error(kind, reason).exit(),
+    }
+}
+
+async fn call_method(
+    peer: &Peer,
+    address: &Address,
+    method: &str,
+    words: Vec<OsString>,
+    timeout: Duration,
+    newline: bool,
+) -> Result<ExitCode> {
+    let refused = |kind, reason: String| {
+        Err(Error::new(kind, format!("calling {method} at {}", address.text())).because(reason).at(address.text()))
     };
-    address.timeout = arguments.timeout.unwrap_or(address.timeout);
+    // Methods of the protocol itself describe nobody.
+    let description = if method.starts_with("panpipe.") { None } else { Description::of(peer).await? };
+    let known = match &description {
+        Some(description) => match description.method(method) {
+            Some(known) if known.takes_stream() => {
+                return refused(
+                    ErrorKind::Unsupported,
+                    "its caller streams arguments, which a command line does not".into(),
+                );
+            }
+            Some(known) => Some((description, known)),
+            None => {
+                let names: Vec<_> = description.methods().map(|method| method.name()).collect();
+                return refused(ErrorKind::NotFound, format!("no method {method:?}; known: {}", names.join(", ")));
+            }
+        },
+        None => None,
+    };
+    let mut stdin = io::stdin().lock().take(address.max as u64 + 1);
+    let given = match Given::read(words, known, &mut stdin) {
+        Ok(given) => given,
+        Err(reason) => return refused(ErrorKind::InvalidArguments, reason),
+    };
+    if known.is_some_and(|(_, method)| method.streams()) {
+        let mut items = peer.stream::<Value>(method, given);
+        while let Some(item) = items.next().await {
+            if !report::print_item(&item?)? {
+                break;
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let reply = peer.call_within::<Value>(timeout, method, given).await?;
+    report::print_reply(&reply, newline)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One message there, one reply back. No runtime, so that it starts at once.
+fn send_message(
+    mut address: Address,
+    message: Option<OsString>,
+    timeout: Option<Duration>,
+    newline: bool,
+) -> Result<ExitCode> {
+    report::exit_on_interrupt();
+    address.timeout = timeout.unwrap_or(address.timeout);
     let message = match message {
         Some(message) => message.into_vec(),
         None => read_stdin(&address)?,
     };
     let peer = blocking::connect(&address, None, &mut WaitFor)?;
     let reply = peer.call(&message, Some(address.timeout), &mut WaitFor)?;
-    let newline: &[u8] = if arguments.no_newline || reply.ends_with(b"\n") { b"" } else { b"\n" };
-    report::print(&[&reply, newline])?;
+    report::print_text(&reply, newline)?;
     peer.leave(&mut WaitFor)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The words of a command, which an address can hold only as UTF-8.
-fn words(rest: Vec<OsString>) -> Result<Vec<String>> {
-    let word = |word: OsString| {
-        word.into_string().map_err(|word| {
-            Error::new(ErrorKind::Unsupported, "reading the program's arguments")
-                .because(format!("{word:?} is no UTF-8"))
-        })
-    };
-    rest.into_iter().map(word).collect()
 }
 
 /// All of stdin; no more than one byte beyond `max` is read of an endless one.

@@ -2,12 +2,20 @@
 
 mod arguments;
 mod call;
+mod describe;
+mod description;
+mod given;
+mod json;
 mod log;
 mod measure;
 mod methods;
+mod methods_served;
 mod program;
 mod report;
 mod serve;
+mod stubs;
+mod topic;
+mod visit;
 
 use std::process::ExitCode;
 
@@ -16,10 +24,18 @@ use clap::Parser;
 use crate::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
+    let mut verbose = false;
     let outcome = match Arguments::parse().command {
         Command::Serve(serve) => serve::run(serve),
-        Command::Call(call) => call::run(call),
+        Command::Call(call) => {
+            verbose = call.verbose;
+            call::run(call)
+        }
+        Command::Subscribe(subscribe) => topic::subscribe(subscribe),
+        Command::Publish(publish) => topic::publish(publish),
+        Command::Describe(describe) => describe::run(describe),
+        Command::Stubs(stubs) => stubs::run(stubs),
         Command::Methods { markdown, measure } => methods::run(markdown, measure),
     };
-    outcome.unwrap_or_else(|error| report::failure(&error))
+    outcome.unwrap_or_else(|error| report::failure(&error, verbose))
 }

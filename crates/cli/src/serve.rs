@@ -4,17 +4,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use panpipe::{Bytes, Error, ErrorKind, Result};
-use panpipe_link::Address;
+use panpipe_link::{Address, PANPIPE};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Handler, Serve};
 use crate::program::Program;
-use crate::{log, report};
+use crate::{log, methods_served, report};
 
 pub(crate) fn run(arguments: Serve) -> Result<ExitCode> {
     let address = panpipe_link::parse(&arguments.address)?;
-    let Handler { upper, program, .. } = arguments.handler;
+    let handler = arguments.handler;
+    let Handler { upper, ref program, .. } = handler;
     if let Some(name) = program.first().filter(|name| !Program::exists(name)) {
         let error = Error::new(ErrorKind::Unsupported, format!("serving {}", address.text())).at(address.text());
         return Err(error.because(format!("no program is called {name:?}")));
@@ -26,9 +27,22 @@ pub(crate) fn run(arguments: Serve) -> Result<ExitCode> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(system)?;
+        if address.protocol == PANPIPE {
+            let program = (!program.is_empty()).then(|| Program::new(program.clone(), &address));
+            let mut server = panpipe::serve(address.text(), &methods_served::service(&handler, program)).await?;
+            report::say(&format!("listening on {}", server.address()));
+            return tokio::select! {
+                served = server.wait() => served.map(|()| ExitCode::SUCCESS),
+                _ = interrupt.recv() => Ok(ExitCode::from(report::INTERRUPTED)),
+                _ = hang_up.recv() => Ok(ExitCode::from(report::HUNG_UP)),
+                _ = terminate.recv() => drain(server, &mut interrupt, &mut terminate).await,
+            };
+        }
         let serve = async {
             match program {
-                program if !program.is_empty() => serve_program(Program::new(program, &address), &address).await,
+                program if !program.is_empty() => {
+                    serve_program(Program::new(program.clone(), &address), &address).await
+                }
                 _ if upper && address.text_messages => serve(&address, |message| async { upper_text(message) }).await,
                 _ if upper => serve(&address, |message: Bytes| async move { message.to_ascii_uppercase() }).await,
                 _ => serve(&address, |message: Bytes| async { message }).await,
@@ -45,6 +59,15 @@ pub(crate) fn run(arguments: Serve) -> Result<ExitCode> {
     // A resolver that does not answer is not waited for.
     runtime.shutdown_background();
     outcome
+}
+
+/// Takes no more calls and finishes those that run, unless it is told once more to stop.
+async fn drain(server: panpipe::Server, interrupt: &mut Signal, terminate: &mut Signal) -> Result<ExitCode> {
+    tokio::select! {
+        closed = server.close() => closed.map(|()| ExitCode::from(report::TERMINATED)),
+        _ = interrupt.recv() => Ok(ExitCode::from(report::INTERRUPTED)),
+        _ = terminate.recv() => Ok(ExitCode::from(report::TERMINATED)),
+    }
 }
 
 async fn serve(address: &Address, handler: impl panpipe::plain::Handler) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::readiness::register;
 
 /// Opens a link to an address within its timeout.
 pub(crate) async fn open(address: &Address) -> Result<Link> {
-    let mut connecting = match panpipe_link::may_block(&address) {
+    let mut connecting = match panpipe_link::may_block(address) {
         false => panpipe_link::connect(address)?,
         // The resolver blocks; it gets a thread of its own for as long as it takes.
         true => {

@@ -79,10 +79,10 @@ fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
 #[test]
 fn help_shows_the_founding_example() {
     for (arguments, shows) in [
-        (&["--help"][..], "panpipe serve 'tcp://localhost:9999?framing=raw' --upper"),
-        (&["--help"], "panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'"),
+        (&["--help"][..], "panpipe serve tcp://localhost:9999 --upper"),
+        (&["--help"], "panpipe call tcp://localhost:9999 upper 'Hello, server!'"),
         (&["serve", "--help"], "-- tr a-z A-Z"),
-        (&["call", "--help"], "panpipe call 'tcp://localhost:9999?framing=raw' 'Hello, server!'"),
+        (&["call", "--help"], "panpipe call tcp://localhost:9999 upper 'Hello, server!'"),
     ] {
         let outcome = finish(panpipe(arguments.iter().copied()).stdin(Stdio::null()), b"");
         assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));

@@ -7,6 +7,7 @@ mod call;
 mod errors;
 mod fifo;
 mod methods;
+mod peer;
 mod program;
 mod serve;
 mod signals;

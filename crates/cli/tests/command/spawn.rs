@@ -33,9 +33,11 @@ fn a_program_that_is_not_there_is_3_and_none_or_one_too_many_is_2() {
         outcome.stderr.contains("not-found: no program in PATH is called \"panpipe-no-such-program\""),
         "{outcome:?}"
     );
-    for arguments in
-        [&["spawn:", "hello"][..], &["tcp://localhost:1", "hello", "--", "cat"], &["tcp://localhost:1", "--", "a", "b"]]
-    {
+    for arguments in [
+        &["spawn:", "hello"][..],
+        &["tcp://localhost:1?framing=lines", "hello", "--", "cat"],
+        &["tcp://localhost:1?framing=lines", "--", "a", "b"],
+    ] {
         let outcome = call(arguments);
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
     }

@@ -1,6 +1,7 @@
 //! The calls of this side.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -169,8 +170,12 @@ impl Calling {
         self.unsent.len() >= MOST_UNSENT || self.unsent_bytes >= MOST_UNSENT_BYTES
     }
 
-    /// Forgets what waits of calls that were cancelled, once that is most of it.
-    fn drop_unsent(&mut self) {
+    /// Forgets a call that was cancelled before its turn; its place goes once most are of such calls.
+    fn drop_unsent(&mut self, id: u64) {
+        if let Ok(place) = self.unsent.binary_search_by_key(&id, |unsent| unsent.id) {
+            let payload = std::mem::take(&mut self.unsent[place].payload);
+            self.unsent_bytes -= payload.len();
+        }
         self.unsent_gone += 1;
         if self.unsent_gone > 64 && self.unsent_gone > self.unsent.len() / 2 {
             self.unsent.retain(|unsent| unsent.kind != Kind::Call || self.calls.contains_key(&unsent.id));
@@ -195,6 +200,12 @@ impl Calling {
         (self.unanswered, self.subscriptions, self.window, self.is_refused) = (0, 0, window, false);
     }
 
+    /// What is left of the window, and the calls and subscriptions that hold a place.
+    #[cfg(test)]
+    pub(super) fn window_and_slots(&self) -> (i64, (usize, usize)) {
+        (self.window, (self.unanswered, self.subscriptions))
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.unsent.is_empty()
     }
@@ -216,10 +227,11 @@ impl Calling {
 
     /// Takes a call whose answer has come.
     fn remove(&mut self, id: u64) -> Option<Call> {
-        if self.calls.get(&id)?.sent == Sent::No {
+        let Entry::Occupied(call) = self.calls.entry(id) else { return None };
+        if call.get().sent == Sent::No {
             return None;
         }
-        let call = self.calls.remove(&id)?;
+        let call = call.remove();
         match call.flags.is_topic() {
             true => self.subscriptions -= 1,
             false => self.unanswered -= 1,
@@ -239,7 +251,8 @@ impl Panpipe {
             Kind::Call => calling.window > 0 && calling.unanswered < self.peer_calls,
             _ => calling.window > 0,
         };
-        has_room && (self.is_greeted || self.is_datagrams) && !calling.is_refused
+        let is_open = !calling.is_refused || !self.outlasts;
+        has_room && is_open && (self.is_greeted || self.is_datagrams)
     }
 
     /// Calls a method of the other side, or subscribes to one of its topics, as the flags say.
@@ -267,13 +280,13 @@ impl Panpipe {
             let (name, payload) = (Bytes::copy_from_slice(name), Bytes::copy_from_slice(payload));
             Box::new(Kept { name, payload, is_idempotent: false })
         });
-        let call = Call { deadline, sent: Sent::No, is_abandoned: false, is_open: false, flags, streams, kept };
+        let sent = self.request(Kind::Call, flags, id, method, payload, deadline, now);
+        let call = Call { deadline, sent, is_abandoned: false, is_open: false, flags, streams, kept };
         self.calling.calls.insert(id, call);
         if let Some(deadline) = deadline {
             let calls = &self.calling.calls;
             self.calling.deadlines.add(deadline, id, calls.len(), |id| calls.contains_key(&id));
         }
-        self.request(Kind::Call, flags, id, method, payload, deadline, now);
         Ok(CallId(id))
     }
 
@@ -327,6 +340,7 @@ impl Panpipe {
         }
     }
 
+    /// Sends a request, or has it wait for its turn; how far it has gone.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "they are one request, and are put together once")]
     pub(super) fn request(
@@ -338,7 +352,7 @@ impl Panpipe {
         payload: Body<'_>,
         deadline: Option<Instant>,
         now: Instant,
-    ) {
+    ) -> Sent {
         let goes = self.calling.unsent.is_empty() && self.may_send(kind, flags);
         if goes || self.is_datagrams {
             return self.transmit(kind, flags, id, method.as_bytes(), payload, deadline, now);
@@ -346,6 +360,7 @@ impl Panpipe {
         let name = Bytes::copy_from_slice(method.as_bytes());
         let payload = payload.into_bytes();
         self.calling.wait(Unsent { kind, flags, id, deadline, name, payload });
+        Sent::No
     }
 
     #[inline]
@@ -359,7 +374,7 @@ impl Panpipe {
         payload: Body<'_>,
         deadline: Option<Instant>,
         now: Instant,
-    ) {
+    ) -> Sent {
         let calling = &mut self.calling;
         let mut prefix: &[u8] = &[];
         let timeout;
@@ -384,13 +399,9 @@ impl Panpipe {
         }
         let place = self.output.place();
         self.output.push(Message { kind, flags, id, prefix, name, payload });
-        if kind == Kind::Call
-            && let Some(call) = calling.calls.get_mut(&id)
-        {
-            // What is long, or waits behind that, has no place of its own.
-            let has_place = self.output.place() > place;
-            call.sent = Sent::Queued(if has_place { place } else { u64::MAX });
-        }
+        // What is long, or waits behind that, has no place of its own.
+        let has_place = self.output.place() > place;
+        Sent::Queued(if has_place { place } else { u64::MAX })
     }
 
     /// Sends what waited for its turn, as far as there is room now.
@@ -409,8 +420,11 @@ impl Panpipe {
                 self.calling.unsent_gone -= 1;
             } else {
                 let payload = Body::Shared(next.payload);
-                self.transmit(next.kind, next.flags, next.id, &next.name, payload, next.deadline, now);
-                self.send_waiting_items(next.id);
+                let sent = self.transmit(next.kind, next.flags, next.id, &next.name, payload, next.deadline, now);
+                if let Some(call) = self.calling.calls.get_mut(&next.id) {
+                    call.sent = sent;
+                    self.send_waiting_items(next.id);
+                }
             }
         }
     }
@@ -433,7 +447,7 @@ impl Panpipe {
         let ran = if known.sent.has_left() { Ran::Maybe } else { Ran::No };
         if known.sent == Sent::No {
             self.calling.calls.remove(&call.0);
-            self.calling.drop_unsent();
+            self.calling.drop_unsent(call.0);
         } else {
             known.is_abandoned = true;
             known.streams = None;

@@ -152,7 +152,7 @@ impl Output {
 
     /// Whether the call of this id is a long one of which pieces are missing, or waits behind one.
     pub(crate) fn is_held(&self, id: u64) -> bool {
-        self.lanes.contains_key(&id) || self.held.contains_key(&id)
+        self.lanes.get(&id).is_some_and(|lane| lane.kind == Kind::Call) || self.held.contains_key(&id)
     }
 
     /// Room for payload in a frame whose body has so much before it.

@@ -1,6 +1,7 @@
 //! The calls of the other side.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -62,7 +63,7 @@ impl Serving {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.next().filter(|_| !self.calls.is_empty())
     }
 
     pub(super) fn streams(&mut self, id: u64) -> Option<&mut Option<Box<Streams>>> {
@@ -257,19 +258,21 @@ impl Panpipe {
 
     #[inline]
     fn answer(&mut self, id: u64, kind: Kind, flags: Flags, payload: Body<'_>) {
-        let Some(served) = self.serving.calls.get_mut(&id).filter(|served| served.answer.is_none()) else { return };
-        let has_items = |streams: &Box<Streams>| streams.outgoing.as_ref().is_some_and(|items| !items.is_drained());
+        let Entry::Occupied(mut place) = self.serving.calls.entry(id) else { return };
+        let served = place.get_mut();
+        if served.answer.is_some() {
+            return;
+        }
+        let has_items = |streams: &Streams| streams.outgoing.as_ref().is_some_and(|items| !items.is_drained());
         // What comes of a stream whose consumer has gone is of no use; what comes before an end is.
-        if !served.is_cancelled && served.streams.as_ref().is_some_and(has_items) {
+        if !served.is_cancelled && served.streams.as_deref().is_some_and(has_items) {
             if let Some(outgoing) = served.streams.as_mut().and_then(|streams| streams.outgoing.as_mut()) {
                 outgoing.has_ended = true;
             }
             served.answer = Some((kind, flags, payload.into_bytes()));
             return;
         }
-        if let Some(served) = self.serving.calls.remove(&id) {
-            self.serving.subscriptions -= usize::from(served.is_topic);
-        }
+        self.serving.subscriptions -= usize::from(place.remove().is_topic);
         self.output.push(Message::with(kind, flags, id, payload));
     }
 

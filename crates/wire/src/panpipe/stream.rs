@@ -204,6 +204,13 @@ impl Window {
         is_allowed
     }
 
+    /// What was taken and is not given back yet, of which nothing else is missing.
+    #[cfg(test)]
+    pub(crate) fn held_back(&self) -> i64 {
+        assert_eq!(self.left + self.taken, self.size);
+        self.taken
+    }
+
     /// Charges an item that has come; whether it was allowed to come.
     pub(crate) fn charge_item(&mut self, size: usize, is_lagged: bool) -> bool {
         if is_lagged {

@@ -1,3 +1,5 @@
 mod frames;
+mod hostile;
+mod pair;
 mod play;
 mod script;
