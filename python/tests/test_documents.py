@@ -65,6 +65,41 @@ def test_the_examples_meet(name: str, code: str, port: int) -> None:
         assert client.communicate(timeout=30)[0] == b"HELLO, SERVER!\n"
 
 
+@pytest.fixture
+def service_port() -> Iterator[int]:
+    """The port of the README's service."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with start("service.py", EXAMPLES["service.py"], port) as service:
+        while True:
+            assert service.poll() is None
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                pass
+        yield port
+        service.terminate()
+        # It has answered whoever it had to.
+        assert service.wait(timeout=30) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("name", ["caller.mjs", "caller.py"])
+def test_the_callers_of_the_readme_meet_its_service(name: str, service_port: int) -> None:
+    with start(name, EXAMPLES[name], service_port) as caller:
+        assert caller.communicate(timeout=30)[0] == b"HELLO, SERVER!\n3\n2\n1\n"
+
+
+def test_the_commands_of_the_readme_reach_its_service(service_port: int) -> None:
+    command = ROOT / "target" / "release" / "panpipe"
+    block = re.findall(r"```sh\n# The service, from the shell.\n(.*?)```", README, re.DOTALL)[0]
+    lines = [shlex.split(line.replace("9999", str(service_port))) for line in block.splitlines()]
+    said = [subprocess.run([command, *line[1:]], capture_output=True, text=True, check=True).stdout for line in lines]
+    assert said[0] == "HELLO, SERVER!\n"
+    assert "upper(text: string)" in said[1]
+    assert "countdown" in said[2]
+
+
 def test_the_parent_of_the_readme_has_its_child(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(EXAMPLES["parent.py"])
     parent = subprocess.run([sys.executable, tmp_path / "parent.py"], capture_output=True, text=True, timeout=30)
@@ -81,10 +116,11 @@ def test_the_readme_and_the_examples_folder_say_the_same(name: str) -> None:
 
 
 def test_the_rust_example_is_the_one_that_is_compiled() -> None:
-    code = re.findall(r"```rust\n// .*?\n(.*?)```", README, re.DOTALL)[0]
-    example = (ROOT / "crates/panpipe/examples/upper_client.rs").read_text()
-    for line in code.splitlines():
-        assert f"    {line}\n" in example
+    blocks = re.findall(r"```rust\n// .*?\n(.*?)```", README, re.DOTALL)
+    for code, name in zip(blocks, ["upper_caller", "upper_client"], strict=True):
+        example = (ROOT / f"crates/panpipe/examples/{name}.rs").read_text()
+        for line in code.splitlines():
+            assert f"    {line}\n" in example
 
 
 def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:

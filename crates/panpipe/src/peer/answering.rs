@@ -106,7 +106,8 @@ impl Batch<'_, '_> {
             Ok(Begun::Answered(outcome)) | Err(outcome) => self.answers.push((request, outcome)),
             Ok(Begun::Later(answering)) => run(self.shared, request, answering),
             Ok(Begun::Items(items)) if request.flags.is_stream() => {
-                let streaming = Streaming { shared: Arc::clone(self.shared), call: request.id, items };
+                let losses = self.shared.lock().losses;
+                let streaming = Streaming { shared: Arc::clone(self.shared), losses, call: request.id, items };
                 run(self.shared, request, Box::pin(streaming));
             }
             Ok(Begun::Items(_)) => {
@@ -167,7 +168,8 @@ fn begin(answer: Answer, cx: &mut TaskContext<'_>) -> Begun {
 
 fn run(shared: &Arc<Shared>, request: Request, answering: Answering) {
     let (id, deadline) = (request.id, request.deadline);
-    let mut running = Running { shared: Arc::clone(shared), request, is_answered: false };
+    let losses = shared.lock().losses;
+    let mut running = Running { shared: Arc::clone(shared), losses, request, is_answered: false };
     let mut state = shared.lock();
     let task = tokio::spawn(async move {
         let mut answering = answering;
@@ -186,6 +188,7 @@ fn run(shared: &Arc<Shared>, request: Request, answering: Answering) {
 /// A handler that has a task; when that is stopped the call is answered all the same.
 struct Running {
     shared: Arc<Shared>,
+    losses: u32,
     request: Request,
     is_answered: bool,
 }
@@ -193,7 +196,10 @@ struct Running {
 impl Running {
     fn answer(&mut self, outcome: Outcome) {
         self.is_answered = true;
-        self.shared.lock().answer(&self.request, outcome);
+        let mut state = self.shared.lock();
+        if state.losses == self.losses {
+            state.answer(&self.request, outcome);
+        }
     }
 }
 
@@ -219,6 +225,7 @@ fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Outcome> {
 /// Sends the items of a stream as there is room for them.
 struct Streaming {
     shared: Arc<Shared>,
+    losses: u32,
     call: CallId,
     items: Pin<Box<dyn ItemStream + Send>>,
 }
@@ -227,10 +234,16 @@ impl Future for Streaming {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Outcome> {
-        let Streaming { shared, call, items } = &mut *self;
+        let Streaming { shared, losses, call, items } = &mut *self;
         loop {
-            if shared.lock().poll_item_room(*call, cx).is_pending() {
-                return Poll::Pending;
+            {
+                let mut state = shared.lock();
+                if state.losses != *losses {
+                    return Poll::Ready(Ok(nothing()));
+                }
+                if state.poll_item_room(*call, cx).is_pending() {
+                    return Poll::Pending;
+                }
             }
             match items.as_mut().poll_item(cx) {
                 Poll::Ready(Some(Ok(item))) => shared.lock().send_item(*call, item)?,

@@ -50,9 +50,7 @@ impl Progress {
                 let error = state.endpoint.error(ErrorKind::DeadlineExceeded, "calling");
                 *self = Progress::Ended(Some(error.because("no room to send it in within the timeout")));
             } else {
-                if let Some(deadline) = deadline {
-                    state.alarm.set(*deadline);
-                }
+                state.set_alarm(*deadline)?;
                 return Poll::Pending;
             }
         }

@@ -136,7 +136,9 @@ fn poll_drive(shared: &Shared, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &m
     if state.endpoint.output_failure().is_some() && state.ended.is_none() {
         state.dispatch(std::time::Instant::now());
     }
-    state.set_alarm();
+    state.keep_time();
+    // The loop has to know of an alarm that is new.
+    while state.poll_alarm(timer, cx).is_ready() {}
     state.wake_senders();
     if state.endpoint.is_closed() {
         return Poll::Ready(Step::End);

@@ -75,10 +75,13 @@ pub(crate) struct State {
     pub(super) clock: Clock,
     /// When it was last looked for events.
     pub(super) looked: Instant,
-    /// Goes off when the driver must look for what is out of time.
-    pub(super) alarm: Alarm,
+    /// Goes off when the driver must look for what is out of time; made when there is first something to look for, since
+    /// it is a descriptor.
+    alarm: Option<Alarm>,
     /// The user has let go.
     pub(super) dropped: bool,
+    /// How often it was lost: ids of the other side's calls begin anew then, and what still runs answers nobody.
+    pub(super) losses: u32,
     /// The connection is lost, and is to be made again.
     pub(super) lost: Option<Option<Error>>,
     /// The connection is over, and why if not cleanly.
@@ -188,8 +191,9 @@ impl Shared {
             corked: true,
             clock: Clock::start(),
             looked: Instant::now(),
-            alarm: Alarm::new()?,
+            alarm: None,
             dropped: false,
+            losses: 0,
             lost: None,
             ended: None,
             status: watch::Sender::new(ConnectionState::Connected),
@@ -272,8 +276,9 @@ impl State {
         if self.endpoint.wants_write() {
             self.cork();
         }
-        if let Some(deadline) = deadline {
-            self.alarm.set(deadline);
+        if let Err(error) = self.set_alarm(deadline) {
+            self.give_up(call);
+            return Progress::Ended(Some(error));
         }
         Progress::Sent(call)
     }
@@ -421,25 +426,43 @@ impl State {
 
     /// Ready each time that the alarm has gone off; it is set again by then.
     pub(super) fn poll_alarm(&mut self, timer: &mut Option<AsyncFd<Arc<OwnedFd>>>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(alarm) = &mut self.alarm else { return Poll::Pending };
         if timer.is_none() {
-            *timer = register(self.alarm.descriptor(), Interest::READABLE, self.endpoint.address()).ok();
+            *timer = register(alarm.descriptor(), Interest::READABLE, self.endpoint.address()).ok();
         }
         let Some(timer) = timer else { return Poll::Pending };
         let Poll::Ready(Ok(mut guard)) = timer.poll_read_ready(cx) else { return Poll::Pending };
         guard.clear_ready();
-        self.alarm.acknowledge();
+        alarm.acknowledge();
         // The session has only a bound on the next deadline; what it finds then is exact.
         self.dispatch(Instant::now());
-        self.set_alarm();
+        self.keep_time();
         // Calls that wait for room keep their own time.
         self.senders.drain(..).for_each(|(_, waker)| waker.wake());
         Poll::Ready(())
     }
 
-    pub(super) fn set_alarm(&mut self) {
-        if let Some(deadline) = self.endpoint.next_deadline() {
-            self.alarm.set(deadline);
+    /// Sees to it that the driver looks at the session's next deadline.
+    pub(super) fn keep_time(&mut self) {
+        if let Err(error) = self.set_alarm(self.endpoint.next_deadline()) {
+            self.endpoint.fail_output(error);
         }
+    }
+
+    /// Sees to it that the driver looks at this instant.
+    #[inline]
+    pub(super) fn set_alarm(&mut self, deadline: Option<Instant>) -> Result<()> {
+        let Some(deadline) = deadline else { return Ok(()) };
+        let alarm = match &mut self.alarm {
+            Some(alarm) => alarm,
+            None => {
+                let alarm = Alarm::new()?;
+                self.wake_driver();
+                self.alarm.insert(alarm)
+            }
+        };
+        alarm.set(deadline);
+        Ok(())
     }
 
     /// Hands out what has come.
@@ -485,6 +508,7 @@ impl State {
                 PanpipeEvent::Draining => {}
                 PanpipeEvent::Lost(error) => {
                     self.lost = Some(error);
+                    self.losses = self.losses.wrapping_add(1);
                     self.status.send_replace(ConnectionState::Reconnecting);
                     self.wake_driver();
                 }

@@ -63,7 +63,7 @@ impl Serving {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.next().filter(|_| !self.calls.is_empty())
     }
 
     pub(super) fn streams(&mut self, id: u64) -> Option<&mut Option<Box<Streams>>> {
