@@ -43,6 +43,7 @@ Examples:
 
 An argument is JSON where it is some, else text; what the service says of itself decides where it does.
 `-` is all of stdin, as bytes; NAME=VALUE is an argument by name.
+A method that takes a stream gets the lines of stdin.
 Bytes are printed as they are, text as text, anything else as JSON; a stream as one item a line.";
 
 const STUBS_EXAMPLES: &str = "\
