@@ -42,8 +42,15 @@ const OPTIONS: &str = "protocol=panpipe";
 
 type Shared<T> = Arc<OnceLock<Result<T, String>>>;
 
-/// What a client found at each place: why a check failed, by its name.
-type Found = HashMap<&'static str, Result<HashMap<String, Option<String>>, String>>;
+/// What a client found at each place.
+type Found = HashMap<&'static str, Findings>;
+
+/// Why a check failed, by its name, if it did; and why there are no more.
+#[derive(Debug, Default)]
+struct Findings {
+    checked: HashMap<String, Option<String>>,
+    broke_off: Option<String>,
+}
 
 /// Where a server is met, by place.
 struct Met {
@@ -95,10 +102,10 @@ fn cases_of(server: Peer, folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Vec<Ca
                 cases.push(Case::new(name, move || {
                     let met = met.get_or_init(|| serve(server, &served, &folder)).as_ref()?;
                     let found = found.get_or_init(|| visit(client, met, &visited, &folder)).as_ref()?;
-                    match found[place].as_ref()?.get(check) {
+                    match found[place].checked.get(check) {
                         Some(None) => Ok(()),
                         Some(Some(reason)) => Err(reason.clone()),
-                        None => Err(format!("it was not done: {:?}", found[place])),
+                        None => Err(format!("it was not done: {:?}", found[place].broke_off)),
                     }
                 }));
             }
@@ -134,17 +141,17 @@ fn visit(client: Peer, met: &Met, visited: &[&'static str], folder: &Folder) -> 
     let process = client.ask("check", &CheckRequest { addresses, own })?;
     let mut found = Found::new();
     for place in order {
-        let mut checked = HashMap::new();
-        found.insert(
-            place,
-            loop {
-                match process.next_answer::<Option<Checked>>() {
-                    Ok(Some(check)) => checked.insert(check.check, check.failed),
-                    Ok(None) => break Ok(checked),
-                    Err(reason) => break Err(reason),
-                };
-            },
-        );
+        let findings: &mut Findings = found.entry(place).or_default();
+        loop {
+            match process.next_answer::<Option<Checked>>() {
+                Ok(Some(check)) => drop(findings.checked.insert(check.check, check.failed)),
+                Ok(None) => break,
+                Err(reason) => {
+                    findings.broke_off = Some(reason);
+                    break;
+                }
+            }
+        }
     }
     Ok(found)
 }

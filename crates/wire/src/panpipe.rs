@@ -305,6 +305,8 @@ impl Panpipe {
     /// Has the hello say that this side reads only while its user waits, and must not be given up for its silence.
     pub fn be_quiet(&mut self) {
         self.is_quiet = true;
+        // Who looks only now and then cannot say when a hello came.
+        self.times.has_greeted();
     }
 
     /// Queues the hello of a client: it goes out with what is sent first, or at once.
