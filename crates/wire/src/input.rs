@@ -25,6 +25,12 @@ pub struct Input {
     /// The frame that is being received needs at least this many bytes here.
     needed: usize,
     read_size: usize,
+    /// No more than so many bytes are to come here before they were looked at; zero is no limit.
+    most: usize,
+    /// The room beyond them.
+    beyond: BytesMut,
+    /// What comes goes elsewhere first.
+    diverted: Option<Diverted>,
     has_ended: bool,
     /// How that is told to those who waited for more.
     ending: Cow<'static, str>,
@@ -35,6 +41,14 @@ pub struct Input {
     guarded: usize,
 }
 
+/// The rest of a part of a long message, which is read to where it is to lie.
+struct Diverted {
+    bytes: BytesMut,
+    /// The room behind that part.
+    beyond: BytesMut,
+    end: usize,
+}
+
 impl Input {
     pub(crate) fn new() -> Self {
         Input {
@@ -43,6 +57,9 @@ impl Input {
             is_lent: false,
             needed: 0,
             read_size: SMALLEST_READ,
+            most: 0,
+            beyond: BytesMut::new(),
+            diverted: None,
             has_ended: false,
             ending: Cow::Borrowed("the other side closed"),
             failure: None,
@@ -59,7 +76,11 @@ impl Input {
 
     /// Whether more input would be of use; without it, enough whole messages wait to be taken.
     pub fn wants_more(&self) -> bool {
-        let has_room = self.bytes.len() < READ_AHEAD || self.bytes.len() < self.needed;
+        let has_room = match &self.diverted {
+            Some(diverted) => diverted.bytes.len() < diverted.end,
+            None if self.most > 0 => self.bytes.len() < self.most,
+            None => self.bytes.len() < READ_AHEAD || self.bytes.len() < self.needed,
+        };
         !self.has_ended && self.failure.is_none() && has_room
     }
 
@@ -68,8 +89,56 @@ impl Input {
         self.needed = total;
     }
 
+    /// How many bytes have come that were not taken.
+    pub(crate) fn arrived(&self) -> usize {
+        self.bytes.len() + self.diverted.as_ref().map_or(0, |diverted| diverted.bytes.len())
+    }
+
+    /// Lets no more than so many bytes come before they are looked at, or any number: where they are to lie is known then.
+    pub(crate) fn limit(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    /// Appends the next `count` bytes to come to these, which have room for them; see [`diverted`](Self::diverted).
+    pub(crate) fn divert(&mut self, mut bytes: BytesMut, count: usize) {
+        let end = bytes.len() + count;
+        let beyond = bytes.split_off(end);
+        self.diverted = Some(Diverted { bytes, beyond, end });
+    }
+
+    /// The bytes that others were appended to, once those are there.
+    pub(crate) fn diverted(&mut self) -> Option<BytesMut> {
+        let Diverted { mut bytes, beyond, end } =
+            self.diverted.take_if(|diverted| diverted.bytes.len() >= diverted.end)?;
+        // Who does not keep to the room has given more than was asked for.
+        let more = bytes.split_off(end);
+        self.bytes.extend_from_slice(&more);
+        drop(more);
+        bytes.unsplit(beyond);
+        Some(bytes)
+    }
+
+    /// Takes back the room that was kept from a read.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if self.beyond.capacity() > 0 {
+            self.bytes.unsplit(std::mem::take(&mut self.beyond));
+        }
+    }
+
     /// Where to append what was read. There is spare capacity for a good read.
     pub fn room(&mut self) -> &mut BytesMut {
+        if self.diverted.is_none() {
+            self.make_room();
+        }
+        match &mut self.diverted {
+            Some(diverted) => &mut diverted.bytes,
+            None => &mut self.bytes,
+        }
+    }
+
+    fn make_room(&mut self) {
+        self.settle();
         // What a peer announces is taken on trust only twice as far as what it has sent.
         let missing = self.needed.saturating_sub(self.bytes.len()).min(self.bytes.len().max(LARGEST_READ));
         let wanted = missing.max(self.read_size);
@@ -83,7 +152,9 @@ impl Input {
             self.bytes.reserve(wanted);
         }
         self.size = self.size.max(held + wanted);
-        &mut self.bytes
+        if self.most > held {
+            self.beyond = self.bytes.split_off(self.most);
+        }
     }
 
     /// The bytes with room for a good read, to be read into elsewhere; until they are
@@ -96,7 +167,10 @@ impl Input {
 
     /// Takes back what [`lend`](Self::lend) gave.
     pub fn take_back(&mut self, bytes: BytesMut) {
-        self.bytes = bytes;
+        match &mut self.diverted {
+            Some(diverted) => diverted.bytes = bytes,
+            None => self.bytes = bytes,
+        }
         self.is_lent = false;
     }
 
@@ -138,6 +212,7 @@ impl Input {
     /// Drops what has arrived and was not taken.
     pub fn discard(&mut self) {
         self.bytes.clear();
+        self.diverted = None;
         self.needed = 0;
     }
 

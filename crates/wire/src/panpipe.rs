@@ -228,6 +228,8 @@ pub struct Panpipe {
     calling: Calling,
     serving: Serving,
     pieces: Vec<Pieces>,
+    /// The piece that is being read to where it lies, and whether there are more after it.
+    filling: Option<(Kind, u64, bool)>,
     /// The window of what comes.
     requests: Window,
     events: VecDeque<PanpipeEvent>,
@@ -280,6 +282,7 @@ impl Panpipe {
             calling: Calling::new(side),
             serving: Serving::default(),
             pieces: Vec::new(),
+            filling: None,
             requests: Window::new(WINDOW),
             events: VecDeque::new(),
             idle_frames: 0,

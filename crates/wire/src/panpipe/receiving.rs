@@ -18,6 +18,9 @@ const MOST_IN_PIECES: usize = 4;
 /// A piece that is not the last has at least so many bytes of payload.
 pub(super) const SMALLEST_PIECE: usize = 1 << 10;
 
+/// The rest of a piece of so many bytes is worth a read of its own.
+const LARGE_PIECE: usize = 16 << 10;
+
 /// Room is taken for so many bytes of a long message before they come.
 const TRUSTED: usize = 512 << 10;
 
@@ -46,6 +49,16 @@ enum Measured {
     Dropped,
 }
 
+impl Pieces {
+    /// Makes room for so many bytes more, and for some of what else was announced.
+    fn make_room(&mut self, count: usize) {
+        if self.body.capacity() - self.body.len() < count {
+            let missing = self.total - self.body.len();
+            self.body.reserve(missing.min(self.body.len().max(TRUSTED)).max(count));
+        }
+    }
+}
+
 /// What breaks a connection.
 type Broken = (ErrorKind, String);
 
@@ -64,7 +77,8 @@ impl Panpipe {
             return None;
         }
         self.now = now;
-        if self.input.len() != self.seen {
+        self.input.settle();
+        if self.input.arrived() != self.seen {
             self.times.heard(now);
         }
         self.keep_time(now);
@@ -82,7 +96,7 @@ impl Panpipe {
                 break;
             }
         }
-        self.seen = self.input.len();
+        self.seen = self.input.arrived();
         if !self.has_ended && (self.input.has_ended() || self.input.failure().is_some()) {
             self.finish();
         }
@@ -142,6 +156,9 @@ impl Panpipe {
     /// Reads the next frame; whether there was one.
     #[inline]
     fn read_frame(&mut self, now: Instant) -> bool {
+        if self.filling.is_some() {
+            return self.fill(now);
+        }
         if self.input.is_empty() || self.has_ended {
             self.input.need(1);
             return false;
@@ -172,9 +189,12 @@ impl Panpipe {
             self.input.need(prefix + HEAD);
             return false;
         };
+        self.input.limit(0);
         let total = prefix + HEAD + length;
         if self.input.len() < total {
-            self.input.need(total);
+            if length < LARGE_PIECE || !self.fill_piece(head) {
+                self.input.need(total);
+            }
             return false;
         }
         let mut body = self.input.take(total);
@@ -184,6 +204,42 @@ impl Panpipe {
                 true => self.counts.dropped += 1,
                 false => self.break_off(kind, reason),
             }
+        }
+        true
+    }
+
+    /// Has the rest of a piece read to where the message is put together; whether it is one for which that can be done.
+    #[cold]
+    fn fill_piece(&mut self, head: Head) -> bool {
+        let length = head.length as usize;
+        let has_more = head.flags.has(Flags::MORE);
+        let is_it = |pieces: &&mut Pieces| {
+            let arrived = pieces.body.len() + length;
+            let is_right = arrived <= pieces.total && has_more == (arrived < pieces.total);
+            pieces.id == head.id && pieces.kind as u8 == head.kind && !pieces.is_skipped && is_right
+        };
+        let is_plain = head.name == 0 && head.flags.0 & !Flags::MORE == 0 && self.packet.is_none();
+        let Some(pieces) = self.pieces.iter_mut().find(is_it).filter(|_| is_plain) else { return false };
+        self.input.take(HEAD);
+        pieces.make_room(length);
+        let there = self.input.take(self.input.len());
+        pieces.body.extend_from_slice(&there);
+        self.input.divert(std::mem::take(&mut pieces.body), length - there.len());
+        self.filling = Some((pieces.kind, pieces.id, has_more));
+        true
+    }
+
+    /// Goes on with a piece of which the rest was read to where it lies; whether it is there.
+    #[cold]
+    fn fill(&mut self, now: Instant) -> bool {
+        let Some(body) = self.input.diverted() else { return false };
+        let Some((kind, id, has_more)) = self.filling.take() else { return false };
+        let Some(place) = self.pieces.iter().position(|pieces| pieces.id == id && pieces.kind == kind) else {
+            return true;
+        };
+        self.pieces[place].body = body;
+        if let Err((kind, reason)) = self.end_piece(place, has_more, now) {
+            self.break_off(kind, reason);
         }
         true
     }
@@ -401,14 +457,17 @@ impl Panpipe {
         if pieces.is_skipped {
             pieces.skipped += body.len();
         } else {
-            let missing = pieces.total - pieces.body.len();
-            if pieces.body.capacity() - pieces.body.len() < body.len() {
-                pieces.body.reserve(missing.min(pieces.body.len().max(TRUSTED)));
-            }
+            pieces.make_room(body.len());
             pieces.body.extend_from_slice(&body);
         }
         body.clear();
+        self.end_piece(place, has_more, now)
+    }
+
+    /// Hands a long message over, if this was its last piece.
+    fn end_piece(&mut self, place: usize, has_more: bool, now: Instant) -> Result<(), Broken> {
         if has_more {
+            self.input.limit(if self.packet.is_none() { HEAD } else { 0 });
             return Ok(());
         }
         let pieces = self.pieces.swap_remove(place);
@@ -483,6 +542,7 @@ impl Panpipe {
             is_skipped: !is_wanted,
             skipped,
         });
+        self.input.limit(if self.packet.is_none() { HEAD } else { 0 });
         Ok(())
     }
 

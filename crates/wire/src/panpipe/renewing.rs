@@ -90,6 +90,7 @@ impl Panpipe {
         self.serving = Serving::default();
         self.serving.is_draining = is_draining;
         self.pieces = Vec::<Pieces>::new();
+        self.filling = None;
         self.requests = Window::new(WINDOW);
         self.pongs = VecDeque::new();
         self.times = Times::new(self.now, false);

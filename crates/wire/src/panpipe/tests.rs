@@ -1,5 +1,6 @@
 mod frames;
 mod hostile;
+mod long;
 mod pair;
 mod play;
 mod script;
