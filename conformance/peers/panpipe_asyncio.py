@@ -17,7 +17,7 @@ import panpipe
 Peer = panpipe.aio.Peer
 _numbers = itertools.count()
 # A net: each check takes a fraction of it.
-LONGEST = 20
+LONGEST = 5
 
 
 async def serve(request: Request) -> None:

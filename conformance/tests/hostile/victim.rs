@@ -65,7 +65,11 @@ impl Victim {
 
     /// Whether the server has said why it closed a connection.
     pub(crate) fn has_told(&self, why: &str) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        self.has_told_within(Duration::from_secs(5), why)
+    }
+
+    pub(crate) fn has_told_within(&self, time: Duration, why: &str) -> Result<()> {
+        let deadline = Instant::now() + time;
         while !self.server.process.stderr().contains(why) {
             if Instant::now() > deadline {
                 return Err(format!("the server has told nobody: {why}").into());

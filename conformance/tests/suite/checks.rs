@@ -42,12 +42,19 @@ const OPTIONS: &str = "protocol=panpipe";
 
 type Shared<T> = Arc<OnceLock<Result<T, String>>>;
 
-/// What a client found at each place: why a check failed, by its name.
-type Found = HashMap<&'static str, Result<HashMap<String, Option<String>>, String>>;
+/// What a client found at each place.
+type Found = HashMap<&'static str, Findings>;
 
-/// Where a server is met, by place.
+/// Why a check failed, by its name, if it did; and why there are no more.
+#[derive(Debug, Default)]
+struct Findings {
+    checked: HashMap<String, Option<String>>,
+    broke_off: Option<String>,
+}
+
+/// Where a server is met: a client, a place, and their address. Two clients at one FIFO would be one stream.
 struct Met {
-    addresses: Vec<(&'static str, String)>,
+    addresses: Vec<(&'static str, &'static str, String)>,
     _server: Server,
 }
 
@@ -81,7 +88,11 @@ fn cases_of(server: Peer, folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Vec<Ca
         };
         rows.push((client, all.iter().copied().filter(&mut visits).collect::<Vec<_>>()));
     }
-    let served: Vec<_> = all.iter().copied().filter(|place| rows.iter().any(|row| row.1.contains(place))).collect();
+    let of_row = |(client, places): &(Peer, Vec<&'static str>)| {
+        let name = client.name;
+        places.iter().map(move |place| (name, *place)).collect::<Vec<_>>()
+    };
+    let served: Vec<_> = rows.iter().flat_map(of_row).collect();
     let met = Shared::<Met>::default();
     let mut of_pairs = Vec::new();
     for (client, visited) in rows {
@@ -95,10 +106,10 @@ fn cases_of(server: Peer, folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Vec<Ca
                 cases.push(Case::new(name, move || {
                     let met = met.get_or_init(|| serve(server, &served, &folder)).as_ref()?;
                     let found = found.get_or_init(|| visit(client, met, &visited, &folder)).as_ref()?;
-                    match found[place].as_ref()?.get(check) {
+                    match found[place].checked.get(check) {
                         Some(None) => Ok(()),
                         Some(Some(reason)) => Err(reason.clone()),
-                        None => Err(format!("it was not done: {:?}", found[place])),
+                        None => Err(format!("it was not done: {:?}", found[place].broke_off)),
                     }
                 }));
             }
@@ -109,42 +120,44 @@ fn cases_of(server: Peer, folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Vec<Ca
 }
 
 /// Has a server listen where others can reach it.
-fn serve(server: Peer, served: &[&'static str], folder: &Folder) -> Result<Met, String> {
+fn serve(server: Peer, served: &[(&'static str, &'static str)], folder: &Folder) -> Result<Met, String> {
     let (mut addresses, mut listened) = (Vec::new(), Vec::new());
-    for &place in served {
+    for &(client, place) in served {
         match place::child(place, OPTIONS) {
-            Some(child) => addresses.push((place, child.address(&server.child(&child.serves)?))),
+            Some(child) => addresses.push((client, place, child.address(&server.child(&child.serves)?))),
             None if place::is_inside_one_process(place) => {}
-            None => listened.push((place, place::address(place, OPTIONS, folder)?)),
+            None => listened.push((client, place, place::address(place, OPTIONS, folder)?)),
         }
     }
-    let serving = server.serve(listened.iter().map(|(_, address)| address.clone()).collect())?;
-    let real = serving.places.iter().map(|serving| serving.address.clone());
-    addresses.extend(listened.iter().map(|(place, _)| *place).zip(real));
+    let serving = server.serve(listened.iter().map(|(_, _, address)| address.clone()).collect())?;
+    for ((client, place, _), serving) in listened.into_iter().zip(&serving.places) {
+        addresses.push((client, place, serving.address.clone()));
+    }
     Ok(Met { addresses, _server: serving })
 }
 
 /// Has a client check a server at each place; where only its own process can be reached, it serves there itself.
 fn visit(client: Peer, met: &Met, visited: &[&'static str], folder: &Folder) -> Result<Found, String> {
-    let (inside, outside): (Vec<_>, Vec<_>) = visited.iter().partition(|place| place::is_inside_one_process(place));
-    let met: Vec<_> = met.addresses.iter().filter(|(place, _)| outside.contains(place)).collect();
+    let inside = visited.iter().copied().filter(|place| place::is_inside_one_process(place));
+    let inside: Vec<_> = inside.collect();
+    let met: Vec<_> = met.addresses.iter().filter(|(name, _, _)| *name == client.name).collect();
     let own = inside.iter().map(|place| place::address(place, OPTIONS, folder)).collect::<Result<Vec<_>, _>>()?;
-    let order = met.iter().map(|(place, _)| *place).chain(inside);
-    let addresses = met.iter().map(|(_, address)| address.clone()).collect();
+    let order = met.iter().map(|(_, place, _)| *place).chain(inside);
+    let addresses = met.iter().map(|(_, _, address)| address.clone()).collect();
     let process = client.ask("check", &CheckRequest { addresses, own })?;
     let mut found = Found::new();
     for place in order {
-        let mut checked = HashMap::new();
-        found.insert(
-            place,
-            loop {
-                match process.next_answer::<Option<Checked>>() {
-                    Ok(Some(check)) => checked.insert(check.check, check.failed),
-                    Ok(None) => break Ok(checked),
-                    Err(reason) => break Err(reason),
-                };
-            },
-        );
+        let findings: &mut Findings = found.entry(place).or_default();
+        loop {
+            match process.next_answer::<Option<Checked>>() {
+                Ok(Some(check)) => drop(findings.checked.insert(check.check, check.failed)),
+                Ok(None) => break,
+                Err(reason) => {
+                    findings.broke_off = Some(reason);
+                    break;
+                }
+            }
+        }
     }
     Ok(found)
 }

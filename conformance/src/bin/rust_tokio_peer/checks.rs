@@ -63,7 +63,7 @@ checks! {
 }
 
 /// A net: each check takes a fraction of it.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(5);
 
 async fn within(check: impl Future<Output = Checking>) -> Checking {
     match tokio::time::timeout(LONGEST, check).await {

@@ -127,6 +127,11 @@ impl Place {
         self.address.option(option) == Some("true")
     }
 
+    /// Whether nobody else may write meanwhile: frames of the panpipe protocol mean nothing beside another client's.
+    fn is_alone(&self) -> bool {
+        self.says("exclusive") || self.address.protocol == PANPIPE
+    }
+
     fn error(&self, kind: ErrorKind, reason: impl Into<String>) -> Error {
         let error = Error::new(kind, format!("{} {}", self.doing, self.address.text()));
         error.because(reason.into()).at(self.address.text())
@@ -215,9 +220,9 @@ impl Place {
     /// A FIFO to write to, and the right to.
     fn transmit(&self, path: &str) -> Result<Result<(Arc<OwnedFd>, Turn), &'static str>> {
         let Some(fifo) = self.open(path, OFlags::WRONLY)?.map(Arc::new) else { return Ok(Err(NOBODY)) };
-        match Turn::to_write(&fifo, self.says("exclusive")).map_err(|errno| self.os_error(errno))? {
+        match Turn::to_write(&fifo, self.is_alone()).map_err(|errno| self.os_error(errno))? {
             Some(turn) => Ok(Ok((fifo, turn))),
-            None if self.says("exclusive") => Ok(Err("other writers did not leave the FIFO")),
+            None if self.is_alone() => Ok(Err("other writers did not leave the FIFO")),
             None => Ok(Err("the writer with exclusive=true did not leave the FIFO")),
         }
     }
@@ -225,7 +230,7 @@ impl Place {
     /// The link with the writes that others cannot get into.
     fn finish(&self, link: Link, held: impl Send + Sync + 'static) -> Link {
         let link = link.holding(held).awaiting_a_writer();
-        if self.says("exclusive") { link } else { link.writing_whole(WHOLE) }
+        if self.is_alone() { link } else { link.writing_whole(WHOLE) }
     }
 }
 

@@ -54,7 +54,7 @@ impl<T> CallTable<T> {
     fn place(&self, id: u64) -> Option<usize> {
         let distance = id.checked_sub(self.first)?;
         let place = usize::try_from(distance / 2).ok()?;
-        (distance % 2 == 0 && place < self.ring.len()).then_some(place)
+        (distance.is_multiple_of(2) && place < self.ring.len()).then_some(place)
     }
 
     /// How many calls there are.
@@ -78,7 +78,7 @@ impl<T> CallTable<T> {
         let distance = id.wrapping_sub(self.first);
         let place = distance / 2;
         let end = self.ring.len() as u64;
-        let fits = id >= self.first && distance % 2 == 0 && place <= end + LARGEST_GAP;
+        let fits = id >= self.first && distance.is_multiple_of(2) && place <= end + LARGEST_GAP;
         // An old id that is not in the ring any more is in the map, or is to be.
         if !fits {
             return self.insert_apart(id, call);
@@ -194,7 +194,7 @@ impl<T> CallTable<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::btree_map::{BTreeMap, Entry};
 
     use proptest::prelude::*;
 
@@ -220,9 +220,9 @@ mod tests {
                     // One that ended comes back, as a call that is made again.
                     _ => {
                         let id = (next.saturating_sub(2 * pick)) | 1;
-                        if !map.contains_key(&id) {
+                        if let Entry::Vacant(place) = map.entry(id) {
                             table.insert(id, step);
-                            map.insert(id, step);
+                            place.insert(step);
                         }
                     }
                 }

@@ -295,7 +295,7 @@ export class Session {
     const { now } = state;
     if (state.over) return;
     if (this.#greetBy <= now) return state.break(new Fault("deadline-exceeded", "the client did not say hello in time"));
-    if (this.#stuckAt <= now) return this.lose(new Fault("connection-lost", `the other end has read nothing for ${stuckAfter / 1000} seconds`));
+    if (this.#stuckAt <= now) return this.lose(new Fault("bad-peer", `it has read nothing for ${stuckAfter / 1000} seconds`));
     if (this.#listens && this.#heard + 2 * silence <= now) return this.lose(new Fault("connection-lost", `not a byte came for ${(2 * silence) / 1000} seconds`));
     if (this.#listens && !this.#pinged && this.#heard + silence <= now) {
       this.#pinged = true;
