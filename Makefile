@@ -54,6 +54,7 @@ test: build test-tools ## Runs every test of every language
 	cd python && ../$(PYTHON) -m pytest --quiet
 	cd python && ../$(PYTHON) -m mypy.stubtest panpipe._panpipe
 	npm test --silent --workspace panpipe --workspace @panpipe/native
+	./tools/fuzz 3
 
 .PHONY: test-tools
 test-tools: tools # Gets what only the tests need: plain peers
@@ -79,7 +80,7 @@ bench/rivals/node_modules/ready: bench/rivals/package.json bench/rivals/package-
 	@touch $@
 
 .PHONY: fuzz
-fuzz: ## Fuzzes every decoder and session, FUZZ_SECONDS each; needs a nightly and cargo-fuzz
+fuzz: tools ## Fuzzes every decoder and session, FUZZ_SECONDS each
 	@./tools/fuzz $(FUZZ_SECONDS)
 
 .PHONY: lint

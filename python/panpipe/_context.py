@@ -21,12 +21,15 @@ class Context(NamedTuple):
         return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
 
-handler: ContextVar[Context | None] = ContextVar("panpipe handler", default=None)
+class Handler:
+    """A handler that runs as a task; tasks that it has begun know it, too."""
+
+    def __init__(self, peer: Any, left: float | None) -> None:
+        self.context = _context(peer, left)
+        self.is_over = False
 
 
-def context(peer: Any, left: float | None) -> Context:
-    """The context of a handler that has ``left`` seconds."""
-    return Context(peer, None if left is None else time.monotonic() + left)
+handler: ContextVar[Handler | None] = ContextVar("panpipe handler", default=None)
 
 
 def current() -> Context:
@@ -35,14 +38,19 @@ def current() -> Context:
     Raises ``LookupError`` where no handler runs.
     """
     if (running := _panpipe.running()) is not None:
-        return context(*running)
+        return _context(*running)
     found = handler.get()
     if found is None:
         raise LookupError("no handler runs here")
-    return found
+    return found.context
 
 
 def inherited() -> float | None:
     """The seconds that are left to the handler whose task this is; called by the native part."""
     found = handler.get()
-    return None if found is None else found.remaining
+    # What a handler has begun and left behind has its own time.
+    return None if found is None or found.is_over else found.context.remaining
+
+
+def _context(peer: Any, left: float | None) -> Context:
+    return Context(peer, None if left is None else time.monotonic() + left)

@@ -26,6 +26,13 @@ class Parameter(NamedTuple):
         """Whether a call without it does not fit."""
         return self.default is inspect.Parameter.empty and self.form not in _REST
 
+    def describe(self) -> dict[str, Any]:
+        """The argument as OpenRPC has it; what takes any number of them says so."""
+        rest = {"x-panpipe": {"rest": True}} if self.form in _REST else {}
+        is_plain = isinstance(self.default, str | int | float | bool | None)
+        schema = self.kind.schema | ({"default": self.default} if is_plain else {})
+        return {"name": self.name, "required": self.is_required, "schema": schema} | rest
+
     def fit(self, given: Any, place: int, count: int) -> Any:
         """What the function is to get for what arrived, of ``count`` positional arguments; raises ``Mismatch``."""
         if self.form is inspect.Parameter.VAR_POSITIONAL:
@@ -103,10 +110,7 @@ class Method:
         described: dict[str, Any] = {
             "name": self.name,
             "description": inspect.getdoc(self.function) or "",
-            "params": [
-                {"name": each.name, "required": each.is_required, "schema": _with_default(each)}
-                for each in self.parameters
-            ],
+            "params": [each.describe() for each in self.parameters],
             "result": {"name": "result", "schema": self._result},
         }
         extra = {"stream": self.is_stream, "arguments": self.items is not None}
@@ -152,8 +156,3 @@ def _runs(function: Callable[..., Any]) -> Runs:
     if inspect.isasyncgenfunction(function):
         return "async-stream"
     return "stream" if inspect.isgeneratorfunction(function) else "plain"
-
-
-def _with_default(parameter: Parameter) -> dict[str, Any]:
-    is_plain = isinstance(parameter.default, str | int | float | bool | None)
-    return parameter.kind.schema | ({"default": parameter.default} if is_plain else {})

@@ -2,10 +2,8 @@
 
 import asyncio
 import copy
-import functools
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, suppress
-from contextvars import copy_context
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,25 +13,10 @@ from panpipe._error import ConnectionLost, Error
 from panpipe._line import Line, State, may_repeat
 from panpipe._method import Method
 from panpipe._remote import Remote
+from panpipe._running import Items, each_of, run
 from panpipe._service import Service
 
-_PENDING = object()
 _UNSET: Any = object()
-
-
-class Items(AsyncIterator[Any]):
-    """What the caller streams to a handler."""
-
-    def __init__(self, core: _panpipe.PeerCore, call: int) -> None:
-        self._core, self._call = core, call
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        while (item := self._core.next_item(self._call, _PENDING)) is _PENDING:
-            await self._core.item_comes(self._call)
-        return item
 
 
 class Stream(Items):
@@ -184,6 +167,9 @@ class Peer(Closes):
         except asyncio.CancelledError:
             self._core.cancel(call)
             raise
+        finally:
+            # What it raised knows this frame, and would be kept by it.
+            del reply
 
     async def _call(self, method: str, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Calls with all that options may ask for."""
@@ -210,6 +196,7 @@ class Peer(Closes):
         try:
             return await reply
         finally:
+            del reply
             core.cancel(call)
             if pump is not None:
                 pump.cancel()
@@ -234,7 +221,7 @@ class Peer(Closes):
     async def _send_items(self, core: _panpipe.PeerCore, call: int, items: Any) -> None:
         item = core.item
         try:
-            async for each in items if isinstance(items, AsyncIterable) else _each(items):
+            async for each in items if isinstance(items, AsyncIterable) else each_of(items):
                 if (room := item(call, each)) is not None:
                     await room
             core.end(call)
@@ -303,6 +290,8 @@ class Peer(Closes):
             if isinstance(error, TimeoutError) and not isinstance(error, Error):
                 raise core.timed_out(doing) from None
             raise
+        finally:
+            del done
 
     async def describe(self) -> Any:
         """What the other side offers, as an OpenRPC document."""
@@ -357,9 +346,7 @@ class Peer(Closes):
         fits: bool,
     ) -> asyncio.Task[None]:
         core = self._core
-        return self._loop.create_task(
-            self._answer(core, call, self._run(core, call, method, positional, named, fits), left)
-        )
+        return self._loop.create_task(self._answer(core, call, run(core, call, method, positional, named, fits), left))
 
     def _begin_send(
         self,
@@ -371,13 +358,14 @@ class Peer(Closes):
         fits: bool,
     ) -> asyncio.Task[None]:
         core = self._core
-        return self._loop.create_task(self._handle(core, call, self._run(core, call, method, positional, named, fits)))
+        return self._loop.create_task(self._handle(core, call, run(core, call, method, positional, named, fits)))
 
     def _await(self, call: int, answer: Awaitable[Any], left: float | None) -> asyncio.Task[None]:
         return self._loop.create_task(self._answer(self._core, call, answer, left))
 
     async def _answer(self, core: _panpipe.PeerCore, call: int, answer: Awaitable[Any], left: float | None) -> None:
-        _context.handler.set(_context.context(self, left))
+        handler = _context.Handler(self, left)
+        _context.handler.set(handler)
         try:
             result = await answer
         except asyncio.CancelledError:
@@ -386,9 +374,11 @@ class Peer(Closes):
             core.fail(call, error)
         else:
             core.reply(call, result)
+        finally:
+            handler.is_over = True
 
     async def _handle(self, core: _panpipe.PeerCore, call: int, answer: Awaitable[Any]) -> None:
-        _context.handler.set(_context.context(self, None))
+        _context.handler.set(_context.Handler(self, None))
         try:
             await answer
         except asyncio.CancelledError:
@@ -397,61 +387,6 @@ class Peer(Closes):
             _panpipe.log_send(error)
         finally:
             core.handled(call)
-
-    async def _run(
-        self,
-        core: _panpipe.PeerCore,
-        call: int,
-        method: Method,
-        positional: tuple[Any, ...],
-        named: dict[str, Any] | None,
-        fits: bool,
-    ) -> Any:
-        function = method.function
-        if not fits:
-            items: Any = None
-            if method.items is not None:
-                items = Items(core, call)
-                items = _in_thread(self._loop, items) if method.in_thread else items
-            positional, named = method.bind(positional, named, items)
-        begin = functools.partial(function, *positional, **named or {})
-        match method.runs:
-            case "async":
-                return await begin()
-            case "async-stream":
-                return await self._produce(core, call, begin())
-            case "stream":
-                generator = begin()
-                return await self._produce(
-                    core, call, self._from_thread(generator) if method.in_thread else _each(generator)
-                )
-            case _:
-                return await self._in_pool(begin)
-
-    async def _produce(self, core: _panpipe.PeerCore, call: int, generator: Any) -> None:
-        item = core.item
-        async with aclosing(generator):
-            async for each in generator:
-                if (room := item(call, each)) is not None:
-                    await room
-
-    async def _from_thread(self, generator: Any) -> AsyncIterator[Any]:
-        try:
-            while (item := await self._in_pool(functools.partial(next, generator, _PENDING))) is not _PENDING:
-                yield item
-        finally:
-            await self._in_pool(generator.close)
-
-    async def _in_pool(self, function: Callable[[], Any]) -> Any:
-        running = self._loop.run_in_executor(None, copy_context().run, function)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            # A thread cannot be stopped; its call keeps its place until it ends.
-            with suppress(BaseException):
-                await asyncio.wait([running])
-                running.exception()
-            raise
 
     def _ended(self, error: Error | None) -> None:
         self._finishing = self._loop.create_task(self._finish(error))
@@ -471,22 +406,3 @@ class Peer(Closes):
             on_end, self._on_end = self._on_end, None
             if on_end is not None:
                 on_end(error)
-
-
-async def _each(items: Any) -> AsyncIterator[Any]:
-    try:
-        for item in items:
-            yield item
-    finally:
-        if hasattr(items, "close"):
-            items.close()
-
-
-def _in_thread(loop: asyncio.AbstractEventLoop, items: Items) -> Iterator[Any]:
-    """The same items for a handler in a thread, which waits for each."""
-
-    async def step() -> Any:
-        return await anext(items, _PENDING)
-
-    while (item := asyncio.run_coroutine_threadsafe(step(), loop).result()) is not _PENDING:
-        yield item

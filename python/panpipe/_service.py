@@ -59,7 +59,7 @@ class Service:
         """
 
         def add(function: _F) -> _F:
-            named = function.__name__ if name is None else name
+            named = getattr(function, "__name__", "") if name is None else name
             _check(named, self._methods)
             self._methods[named] = Method(function, named, self._kinds, thread)
             self._register(self._methods[named])

@@ -75,8 +75,9 @@ class ServiceServer(Closes):
         """
         self._is_closing = True
         self._stop_listening()
-        context = _context.handler.get()
-        own = context.peer if context is not None and context.peer in self._peers else None
+        handler = _context.handler.get()
+        is_ours = handler is not None and not handler.is_over and handler.context.peer in self._peers
+        own = handler.context.peer if handler is not None and is_ours else None
         await self._close(self._peers - {own}, grace)
         if own is None:
             self._finish()

@@ -1,23 +1,23 @@
 //! A peer for threads that wait: the same session, pumped by whoever is in a call, who also runs handlers meanwhile.
 
+mod served;
+mod told;
+
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use panpipe_link::blocking::{Mail, Shared};
-use panpipe_link::panpipe::{Body, Failure, Flags, Payload, Request, Side};
-use panpipe_link::{Address, CallId, Endpoint, Error, ErrorKind, Link, Panpipe, PanpipeEvent, Ran, Result};
-use pyo3::exceptions::PyException;
-use pyo3::intern;
+use panpipe_link::blocking::Shared;
+use panpipe_link::panpipe::{Body, Failure, Flags, Payload, Side};
+use panpipe_link::{Address, CallId, Endpoint, ErrorKind, Link, Panpipe, Ran, Result};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
+use self::told::{Answer, Incoming, Told, Work, taken};
 use crate::blocking::remote_to_python;
 use crate::interrupt::Interruptible;
-use crate::request::{self, Arguments, Refusal, log, log_refusal};
-use crate::service::{Handler, Outlet, Registry, Runs, Topic, run_for, running_deadline};
+use crate::service::{Registry, Topic, running_deadline};
 use crate::{error, failure, peer, value};
 
 /// Handlers that wait may have further ones run in the same thread, one in the other, this deep.
@@ -25,107 +25,6 @@ const DEEPEST: usize = 64;
 
 thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
-
-/// How a call has ended.
-enum Answer {
-    Reply(Payload),
-    Failed(Failure),
-}
-
-/// What is to be done by a thread that waits.
-enum Work {
-    Call(Request),
-    Send(Request),
-    /// A subscriber has gone.
-    Unsubscribe(CallId, ErrorKind),
-}
-
-/// Items that have come, and whether more may.
-#[derive(Default)]
-struct Incoming {
-    items: VecDeque<Payload>,
-    has_ended: bool,
-}
-
-/// What has come, for whoever waits for it.
-#[derive(Default)]
-struct Told {
-    answers: HashMap<u64, Answer>,
-    streams: HashMap<u64, Incoming>,
-    /// Subscriptions that stand, and flushes that are done.
-    confirmed: HashSet<u64>,
-    work: VecDeque<Work>,
-    /// Calls of the other side whose handlers are to stop.
-    stopped: HashMap<u64, ErrorKind>,
-    subscriptions: HashSet<u64>,
-    is_draining: bool,
-    /// Why the connection is over.
-    ended: Option<Error>,
-}
-
-impl Mail<Panpipe> for Told {
-    fn collect(&mut self, endpoint: &mut Endpoint<Panpipe>, now: Instant) {
-        while let Some(event) = endpoint.next_event(now) {
-            match event {
-                PanpipeEvent::Call(request) => {
-                    if request.flags.has_arguments() {
-                        self.streams.insert(request.id.0, Incoming::default());
-                    }
-                    self.work.push_back(Work::Call(request));
-                }
-                PanpipeEvent::Send(request) => self.work.push_back(Work::Send(request)),
-                PanpipeEvent::Reply { call, payload } => {
-                    self.answers.insert(call.0, Answer::Reply(payload));
-                }
-                PanpipeEvent::Failed { call, failure } => {
-                    self.answers.insert(call.0, Answer::Failed(failure));
-                }
-                PanpipeEvent::Item { call, payload } => match self.streams.get_mut(&call.0) {
-                    Some(stream) => stream.items.push_back(payload),
-                    None => taken(endpoint, call, &payload),
-                },
-                PanpipeEvent::End { call } => {
-                    if let Some(stream) = self.streams.get_mut(&call.0) {
-                        stream.has_ended = true;
-                    }
-                }
-                PanpipeEvent::Opened { call } | PanpipeEvent::Flushed { flush: call } => {
-                    self.confirmed.insert(call.0);
-                }
-                PanpipeEvent::Cancelled { call, why } if self.subscriptions.remove(&call.0) => {
-                    self.work.push_back(Work::Unsubscribe(call, why));
-                }
-                PanpipeEvent::Cancelled { call, why } => {
-                    self.stopped.insert(call.0, why);
-                }
-                PanpipeEvent::Room { .. } => {}
-                PanpipeEvent::Draining => self.is_draining = true,
-                PanpipeEvent::Lost(error) | PanpipeEvent::Ended(error) => {
-                    self.ended = Some(error.unwrap_or_else(|| {
-                        let error = endpoint.error(ErrorKind::ConnectionLost, "receiving from");
-                        error.because("the other side closed")
-                    }));
-                }
-            }
-        }
-    }
-}
-
-fn taken(endpoint: &mut Endpoint<Panpipe>, call: CallId, item: &Payload) {
-    if let Ok(session) = endpoint.session_for("streaming from") {
-        session.taken(call, item.bytes.len());
-    }
-}
-
-impl Told {
-    /// What became of a call that waits, if it is over.
-    fn answer(&mut self, call: CallId, doing: &str) -> Option<Result<Answer>> {
-        match self.answers.remove(&call.0) {
-            Some(answer) => Some(Ok(answer)),
-            None => self.ended.as_ref().map(|ended| Err(ended.clone().met_while(doing).ran(Ran::Maybe))),
-        }
-    }
 }
 
 /// What a step of waiting brought.
@@ -295,160 +194,6 @@ impl WaitingCore {
                 session.fail(call, answer);
             }
         });
-    }
-
-    fn work(slf: &Bound<'_, Self>, work: Work) -> PyResult<()> {
-        let py = slf.py();
-        match work {
-            Work::Call(request) if request.flags.is_topic() => Self::on_subscribe(slf, &request),
-            Work::Call(request) => Self::on_call(slf, &request),
-            Work::Send(request) => {
-                let handled = Self::on_send(slf, &request);
-                slf.get().shared.with(|endpoint, _| {
-                    if let Ok(session) = endpoint.session_for("receiving from") {
-                        session.handled(&request);
-                    }
-                });
-                handled
-            }
-            Work::Unsubscribe(call, why) => {
-                let subscription = slf.get().subscriptions().remove(&call.0);
-                if let Some((topic, number)) = subscription {
-                    topic.borrow_mut(py).unsubscribe(number);
-                }
-                slf.get().fail(call, &failure::stopped(py, why)?);
-                Ok(())
-            }
-        }
-    }
-
-    fn on_call(slf: &Bound<'_, Self>, request: &Request) -> PyResult<()> {
-        let py = slf.py();
-        let call = request.id;
-        let (handler, arguments) = match request::find(py, slf.get().service.as_ref(), request, true) {
-            Ok(found) => found,
-            Err(refusal) => return Self::refuse(slf, call, refusal),
-        };
-        match Self::run(slf, &handler, &arguments, request) {
-            Ok(result) => Self::answer_with(slf, call, &result),
-            Err(raised) => Self::answer_raised(slf, call, &raised),
-        }
-    }
-
-    fn on_send(slf: &Bound<'_, Self>, request: &Request) -> PyResult<()> {
-        let py = slf.py();
-        let service = slf.get().service.as_ref();
-        if request.flags.is_topic() {
-            return request::publish(py, service, request);
-        }
-        let (handler, arguments) = match request::find(py, service, request, false) {
-            Ok(found) => found,
-            Err(refusal) => return log_refusal(py, request, refusal),
-        };
-        match Self::run(slf, &handler, &arguments, request) {
-            Ok(_) => Ok(()),
-            Err(raised) if raised.is_instance_of::<PyException>(py) => log(py, request.name(), Some(raised)),
-            Err(raised) => Err(raised),
-        }
-    }
-
-    /// Runs a handler in this thread, whatever it is.
-    fn run<'py>(
-        slf: &Bound<'py, Self>,
-        handler: &Bound<'py, Handler>,
-        (positional, named): &Arguments<'py>,
-        request: &Request,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        static PEER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let py = slf.py();
-        let peer = PEER.import(py, "panpipe._waiting", "Peer")?.call1((slf,))?;
-        let handler = handler.get();
-        run_for(py, Some(peer.clone().unbind()), request.deadline, || match (handler.runs, named) {
-            (Runs::Here, None) => handler.function.bind(py).call1(positional),
-            (Runs::Here, Some(named)) => handler.function.bind(py).call(positional, Some(named)),
-            (Runs::Apart, named) => {
-                let arguments = (request.id.0, &handler.method, positional, named, !handler.takes_items);
-                peer.call_method1(intern!(py, "_run"), arguments)
-            }
-        })
-    }
-
-    fn answer_with(slf: &Bound<'_, Self>, call: CallId, result: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = slf.py();
-        let answered = value::with_value(result, &mut Vec::new(), |payload| {
-            slf.get().shared.with(|endpoint, told| {
-                told.streams.remove(&call.0);
-                told.stopped.remove(&call.0);
-                if let Ok(session) = endpoint.session_for("answering") {
-                    session.reply(call, payload.flags, payload.body);
-                }
-            });
-        });
-        match answered {
-            Ok(()) => Ok(()),
-            Err(fault) => {
-                let raised = match result.hasattr(intern!(py, "__await__"))? {
-                    true => {
-                        result.call_method0(intern!(py, "close"))?;
-                        let error = Error::new(ErrorKind::Unsupported, "answering");
-                        error::to_python(py, &error.because("an async handler needs panpipe.aio"))
-                    }
-                    false => failure::unanswerable(fault, "result"),
-                };
-                Self::answer_raised(slf, call, &raised)
-            }
-        }
-    }
-
-    /// Answers with what a handler raised; what is meant to end the program, such as KeyboardInterrupt, goes on.
-    fn answer_raised(slf: &Bound<'_, Self>, call: CallId, raised: &PyErr) -> PyResult<()> {
-        let py = slf.py();
-        let stopped = slf.get().shared.with(|_, told| told.stopped.remove(&call.0));
-        let answer = match stopped {
-            Some(why) => failure::stopped(py, why)?,
-            None => failure::raised(py, raised)?,
-        };
-        slf.get().fail(call, &answer);
-        match raised.is_instance_of::<PyException>(py) {
-            true => Ok(()),
-            false => Err(raised.clone_ref(py)),
-        }
-    }
-
-    fn refuse(slf: &Bound<'_, Self>, call: CallId, refusal: Refusal) -> PyResult<()> {
-        match refusal {
-            Refusal::Known(kind, reason) => {
-                slf.get().fail(call, &failure::known(slf.py(), kind, &reason, Ran::No)?);
-                Ok(())
-            }
-            Refusal::Raised(raised) => Self::answer_raised(slf, call, &raised),
-        }
-    }
-
-    fn on_subscribe(slf: &Bound<'_, Self>, request: &Request) -> PyResult<()> {
-        let py = slf.py();
-        let call = request.id;
-        let (topic, policy) = match request::find_topic(py, slf.get().service.as_ref(), request) {
-            Ok(found) => found,
-            Err(refusal) => return Self::refuse(slf, call, refusal),
-        };
-        let (number, retained) = topic.borrow_mut().subscribe(Outlet::Threads(slf.clone().unbind()), call, policy);
-        slf.get().subscriptions().insert(call.0, (topic.unbind(), number));
-        let why = slf.get().shared.with(|endpoint, told| {
-            if let Ok(session) = endpoint.session_for("answering") {
-                session.open(call, policy);
-            }
-            told.subscriptions.insert(call.0);
-            told.stopped.remove(&call.0)
-        });
-        if let Some((flags, item)) = retained {
-            slf.get().publish(py, call, flags, item)?;
-        }
-        match why {
-            // It was cancelled before it stood.
-            Some(why) => Self::work(slf, Work::Unsubscribe(call, why)),
-            None => Ok(()),
-        }
     }
 
     fn subscriptions(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (Py<Topic>, u64)>> {

@@ -383,6 +383,26 @@ def test_what_remains_of_the_time_goes_along(run: Run) -> None:
     run(example())
 
 
+def test_what_a_handler_leaves_behind_has_its_own_time(run: Run) -> None:
+    async def example() -> None:
+        async with connected() as (far, _, _):
+            hop, left_behind = panpipe.Service(), list[asyncio.Task[Any]]()
+
+            @hop.method
+            async def begin() -> None:
+                async def later() -> Any:
+                    await asyncio.sleep(0.15)
+                    return await far.call("remaining")
+
+                left_behind.append(asyncio.create_task(later()))
+
+            async with panpipe.aio.serve(HERE, hop) as near, panpipe.aio.connect(near.address) as peer:
+                await peer.options(timeout=0.1).call("begin")
+                assert await left_behind[0] > 5
+
+    run(example())
+
+
 def test_what_a_handler_passes_on_says_where_it_came_from(run: Run) -> None:
     async def example() -> None:
         async with connected() as (far, _, server):

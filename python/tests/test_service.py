@@ -179,9 +179,9 @@ def test_describes_itself() -> None:
                 "params": [
                     {"name": "a", "required": True, "schema": {"type": "integer"}},
                     {"name": "b", "required": False, "schema": {"type": "integer", "default": 1}},
-                    {"name": "rest", "required": False, "schema": {"type": "integer"}},
+                    {"name": "rest", "required": False, "schema": {"type": "integer"}, "x-panpipe": {"rest": True}},
                     {"name": "scale", "required": False, "schema": {"type": "number", "default": 1.0}},
-                    {"name": "more", "required": False, "schema": {"type": "string"}},
+                    {"name": "more", "required": False, "schema": {"type": "string"}, "x-panpipe": {"rest": True}},
                 ],
                 "result": {"name": "result", "schema": {"type": "number"}},
             },

@@ -5,6 +5,7 @@ import decimal
 import enum
 import json
 import math
+import random
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -102,6 +103,26 @@ def test_every_cut_of_a_value_is_refused() -> None:
     for end in range(len(whole)):
         with pytest.raises(ValueError, match=r"^value"):
             decode_value(whole[:end], False)
+
+
+def test_whatever_comes_is_a_value_or_refused() -> None:
+    # The seed makes it the same each time.
+    chance = random.Random(1)
+    wholes = [bytes.fromhex(case["hex"]) for case in VECTORS]
+    values = 0
+    for _ in range(30_000):
+        payload = bytearray(chance.choice(wholes) + chance.choice(wholes)[: chance.randrange(4)])
+        for _ in range(chance.randrange(3)):
+            if payload:
+                payload[chance.randrange(len(payload))] = chance.randrange(256)
+        try:
+            value = decode_value(bytes(payload), False)
+        except ValueError:
+            continue
+        values += 1
+        again = encode_value(value)
+        assert same(decode_value(*again), value)
+    assert values > 1000
 
 
 @dataclasses.dataclass

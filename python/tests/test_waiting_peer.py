@@ -361,6 +361,19 @@ def test_two_blocking_ends() -> None:
         assert mine.topic.subscribers == 0
 
 
+def test_a_hello_is_not_late_because_nobody_looked() -> None:
+    with panpipe.listen("tcp://localhost:0?protocol=panpipe") as listener, ThreadPoolExecutor(1) as pool:
+        client = panpipe.connect(listener.address)
+        there = listener.accept()
+        time.sleep(5.2)
+        waiting = pool.submit(there.wait)
+        with pytest.raises(panpipe.NotFound):
+            client.call("anything")
+        client.close()
+        waiting.result(timeout=10)
+        there.close()
+
+
 def test_a_pair() -> None:
     mine = Ours()
     one, other = panpipe.pair("?protocol=panpipe", services=(mine.service, None))

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use panpipe::Policy;
 
 use crate::stubs::Language;
@@ -43,6 +44,7 @@ Examples:
 
 An argument is JSON where it is some, else text; what the service says of itself decides where it does.
 `-` is all of stdin, as bytes; NAME=VALUE is an argument by name.
+A method that takes a stream gets the lines of stdin.
 Bytes are printed as they are, text as text, anything else as JSON; a stream as one item a line.";
 
 const STUBS_EXAMPLES: &str = "\
@@ -72,6 +74,13 @@ pub(crate) enum Command {
     Describe(Describe),
     /// Write a client with types from what a service offers
     Stubs(Stubs),
+    /// Print the script that has a shell complete this command: bash, zsh, fish and others
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual, for man -l
+    Man,
     /// List the transports and framings, with what each is good for
     Methods {
         /// Print Markdown tables

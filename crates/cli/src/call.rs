@@ -4,17 +4,19 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind as Usage;
-use panpipe::{Error, ErrorKind, Peer, Result, Value};
+use panpipe::{Error, ErrorKind, Peer, Result, Stream, Value};
 use panpipe_link::{Address, PANPIPE, WaitFor, blocking};
+use tokio::sync::mpsc;
 
 use crate::arguments::{Arguments, Call};
 use crate::description::Description;
 use crate::given::Given;
-use crate::{report, visit};
+use crate::{json, report, visit};
 
 pub(crate) fn run(arguments: Call) -> Result<ExitCode> {
     let Call { address, mut words, mut rest, no_newline, timeout, .. } = arguments;
@@ -67,12 +69,6 @@ async fn call_method(
     let description = if method.starts_with("panpipe.") { None } else { Description::of(peer).await? };
     let known = match &description {
         Some(description) => match description.method(method) {
-            Some(known) if known.takes_stream() => {
-                return refused(
-                    ErrorKind::Unsupported,
-                    "its caller streams arguments, which a command line does not".into(),
-                );
-            }
             Some(known) => Some((description, known)),
             None => {
                 let names: Vec<_> = description.methods().map(|method| method.name()).collect();
@@ -81,23 +77,59 @@ async fn call_method(
         },
         None => None,
     };
-    let mut stdin = io::stdin().lock().take(address.max as u64 + 1);
-    let given = match Given::read(words, known, &mut stdin) {
+    let given = Given::read(words, known, &mut io::stdin().take(address.max as u64 + 1));
+    let given = match given {
         Ok(given) => given,
         Err(reason) => return refused(ErrorKind::InvalidArguments, reason),
     };
-    if known.is_some_and(|(_, method)| method.streams()) {
-        let mut items = peer.stream::<Value>(method, given);
-        while let Some(item) = items.next().await {
-            if !report::print_item(&item?)? {
-                break;
-            }
+    let (takes_stream, streams) = known.map_or((false, false), |(_, method)| (method.takes_stream(), method.streams()));
+    match (takes_stream, streams) {
+        (false, false) => {
+            let reply = peer.call_within::<Value>(timeout, method, given).await?;
+            report::print_reply(&reply, newline)?;
         }
-        return Ok(ExitCode::SUCCESS);
+        (true, false) => {
+            let (items, reply) = peer.call_with_stream(method, given);
+            let feeding = tokio::spawn(feed(items));
+            let reply = reply.await;
+            feeding.abort();
+            report::print_reply(&reply?, newline)?;
+        }
+        (false, true) => print_items(peer.stream(method, given)).await?,
+        (true, true) => {
+            let (items, answers) = peer.stream_with_stream(method, given);
+            let feeding = tokio::spawn(feed(items));
+            let printed = print_items(answers).await;
+            feeding.abort();
+            printed?;
+        }
     }
-    let reply = peer.call_within::<Value>(timeout, method, given).await?;
-    report::print_reply(&reply, newline)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints items until they or whoever reads has ended.
+async fn print_items(mut items: Stream<Value>) -> Result<()> {
+    while let Some(item) = items.next().await {
+        if !report::print_item(&item?)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Streams the lines of stdin: JSON where one is some, else text.
+async fn feed(mut items: panpipe::Arguments<Value>) {
+    let (tell, mut lines) = mpsc::channel(64);
+    // No loop can wait for a stdin that is a file; the thread ends with stdin, or with the process.
+    thread::spawn(move || io::stdin().lines().map_while(io::Result::ok).try_for_each(|line| tell.blocking_send(line)));
+    while let Some(line) = lines.recv().await {
+        let item = json::parse(&line).unwrap_or(Value::Text(line));
+        // A handler that takes no more has answered, and its answer says why.
+        if items.send(&item).await.is_err() {
+            return;
+        }
+    }
+    items.finish();
 }
 
 /// One message there, one reply back. No runtime, so that it starts at once.

@@ -7,6 +7,7 @@ mod description;
 mod given;
 mod json;
 mod log;
+mod manual;
 mod measure;
 mod methods;
 mod methods_served;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
         Command::Publish(publish) => topic::publish(publish),
         Command::Describe(describe) => describe::run(describe),
         Command::Stubs(stubs) => stubs::run(stubs),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man => manual::man(),
         Command::Methods { markdown, measure } => methods::run(markdown, measure),
     };
     outcome.unwrap_or_else(|error| report::failure(&error, verbose))

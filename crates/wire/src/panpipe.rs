@@ -8,6 +8,9 @@
 //! 3. **say** [`Panpipe::taken`] for each [`PanpipeEvent::Item`] that its consumer has taken;
 //! 4. **close** after [`PanpipeEvent::Ended`], once the outbox is written.
 
+mod call_table;
+pub use call_table::{ById, CallTable};
+
 mod calling;
 mod deadlines;
 mod frame;
@@ -19,8 +22,7 @@ mod serving;
 mod stream;
 mod times;
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -204,27 +206,6 @@ pub enum PanpipeEvent {
     Ended(Option<Error>),
 }
 
-/// Hashes ids, which are distinct numbers already.
-#[derive(Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {}
-
-    #[inline]
-    fn write_u64(&mut self, id: u64) {
-        // Fibonacci hashing: the table looks at the upper bits and at the lower ones.
-        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
-}
-
-/// What there is of each call, by its id.
-pub type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
-
 /// One connection's state in the panpipe protocol.
 pub struct Panpipe {
     address: Arc<str>,
@@ -324,6 +305,8 @@ impl Panpipe {
     /// Has the hello say that this side reads only while its user waits, and must not be given up for its silence.
     pub fn be_quiet(&mut self) {
         self.is_quiet = true;
+        // Who looks only now and then cannot say when a hello came.
+        self.times.has_greeted();
     }
 
     /// Queues the hello of a client: it goes out with what is sent first, or at once.

@@ -77,7 +77,7 @@ fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
 }
 
 #[test]
-fn help_shows_the_founding_example() {
+fn help_manual_and_completions_show_what_there_is() {
     for (arguments, shows) in [
         (&["--help"][..], "panpipe serve tcp://localhost:9999 --upper"),
         (&["--help"], "panpipe call tcp://localhost:9999 upper 'Hello, server!'"),
@@ -89,6 +89,17 @@ fn help_shows_the_founding_example() {
         let help = String::from_utf8(outcome.stdout).unwrap();
         assert!(help.contains(shows), "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+    }
+    for (arguments, shows) in [
+        (&["man"][..], ".TH panpipe-subscribe 1"),
+        (&["man"], "panpipe call tcp://localhost:9999 upper"),
+        (&["completions", "bash"], "--policy"),
+        (&["completions", "fish"], "stubs"),
+    ] {
+        let outcome = run(arguments.iter().copied(), b"");
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+        let text = String::from_utf8(outcome.stdout).unwrap();
+        assert!(text.contains(shows), "{shows}: {text}");
     }
     run(["--version"], b"").is(&format!("panpipe {}\n", env!("CARGO_PKG_VERSION")));
 }

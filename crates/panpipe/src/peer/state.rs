@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use panpipe_link::panpipe::{Body, ById, Failure, Flags, Payload, Request, Side};
+use panpipe_link::panpipe::{Body, ById, CallTable, Failure, Flags, Payload, Request, Side};
 use panpipe_link::{
     Address, Alarm, CallId, Clock, Endpoint, Error, ErrorKind, Link, Panpipe, PanpipeEvent, Ran, Result,
 };
@@ -53,7 +53,7 @@ pub(crate) struct State {
     pub(super) endpoint: Endpoint<Panpipe>,
     pub(super) readiness: Readiness,
     /// The calls and flushes of this side that somebody waits for.
-    calls: ById<Slot>,
+    calls: CallTable<Slot>,
     /// The calls of the other side that are not answered at once.
     pub(super) serving: ById<Serving>,
     /// What came and has no handler yet.
@@ -176,7 +176,7 @@ impl Shared {
         let state = State {
             endpoint,
             readiness,
-            calls: ById::default(),
+            calls: CallTable::default(),
             serving: ById::default(),
             inbound: VecDeque::new(),
             senders: Vec::new(),
@@ -343,7 +343,7 @@ impl State {
             waker => *waker = Some(cx.waker().clone()),
         }
         // Who reads is awake, and looks for itself.
-        if let Some(slot) = self.calls.get_mut(&who.0) {
+        if let Some(slot) = self.calls.get_mut(who.0) {
             slot.waker = None;
         }
         let has_come = self.read(shared);
@@ -374,7 +374,7 @@ impl State {
 
     /// Says who is to be woken when there is something for this call.
     pub(super) fn wait_for(&mut self, call: CallId, cx: &mut Context<'_>) {
-        if let Some(slot) = self.calls.get_mut(&call.0) {
+        if let Some(slot) = self.calls.get_mut(call.0) {
             match &mut slot.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 waker => *waker = Some(cx.waker().clone()),
@@ -383,12 +383,12 @@ impl State {
     }
 
     pub(super) fn slot(&mut self, call: CallId) -> Option<&mut Slot> {
-        self.calls.get_mut(&call.0)
+        self.calls.get_mut(call.0)
     }
 
     /// Nobody waits for this call any more.
     pub(super) fn finish(&mut self, call: CallId) {
-        if let Some(slot) = self.calls.remove(&call.0)
+        if let Some(slot) = self.calls.remove(call.0)
             && let Some(sender) = slot.sender
         {
             sender.wake();
@@ -487,14 +487,14 @@ impl State {
                     }
                 }
                 PanpipeEvent::Opened { call } => {
-                    if let Some(slot) = self.calls.get_mut(&call.0) {
+                    if let Some(slot) = self.calls.get_mut(call.0) {
                         slot.is_open = true;
                         wake(&mut slot.waker);
                     }
                 }
                 PanpipeEvent::Cancelled { call, why } => self.inbound.push_back(Inbound::Stop(call, why)),
                 PanpipeEvent::Room { call } => {
-                    if let Some(slot) = self.calls.get_mut(&call.0) {
+                    if let Some(slot) = self.calls.get_mut(call.0) {
                         wake(&mut slot.sender);
                     }
                     if let Some(serving) = self.serving.get_mut(&call.0) {
@@ -524,7 +524,7 @@ impl State {
     }
 
     fn settle(&mut self, call: CallId, outcome: Result<Payload, Failure>) {
-        if let Some(slot) = self.calls.get_mut(&call.0) {
+        if let Some(slot) = self.calls.get_mut(call.0) {
             slot.outcome = Some(outcome);
             wake(&mut slot.waker);
             wake(&mut slot.sender);
@@ -532,7 +532,7 @@ impl State {
     }
 
     fn take_item(&mut self, call: CallId, payload: Payload) {
-        if let Some(slot) = self.calls.get_mut(&call.0) {
+        if let Some(slot) = self.calls.get_mut(call.0) {
             slot.items.push_back(payload);
             wake(&mut slot.waker);
         } else if let Some(serving) = self.serving.get_mut(&call.0) {
@@ -572,8 +572,10 @@ impl State {
             None => self.endpoint.error(ErrorKind::ConnectionLost, "receiving from").because("the other side closed"),
         };
         // Calls were told by the session; flushes were not.
-        let left: Vec<_> = self.calls.iter().filter(|(_, slot)| slot.outcome.is_none()).map(|(id, _)| *id).collect();
-        for id in left {
+        for id in self.calls.ids() {
+            if self.calls.get(id).is_some_and(|slot| slot.outcome.is_some()) {
+                continue;
+            }
             let failure = lost.clone().met_while(format!("flushing {}", self.endpoint.address())).ran(Ran::Maybe);
             self.settle(CallId(id), Err(Failure::Local(failure)));
         }

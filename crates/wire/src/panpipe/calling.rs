@@ -1,7 +1,6 @@
 //! The calls of this side.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,7 +9,9 @@ use super::deadlines::Deadlines;
 use super::frame::{Flags, IDS, Kind};
 use super::output::{Body, Message, Output};
 use super::stream::{Outgoing, Policy, Sending, WINDOW as STREAM_WINDOW, Window};
-use super::{BACKLOG, ById, Failure, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW};
+use super::{
+    BACKLOG, CallTable, Failure, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, SUBSCRIPTIONS, Side, WINDOW,
+};
 use crate::error::{Error, ErrorKind, Ran, Result};
 use crate::plain::CallId;
 use crate::session::Session;
@@ -114,7 +115,7 @@ impl Unsent {
 /// The calls of this side, and what waits behind them.
 pub(super) struct Calling {
     next: u64,
-    pub(super) calls: ById<Call>,
+    pub(super) calls: CallTable<Call>,
     unsent: VecDeque<Unsent>,
     unsent_bytes: usize,
     /// How many of them were cancelled.
@@ -133,7 +134,7 @@ impl Calling {
     pub(super) fn new(side: Side) -> Self {
         Calling {
             next: if side == Side::Client { 1 } else { 2 },
-            calls: ById::default(),
+            calls: CallTable::default(),
             unsent: VecDeque::new(),
             unsent_bytes: 0,
             unsent_gone: 0,
@@ -178,7 +179,7 @@ impl Calling {
         }
         self.unsent_gone += 1;
         if self.unsent_gone > 64 && self.unsent_gone > self.unsent.len() / 2 {
-            self.unsent.retain(|unsent| unsent.kind != Kind::Call || self.calls.contains_key(&unsent.id));
+            self.unsent.retain(|unsent| unsent.kind != Kind::Call || self.calls.contains(unsent.id));
             self.unsent_bytes = self.unsent.iter().map(Unsent::cost).sum();
             self.unsent_gone = 0;
         }
@@ -216,9 +217,9 @@ impl Calling {
 
     /// Remembers which calls never left, now that nothing will.
     pub(super) fn note_unsent(&mut self, output: &Output) {
-        for (id, call) in &mut self.calls {
+        for (id, call) in self.calls.iter_mut() {
             if let Sent::Queued(place) = call.sent
-                && (!output.is_gone(place) && (place != u64::MAX || output.is_held(*id)))
+                && (!output.is_gone(place) && (place != u64::MAX || output.is_held(id)))
             {
                 call.sent = Sent::Never;
             }
@@ -227,11 +228,10 @@ impl Calling {
 
     /// Takes a call whose answer has come.
     fn remove(&mut self, id: u64) -> Option<Call> {
-        let Entry::Occupied(call) = self.calls.entry(id) else { return None };
-        if call.get().sent == Sent::No {
+        if self.calls.get(id)?.sent == Sent::No {
             return None;
         }
-        let call = call.remove();
+        let call = self.calls.remove(id)?;
         match call.flags.is_topic() {
             true => self.subscriptions -= 1,
             false => self.unanswered -= 1,
@@ -285,7 +285,7 @@ impl Panpipe {
         self.calling.calls.insert(id, call);
         if let Some(deadline) = deadline {
             let calls = &self.calling.calls;
-            self.calling.deadlines.add(deadline, id, calls.len(), |id| calls.contains_key(&id));
+            self.calling.deadlines.add(deadline, id, calls.len(), |id| calls.contains(id));
         }
         Ok(CallId(id))
     }
@@ -410,7 +410,7 @@ impl Panpipe {
             return;
         }
         while let Some(next) = self.calling.unsent.front() {
-            let is_gone = next.kind == Kind::Call && !self.calling.calls.contains_key(&next.id);
+            let is_gone = next.kind == Kind::Call && !self.calling.calls.contains(next.id);
             if !is_gone && !self.may_send(next.kind, next.flags) {
                 return;
             }
@@ -421,7 +421,7 @@ impl Panpipe {
             } else {
                 let payload = Body::Shared(next.payload);
                 let sent = self.transmit(next.kind, next.flags, next.id, &next.name, payload, next.deadline, now);
-                if let Some(call) = self.calling.calls.get_mut(&next.id) {
+                if let Some(call) = self.calling.calls.get_mut(next.id) {
                     call.sent = sent;
                     self.send_waiting_items(next.id);
                 }
@@ -443,16 +443,16 @@ impl Panpipe {
     ///
     /// Tells whether the other side may have run it; `None` when it has ended already.
     pub fn cancel(&mut self, call: CallId) -> Option<Ran> {
-        let known = self.calling.calls.get_mut(&call.0).filter(|known| !known.is_abandoned)?;
+        let known = self.calling.calls.get_mut(call.0).filter(|known| !known.is_abandoned)?;
         let ran = if known.sent.has_left() { Ran::Maybe } else { Ran::No };
         if known.sent == Sent::No {
-            self.calling.calls.remove(&call.0);
+            self.calling.calls.remove(call.0);
             self.calling.drop_unsent(call.0);
         } else {
             known.is_abandoned = true;
             known.streams = None;
             if self.is_datagrams {
-                self.calling.calls.remove(&call.0);
+                self.calling.calls.remove(call.0);
             }
             if self.output_failure.is_none() {
                 self.output.push(Message::bare(Kind::Cancel, call.0));
@@ -469,7 +469,7 @@ impl Panpipe {
     /// Takes calls that are out of time.
     pub(super) fn expire_calls(&mut self, now: Instant) {
         while let Some(id) = self.calling.deadlines.pop(now) {
-            let Some(call) = self.calling.calls.get(&id) else { continue };
+            let Some(call) = self.calling.calls.get(id) else { continue };
             if call.is_abandoned || call.deadline.is_none_or(|deadline| deadline > now) {
                 continue;
             }
@@ -493,7 +493,7 @@ impl Panpipe {
             return true;
         }
         let known = match self.is_datagrams {
-            true => self.calling.calls.remove(&id),
+            true => self.calling.calls.remove(id),
             false => self.calling.remove(id),
         };
         let Some(call) = known else {
@@ -514,8 +514,7 @@ impl Panpipe {
 
     /// Ends every call, since no answer can come any more.
     pub(super) fn fail_calls(&mut self, why: Option<&Error>) {
-        let mut calls: Vec<_> = self.calling.calls.drain().collect();
-        calls.sort_unstable_by_key(|(id, _)| *id);
+        let calls = self.calling.calls.drain();
         self.calling.unsent.clear();
         self.calling.unsent_bytes = 0;
         self.calling.unsent_gone = 0;
@@ -550,7 +549,7 @@ impl Panpipe {
 
     pub(super) fn outgoing(&mut self, id: u64) -> Option<&mut Outgoing> {
         let streams = match self.is_mine(CallId(id)) {
-            true => &mut self.calling.calls.get_mut(&id)?.streams,
+            true => &mut self.calling.calls.get_mut(id)?.streams,
             false => self.serving.streams(id)?,
         };
         streams.as_mut()?.outgoing.as_mut()
@@ -558,7 +557,7 @@ impl Panpipe {
 
     pub(super) fn incoming(&mut self, id: u64) -> Option<&mut Window> {
         let streams = match self.is_mine(CallId(id)) {
-            true => &mut self.calling.calls.get_mut(&id)?.streams,
+            true => &mut self.calling.calls.get_mut(id)?.streams,
             false => self.serving.streams(id)?,
         };
         streams.as_mut()?.incoming.as_mut()
@@ -576,7 +575,7 @@ impl Panpipe {
             let reason = format!("the item is {size} bytes, and may be {} at most", self.peer_max);
             return Err(self.error(ErrorKind::TooLarge, "streaming to").because(reason));
         }
-        let is_unsent = self.calling.calls.get(&call.0).is_some_and(|call| call.sent == Sent::No);
+        let is_unsent = self.calling.calls.get(call.0).is_some_and(|call| call.sent == Sent::No);
         let Some(outgoing) = self.outgoing(call.0).filter(|outgoing| !outgoing.has_ended) else {
             return Err(self
                 .error(ErrorKind::Closed, "streaming to")
@@ -603,7 +602,7 @@ impl Panpipe {
 
     /// Ends the arguments of a call of this side.
     pub fn end(&mut self, call: CallId) {
-        let Some(known) = self.calling.calls.get_mut(&call.0) else { return };
+        let Some(known) = self.calling.calls.get_mut(call.0) else { return };
         let is_unsent = known.sent == Sent::No;
         let outgoing = known.streams.as_mut().and_then(|streams| streams.outgoing.as_mut());
         let Some(outgoing) = outgoing.filter(|outgoing| !outgoing.has_ended) else { return };
@@ -615,7 +614,7 @@ impl Panpipe {
 
     /// Says that no more arguments follow, which is the last that is sent of them.
     pub(super) fn push_end(&mut self, id: u64) {
-        let call = self.calling.calls.get_mut(&id);
+        let call = self.calling.calls.get_mut(id);
         if let Some(streams) = call.and_then(|call| call.streams.as_mut()) {
             streams.outgoing = None;
             self.output.push(Message::bare(Kind::End, id));

@@ -348,8 +348,7 @@ impl Panpipe {
     /// Checks a new item; whether anybody wants it.
     fn admit_item(&mut self, flags: Flags, id: u64, size: usize) -> Result<bool, Broken> {
         if self.is_mine(CallId(id)) {
-            let Some(call) = self.calling.calls.get_mut(&id).filter(|call| call.sent != super::calling::Sent::No)
-            else {
+            let Some(call) = self.calling.calls.get_mut(id).filter(|call| call.sent != super::calling::Sent::No) else {
                 return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
             };
             if flags.is_lagged() && (!call.is_subscription() || size > LARGEST_COUNT) {
@@ -582,7 +581,7 @@ impl Panpipe {
     }
 
     fn on_open(&mut self, id: u64) -> Result<(), Broken> {
-        let call = self.calling.calls.get_mut(&id).filter(|call| call.is_subscription());
+        let call = self.calling.calls.get_mut(id).filter(|call| call.is_subscription());
         match call {
             Some(call) if call.is_open => Err(broken(format!("a second OPEN of the call {id}"))),
             Some(call) if call.is_abandoned => Ok(()),

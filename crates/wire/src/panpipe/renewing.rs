@@ -33,7 +33,7 @@ impl Panpipe {
 
     /// Says that a call may run twice: it is made again when the connection was lost.
     pub fn make_idempotent(&mut self, call: CallId) {
-        if let Some(kept) = self.calling.calls.get_mut(&call.0).and_then(|call| call.kept.as_mut()) {
+        if let Some(kept) = self.calling.calls.get_mut(call.0).and_then(|call| call.kept.as_mut()) {
             kept.is_idempotent = true;
         }
     }
@@ -99,10 +99,8 @@ impl Panpipe {
 
     /// Ends the calls that were sent, but for those that are to be made again.
     fn fail_calls_in_flight(&mut self, lost: &Error) {
-        let mut ids: Vec<u64> = self.calling.calls.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            let Some(call) = self.calling.calls.get_mut(&id).filter(|call| call.sent != Sent::No) else { continue };
+        for id in self.calling.calls.ids() {
+            let Some(call) = self.calling.calls.get_mut(id).filter(|call| call.sent != Sent::No) else { continue };
             let has_left = call.sent.has_left();
             let is_subscription = call.is_subscription();
             let again = match &call.kept {
@@ -126,7 +124,7 @@ impl Panpipe {
                 continue;
             }
             let is_abandoned = call.is_abandoned;
-            self.calling.calls.remove(&id);
+            self.calling.calls.remove(id);
             if !is_abandoned {
                 let ran = if has_left { Ran::Maybe } else { Ran::No };
                 let failure = Failure::Local(lost.clone().ran(ran));
@@ -144,7 +142,7 @@ impl Panpipe {
         }
         let is_refused = panpipe_values::Failure::decode(failure)
             .is_ok_and(|failure| failure.did_not_run && failure.code == ErrorKind::Refused.code());
-        let Some(call) = self.calling.calls.get_mut(&id).filter(|call| is_refused && !call.is_abandoned) else {
+        let Some(call) = self.calling.calls.get_mut(id).filter(|call| is_refused && !call.is_abandoned) else {
             return false;
         };
         let Some(kept) = call.kept.as_ref().filter(|_| !call.has_arguments()) else {

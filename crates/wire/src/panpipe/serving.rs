@@ -1,7 +1,6 @@
 //! The calls of the other side.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
@@ -11,7 +10,7 @@ use super::deadlines::Deadlines;
 use super::frame::{Flags, Kind};
 use super::output::{Body, Message};
 use super::stream::{self, Policy};
-use super::{BACKLOG, ById, CALLS, Panpipe, PanpipeEvent, REQUEST_COST, Request, SUBSCRIPTIONS, hello};
+use super::{BACKLOG, CALLS, CallTable, Panpipe, PanpipeEvent, REQUEST_COST, Request, SUBSCRIPTIONS, hello};
 use crate::error::ErrorKind;
 use crate::plain::CallId;
 
@@ -44,7 +43,7 @@ enum Waiting {
 /// The calls of the other side.
 #[derive(Default)]
 pub(super) struct Serving {
-    calls: ById<Served>,
+    calls: CallTable<Served>,
     subscriptions: usize,
     /// What is told, and given back of the window, once the other side reads.
     waiting: VecDeque<Waiting>,
@@ -67,11 +66,11 @@ impl Serving {
     }
 
     pub(super) fn streams(&mut self, id: u64) -> Option<&mut Option<Box<Streams>>> {
-        self.calls.get_mut(&id).map(|call| &mut call.streams)
+        self.calls.get_mut(id).map(|call| &mut call.streams)
     }
 
     pub(super) fn is_answered(&self, id: u64) -> bool {
-        id <= self.last && !self.calls.contains_key(&id)
+        id <= self.last && !self.calls.contains(id)
     }
 
     /// Whether a request with this id came before, or so long ago that nobody knows.
@@ -145,7 +144,7 @@ impl Panpipe {
             self.serving.calls.insert(id, served);
             if let Some(deadline) = deadline {
                 let calls = &self.serving.calls;
-                self.serving.deadlines.add(deadline, id, calls.len(), |id| calls.contains_key(&id));
+                self.serving.deadlines.add(deadline, id, calls.len(), |id| calls.contains(id));
             }
         } else if self.serving.is_draining {
             self.give_back(request.cost());
@@ -181,12 +180,12 @@ impl Panpipe {
             match self.serving.waiting.pop_front()? {
                 Waiting::Send(request) => return Some(PanpipeEvent::Send(request)),
                 Waiting::Cost(cost) => self.give_back(cost),
-                Waiting::Arguments(event, id) if self.serving.calls.contains_key(&id) => return Some(event),
+                Waiting::Arguments(event, id) if self.serving.calls.contains(id) => return Some(event),
                 // Its call was cancelled.
                 Waiting::Arguments(..) => {}
                 Waiting::Call(request) => {
                     self.give_back(request.cost());
-                    if let Some(served) = self.serving.calls.get_mut(&request.id.0) {
+                    if let Some(served) = self.serving.calls.get_mut(request.id.0) {
                         served.is_waiting = false;
                         return Some(PanpipeEvent::Call(request));
                     }
@@ -258,8 +257,7 @@ impl Panpipe {
 
     #[inline]
     fn answer(&mut self, id: u64, kind: Kind, flags: Flags, payload: Body<'_>) {
-        let Entry::Occupied(mut place) = self.serving.calls.entry(id) else { return };
-        let served = place.get_mut();
+        let Some(served) = self.serving.calls.get_mut(id) else { return };
         if served.answer.is_some() {
             return;
         }
@@ -272,7 +270,9 @@ impl Panpipe {
             served.answer = Some((kind, flags, payload.into_bytes()));
             return;
         }
-        self.serving.subscriptions -= usize::from(place.remove().is_topic);
+        let is_topic = served.is_topic;
+        self.serving.calls.remove(id);
+        self.serving.subscriptions -= usize::from(is_topic);
         self.output.push(Message::with(kind, flags, id, payload));
     }
 
@@ -295,11 +295,11 @@ impl Panpipe {
 
     /// A call of the other side is to stop, because of a CANCEL or its deadline.
     pub(super) fn stop_serving(&mut self, id: u64, why: ErrorKind) {
-        let Some(served) = self.serving.calls.get_mut(&id).filter(|served| !served.is_cancelled) else { return };
+        let Some(served) = self.serving.calls.get_mut(id).filter(|served| !served.is_cancelled) else { return };
         served.is_cancelled = true;
         if served.is_waiting {
             // It stays among what waits, so that its cost is given back no sooner.
-            if let Some(served) = self.serving.calls.remove(&id) {
+            if let Some(served) = self.serving.calls.remove(id) {
                 self.serving.subscriptions -= usize::from(served.is_topic);
             }
             return self.answer_failure(id, why, "nobody waits for it any more, and it was not begun");
@@ -315,7 +315,7 @@ impl Panpipe {
     pub(super) fn expire_serving(&mut self, now: Instant) {
         while let Some(id) = self.serving.deadlines.pop(now) {
             let is_over = |served: &Served| served.deadline.is_some_and(|deadline| deadline <= now);
-            if self.serving.calls.get(&id).is_some_and(is_over) {
+            if self.serving.calls.get(id).is_some_and(is_over) {
                 self.stop_serving(id, ErrorKind::DeadlineExceeded);
             }
         }
@@ -351,7 +351,7 @@ impl Panpipe {
         if has_ended && is_mine {
             self.push_end(id);
         } else if has_ended
-            && let Some((kind, flags, payload)) = self.serving.calls.get_mut(&id).and_then(|call| call.answer.take())
+            && let Some((kind, flags, payload)) = self.serving.calls.get_mut(id).and_then(|call| call.answer.take())
         {
             self.answer(id, kind, flags, Body::Shared(payload));
         }
@@ -360,8 +360,7 @@ impl Panpipe {
     /// Tells every handler to stop, since nobody can be answered any more.
     pub(super) fn stop_all(&mut self) {
         self.serving.waiting.clear();
-        let mut calls: Vec<_> = self.serving.calls.drain().collect();
-        calls.sort_unstable_by_key(|(id, _)| *id);
+        let calls = self.serving.calls.drain();
         for (id, served) in calls {
             if !served.is_waiting && !served.is_cancelled && served.answer.is_none() {
                 self.events.push_back(PanpipeEvent::Cancelled { call: CallId(id), why: ErrorKind::ConnectionLost });
