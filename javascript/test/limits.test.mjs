@@ -71,7 +71,7 @@ test("who reads nothing for 10 seconds while more than 64 KiB wait is given up",
   session.unwritten(150_000);
   session.now = 19_000;
   session.expire();
-  assert.deepEqual(told(), ["cancelled 3", "ended connection-lost"]);
+  assert.deepEqual(told(), ["cancelled 3", "ended bad-peer"]);
 });
 
 test("64 KiB that nobody reads are no reason to give up", () => {

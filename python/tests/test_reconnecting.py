@@ -62,8 +62,10 @@ def end(server: Program) -> None:
     server.process.wait()
 
 
-def later(seconds: float, do: Callable[[], object]) -> None:
-    threading.Timer(seconds, do).start()
+def later(seconds: float, do: Callable[[], object]) -> threading.Timer:
+    timer = threading.Timer(seconds, do)
+    timer.start()
+    return timer
 
 
 def test_calls_wait_for_the_next_connection_and_subscriptions_are_renewed(
@@ -174,13 +176,14 @@ def test_threads_wait_for_the_next_connection(start: Callable[[], Program], addr
         assert late.value.ran == "no"
         assert time.monotonic() - begun < 5
         started: list[Program] = []
-        later(0.3, lambda: started.append(start()))
+        timers = [later(0.3, lambda: started.append(start()))]
         second = peer.call("pid")
-        while not started:
-            time.sleep(0.01)
+        timers[0].join()
         assert second == started[0].process.pid != first
-        later(0.3, lambda: peer.call("announce", "again"))
+        timers += [later(0.3, lambda: peer.call("announce", "again"))]
         assert next(news) == "again"
-        later(0.2, lambda: end(started[0]))
-        later(0.5, lambda: started.append(start()))
+        timers += [later(0.1, lambda: end(started[0])), later(0.4, lambda: started.append(start()))]
         assert peer.options(idempotent=True).call("late") in {each.process.pid for each in started}
+        # A program that is started when the test is over is nobody's.
+        for timer in timers:
+            timer.join()
