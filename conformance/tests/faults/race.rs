@@ -1,13 +1,13 @@
 //! Two servers that find the same stale socket file in the same moment.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use panpipe::ErrorKind;
 use panpipe::plain::blocking;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use crate::Result;
 use crate::place::Folder;
@@ -15,6 +15,13 @@ use crate::storm::python;
 
 pub(crate) fn python_and_rust(folder: &Folder) -> Result<()> {
     race(&mut python("racer.py"), 1000, folder)
+}
+
+/// Leaves a socket file that nobody listens at. It never did: other tests start programs, and what was listened on here
+/// would live in those until they have become themselves.
+fn leave_stale(path: &str) -> Result<()> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    Ok(bind(&socket, &SocketAddrUnix::new(path)?)?)
 }
 
 /// Races a program, which listens on each address that it is told, against this one.
@@ -27,7 +34,7 @@ fn race(other: &mut Command, rounds: u64, folder: &Folder) -> Result<()> {
     let mut won = 0;
     for round in 0..rounds {
         let path = folder.path();
-        drop(UnixListener::bind(&path)?);
+        leave_stale(&path)?;
         let address = format!("unix:{path}?framing=length");
         writeln!(input, "{address}")?;
         // It takes about as long to read its line; who is first must not be settled by that.
