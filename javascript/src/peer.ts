@@ -199,6 +199,8 @@ export class Peer implements AsyncDisposable {
       session.goodbye();
       this.#answers.endSubscriptions();
       endpoint.settle();
+      // What the other end sent before it read the goodbye is here by then, and is refused.
+      await this.flush({ timeout: Math.min(grace, 1000) }).catch(() => undefined);
       if (session.running > 0) {
         await new Promise<void>((resolve) => {
           const timer = setTimeout(resolve, Math.min(grace, 2 ** 31 - 1));

@@ -353,9 +353,14 @@ impl Peer {
             if let Ok(session) = state.endpoint.session_for("closing") {
                 session.say_goodbye();
             }
+            state.end_subscriptions();
             state.begin_writing();
         }
-        let idle = poll_fn(|cx| self.shared().poll_room(cx, Until::Idle));
+        let idle = async {
+            // What the other side sent before it read the goodbye is here by then, and is refused.
+            let _ = self.flush().await;
+            poll_fn(|cx| self.shared().poll_room(cx, Until::Idle)).await;
+        };
         let _ = tokio::time::timeout(grace, idle).await;
         self.close().await
     }

@@ -326,6 +326,19 @@ impl State {
         }
     }
 
+    /// Ends the subscriptions of the other side.
+    pub(super) fn end_subscriptions(&mut self) {
+        let is_subscription = |serving: &Serving| serving.subscription.is_some();
+        let ids = self.serving.iter().filter(|(_, serving)| is_subscription(serving)).map(|(id, _)| CallId(*id));
+        for call in ids.collect::<Vec<_>>() {
+            let serving = self.serving.remove(&call.0);
+            self.keep_subscription(serving);
+            if let Ok(session) = self.endpoint.session_for("answering") {
+                session.reply(call, Flags::NONE, Body::Slice(&[]));
+            }
+        }
+    }
+
     /// Dropping a subscription locks its topic, which is locked while its subscribers are.
     fn keep_subscription(&mut self, serving: Option<Serving>) {
         if let Some(subscription) = serving.and_then(|serving| serving.subscription) {

@@ -374,10 +374,14 @@ async fn everybody_who_waits_is_told_when_the_peer_goes() {
 async fn a_server_that_closes_finishes_what_runs() {
     let folder = std::env::temp_dir().join(format!("panpipe-drain-{}", std::process::id()));
     let address = format!("unix:{}?protocol=panpipe", folder.display());
-    let server = panpipe::serve(&address, &service()).await.unwrap();
+    let mut service = service();
+    let _topic = service.topic::<u32>("news");
+    let server = panpipe::serve(&address, &service).await.unwrap();
     let peer = panpipe::connect(server.address()).await.unwrap();
     let slow = peer.call::<u64>("later", 150u64);
+    let mut news = peer.subscribe::<u32>("news", Policy::DropOldest).await.unwrap();
     peer.flush().await.unwrap();
+    let begun = std::time::Instant::now();
     let closing = tokio::spawn(server.close());
     // The goodbye comes before the end.
     let refused = loop {
@@ -388,7 +392,9 @@ async fn a_server_that_closes_finishes_what_runs() {
     };
     assert_eq!((refused.kind(), refused.may_have_run()), (ErrorKind::Refused, Ran::No), "{refused}");
     assert_eq!(slow.await.unwrap(), 150);
+    assert!(news.next().await.is_none(), "subscriptions end");
     closing.await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "nothing is waited for but what runs");
     let error = panpipe::connect(&address).await.err().unwrap();
     assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Refused), "{error}");
 }
@@ -452,7 +458,7 @@ async fn a_lost_connection_is_made_again_where_that_was_asked_for() {
     let again = peer.call::<u64>("later", 300u64).idempotent();
     peer.flush().await.unwrap();
 
-    server.close_within(Duration::ZERO).await.unwrap();
+    server.close_within(Duration::from_millis(100)).await.unwrap();
     assert_eq!(peer.state_after(ConnectionState::Connected).await, ConnectionState::Reconnecting);
     let error = in_flight.await.unwrap_err();
     // The handler is told to stop, and says so, or the connection goes first.

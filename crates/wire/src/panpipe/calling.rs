@@ -489,7 +489,7 @@ impl Panpipe {
 
     /// The answer to a call of this side; whether there may be one.
     pub(super) fn on_answer(&mut self, kind: Kind, flags: Flags, id: u64, bytes: Bytes) -> bool {
-        if kind == Kind::Error && self.call_again(id, &bytes) {
+        if self.call_again(kind, id, &bytes) {
             return true;
         }
         let known = match self.is_datagrams {

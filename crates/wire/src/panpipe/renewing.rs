@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::calling::{Sent, Streams, Unsent};
+use super::calling::{Call, Sent, Streams, Unsent};
 use super::frame::Kind;
 use super::output::Output;
 use super::receiving::Pieces;
@@ -135,14 +135,18 @@ impl Panpipe {
         self.calling.sort_unsent();
     }
 
-    /// Makes a call again that the other side refused since it is closing, when another connection is there; whether it
-    /// will be.
-    pub(super) fn call_again(&mut self, id: u64, failure: &Bytes) -> bool {
+    /// Makes a call again that the other side refused since it is closing, or a subscription that it ended for that, when
+    /// another connection is there; whether it will be.
+    pub(super) fn call_again(&mut self, kind: Kind, id: u64, answer: &Bytes) -> bool {
         if !self.outlasts || !self.calling.is_refused {
             return false;
         }
-        let is_refused = panpipe_values::Failure::decode(failure)
-            .is_ok_and(|failure| failure.did_not_run && failure.code == ErrorKind::Refused.code());
+        let is_subscription = self.calling.calls.get(id).is_some_and(Call::is_subscription);
+        let is_refused = match kind {
+            Kind::Error => panpipe_values::Failure::decode(answer)
+                .is_ok_and(|failure| failure.did_not_run && failure.code == ErrorKind::Refused.code()),
+            _ => is_subscription,
+        };
         let Some(call) = self.calling.calls.get_mut(id).filter(|call| is_refused && !call.is_abandoned) else {
             return false;
         };
@@ -158,6 +162,9 @@ impl Panpipe {
             payload: kept.payload.clone(),
         };
         call.sent = Sent::No;
+        call.is_open = false;
+        let flags = call.flags();
+        call.streams = Streams::of(flags.is_stream(), false, Policy::Block);
         self.calling.wait(unsent);
         self.calling.sort_unsent();
         true
