@@ -480,3 +480,22 @@ async fn a_lost_connection_is_made_again_where_that_was_asked_for() {
     peer.close().await.unwrap();
     assert_eq!(peer.state(), ConnectionState::Closed);
 }
+
+#[tokio::test]
+async fn calls_go_over_datagrams_and_streams_do_not() {
+    for address in ["udp://localhost:0?protocol=panpipe", "unix-dgram:/tmp/panpipe-calls-*?protocol=panpipe"] {
+        let server = panpipe::serve(address, &service()).await.unwrap();
+        let peer = panpipe::connect(server.address()).await.unwrap();
+        let slow = peer.call::<u64>("later", 50u64);
+        let quick: Vec<_> = (0..10).map(|n| peer.call::<i64>("add", (n, 1))).collect();
+        for (n, call) in quick.into_iter().enumerate() {
+            assert_eq!(call.await.unwrap(), n as i64 + 1);
+        }
+        assert_eq!(slow.await.unwrap(), 50, "no reply is taken for another's");
+        peer.send("add", (1, 2)).await.unwrap();
+        let error = peer.stream::<u32>("countdown", 3).next().await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::Unsupported, Ran::No), "{error}");
+        let error = peer.call::<Bytes>("echo", Bytes::from(vec![0; 1 << 20])).await.unwrap_err();
+        assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::TooLarge, Ran::No), "{error}");
+    }
+}
