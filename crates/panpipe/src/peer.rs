@@ -110,7 +110,7 @@ fn speaking_panpipe(address: Address) -> Result<Address> {
 
 /// The other end of a connection; any number of tasks may use it at once, and clones are the same connection.
 ///
-/// When the last clone is dropped the connection is closed: what was sent is still written, in the background.
+/// When the last clone, and the last stream and subscription, is dropped the connection is closed: what was sent is still written, in the background.
 #[derive(Clone)]
 pub struct Peer(Arc<Handle>);
 
@@ -199,7 +199,7 @@ impl Peer {
     /// Of its items: those of [`call`](Self::call).
     pub fn stream<T>(&self, method: &str, arguments: impl Serialize) -> Stream<T> {
         let progress = self.begin(method, &arguments, Flags::NONE.stream(true), None);
-        Stream::new(Arc::clone(self.shared()), progress)
+        Stream::new(self.clone(), progress)
     }
 
     /// As [`stream`](Self::stream), whose arguments go on as a stream too.
@@ -208,11 +208,11 @@ impl Peer {
     /// Those of `stream`.
     pub fn stream_with_stream<I, T>(&self, method: &str, arguments: impl Serialize) -> (Arguments<I>, Stream<T>) {
         let progress = self.begin(method, &arguments, Flags::NONE.stream(true).arguments(true), None);
-        (self.arguments_of(&progress), Stream::new(Arc::clone(self.shared()), progress))
+        (self.arguments_of(&progress), Stream::new(self.clone(), progress))
     }
 
     fn arguments_of<I>(&self, progress: &Progress) -> Arguments<I> {
-        Arguments::new(Arc::clone(self.shared()), progress.call())
+        Arguments::new(self.clone(), progress.call())
     }
 
     /// Subscribes to a topic of the other side; returns once the subscription stands.
@@ -227,7 +227,7 @@ impl Peer {
         let name = Policy::ALL.iter().find(|(_, known)| *known == policy).map_or("", |(name, _)| name);
         let settings = Value::Map(vec![("policy".into(), name.into())]);
         let progress = self.begin(topic, &settings, Flags::NONE.stream(true).topic(true), None);
-        let mut subscription = Subscription::new(Stream::new(Arc::clone(self.shared()), progress));
+        let mut subscription = Subscription::new(Stream::new(self.clone(), progress));
         match tokio::time::timeout(self.shared().timeout, subscription.stands()).await {
             Ok(stands) => stands.map(|()| subscription),
             Err(_) => {

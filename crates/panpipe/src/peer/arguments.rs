@@ -12,6 +12,7 @@ use panpipe_values::with_value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Peer;
 use super::call::read;
 use super::state::Shared;
 
@@ -19,20 +20,21 @@ use super::state::Shared;
 ///
 /// Dropping it without [`finish`](Self::finish) cancels the call, so that a cut is never taken for the end.
 pub struct Arguments<I> {
-    shared: Arc<Shared>,
+    /// Keeps the connection open as long as this is wanted.
+    peer: Peer,
     call: Option<CallId>,
     items: PhantomData<fn(I)>,
 }
 
 impl<I> Arguments<I> {
-    pub(super) fn new(shared: Arc<Shared>, call: Option<CallId>) -> Self {
-        Arguments { shared, call, items: PhantomData }
+    pub(super) fn new(peer: Peer, call: Option<CallId>) -> Self {
+        Arguments { peer, call, items: PhantomData }
     }
 
     /// Says that this was the last.
     pub fn finish(mut self) {
         if let Some(call) = self.call.take() {
-            let mut state = self.shared.lock();
+            let mut state = self.peer.shared().lock();
             if let Ok(session) = state.endpoint.session_for("streaming to") {
                 session.end(call);
             }
@@ -48,11 +50,11 @@ impl<I: Serialize> Arguments<I> {
     /// `closed` when the handler takes no more: the call's answer says why; `too-large`, `unsupported`.
     pub async fn send(&mut self, item: &I) -> Result<()> {
         let Some(call) = self.call else {
-            let state = self.shared.lock();
+            let state = self.peer.shared().lock();
             return Err(state.endpoint.error(ErrorKind::Closed, "streaming to").because("the call was never made"));
         };
         poll_fn(|cx| {
-            let mut state = self.shared.lock();
+            let mut state = self.peer.shared().lock();
             let has_room = state.endpoint.session_for("streaming to").map_or(true, |session| session.has_room(call));
             if has_room {
                 return Poll::Ready(());
@@ -66,14 +68,14 @@ impl<I: Serialize> Arguments<I> {
         .await;
         let mut scratch = Vec::new();
         let sent = with_value(item, &mut scratch, |sent| {
-            let mut state = self.shared.lock();
+            let mut state = self.peer.shared().lock();
             let session = state.endpoint.session_for("streaming to")?;
             session.item(call, Flags::NONE.raw(sent.raw), Body::Slice(sent.bytes))?;
             state.begin_writing();
             Ok(())
         });
         sent.map_err(|error| {
-            let state = self.shared.lock();
+            let state = self.peer.shared().lock();
             state.endpoint.error(ErrorKind::Unsupported, "streaming to").because(error)
         })?
     }
@@ -82,7 +84,7 @@ impl<I: Serialize> Arguments<I> {
 impl<I> Drop for Arguments<I> {
     fn drop(&mut self) {
         if let Some(call) = self.call {
-            self.shared.lock().cancel(call, "its arguments were dropped before their end");
+            self.peer.shared().lock().cancel(call, "its arguments were dropped before their end");
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use panpipe_link::Result;
@@ -11,20 +10,21 @@ use panpipe_link::panpipe::Payload;
 use panpipe_values::decode;
 use serde::de::DeserializeOwned;
 
+use super::Peer;
 use super::call::{Progress, error_of, read};
-use super::state::Shared;
 
 /// The items with which a call is answered. Dropping it stops them, and the handler is told.
 pub struct Stream<T> {
-    shared: Arc<Shared>,
+    /// Keeps the connection open as long as this is wanted.
+    peer: Peer,
     progress: Progress,
     has_ended: bool,
     items: PhantomData<fn() -> T>,
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(shared: Arc<Shared>, progress: Progress) -> Self {
-        Stream { shared, progress, has_ended: false, items: PhantomData }
+    pub(super) fn new(peer: Peer, progress: Progress) -> Self {
+        Stream { peer, progress, has_ended: false, items: PhantomData }
     }
 
     /// The next item as it came; `None` at the end. With `until_open` a subscription that stands is an item, too.
@@ -32,14 +32,15 @@ impl<T> Stream<T> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let call = match ready!(self.progress.poll_sent(&self.shared, cx)) {
+        let call = match ready!(self.progress.poll_sent(self.peer.shared(), cx)) {
             Ok(call) => call,
             Err(error) => {
                 self.has_ended = true;
                 return Poll::Ready(Some(Err(error)));
             }
         };
-        let mut state = self.shared.lock();
+        let shared = self.peer.shared();
+        let mut state = shared.lock();
         loop {
             let Some(slot) = state.slot(call) else { return Poll::Ready(None) };
             if until_open && slot.is_open {
@@ -60,7 +61,7 @@ impl<T> Stream<T> {
                 self.progress = Progress::Ended(None);
                 return Poll::Ready(outcome.err().map(|failure| Err(error_of(&state, failure))));
             }
-            if !state.lead(call, &self.shared, cx) {
+            if !state.lead(call, shared, cx) {
                 break;
             }
         }
@@ -80,7 +81,7 @@ impl<T: DeserializeOwned + 'static> Stream<T> {
 
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
         let item = ready!(self.poll_payload(cx, false));
-        Poll::Ready(item.map(|item| item.and_then(|payload| read(&self.shared, payload))))
+        Poll::Ready(item.map(|item| item.and_then(|payload| read(self.peer.shared(), payload))))
     }
 }
 
@@ -95,7 +96,7 @@ impl<T: DeserializeOwned + 'static> futures_core::Stream for Stream<T> {
 impl<T> Drop for Stream<T> {
     fn drop(&mut self) {
         if let Progress::Sent(call) = self.progress {
-            self.shared.lock().give_up(call);
+            self.peer.shared().lock().give_up(call);
         }
     }
 }
@@ -137,7 +138,7 @@ impl<T: DeserializeOwned + 'static> Subscription<T> {
         let Some(payload) = ready!(self.0.poll_payload(cx, false)) else { return Poll::Ready(None) };
         Poll::Ready(Some(payload.and_then(|payload| match payload.flags.is_lagged() {
             true => Ok(Update::Lagged(decode(payload.bytes, false).unwrap_or(0))),
-            false => read(&self.0.shared, payload).map(Update::Item),
+            false => read(self.0.peer.shared(), payload).map(Update::Item),
         })))
     }
 }

@@ -499,3 +499,13 @@ async fn calls_go_over_datagrams_and_streams_do_not() {
         assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::TooLarge, Ran::No), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_stream_keeps_its_connection() {
+    let server = panpipe::serve("unix:/tmp/panpipe-stream-*", &service()).await.unwrap();
+    let mut stream = panpipe::connect(server.address()).await.unwrap().stream::<u32>("countdown", 20_000);
+    for expected in (1..=20_000).rev() {
+        assert_eq!(stream.next().await.unwrap().unwrap(), expected);
+    }
+    assert!(stream.next().await.is_none());
+}
