@@ -310,7 +310,7 @@ fn deaf_clients(victim: &Victim, _: Peer) -> Result<()> {
 }
 
 /// PINGs whose PONGs are not read.
-fn deaf_flood(victim: &Victim, _: Peer) -> Result<()> {
+fn deaf_flood(victim: &Victim, peer: Peer) -> Result<()> {
     let before = process::memory(victim.pid())?;
     let mut client = victim.client()?;
     client.stream.limit_writes(Duration::from_millis(200))?;
@@ -324,7 +324,8 @@ fn deaf_flood(victim: &Victim, _: Peer) -> Result<()> {
         if client.stream.write_all(&all).is_err() {
             break;
         }
-        costs_at_most(victim, before, 24 * MIB)?;
+        // V8 collects late, as above.
+        costs_at_most(victim, before, if peer.name == "node" { 64 } else { 24 } * MIB)?;
     }
     Ok(())
 }
