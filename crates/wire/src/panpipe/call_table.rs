@@ -172,9 +172,10 @@ impl<T> CallTable<T> {
     /// The ids of all calls, from the first.
     pub fn ids(&self) -> Vec<u64> {
         let mut ids: Vec<u64> = self.lasting.keys().copied().collect();
-        ids.sort_unstable();
         let taken = self.ring.iter().enumerate().filter(|(_, call)| call.is_some());
         ids.extend(taken.map(|(place, _)| self.first + 2 * place as u64));
+        // A call that is made again may stand in the ring behind later ones in the map.
+        ids.sort_unstable();
         ids
     }
 
