@@ -134,10 +134,16 @@ impl<T> CallTable<T> {
         self.get(id).is_some()
     }
 
+    /// The place of a call that stands in the ring; one that lasts may be older than the ring, or beside its places.
+    #[inline]
+    fn taken_place(&self, id: u64) -> Option<usize> {
+        self.place(id).filter(|&place| self.ring[place].is_some())
+    }
+
     /// A call.
     #[inline]
     pub fn get(&self, id: u64) -> Option<&T> {
-        match self.place(id) {
+        match self.taken_place(id) {
             Some(place) => self.ring[place].as_ref(),
             None if self.lasting.is_empty() => None,
             None => self.lasting.get(&id),
@@ -147,7 +153,7 @@ impl<T> CallTable<T> {
     /// A call, to be changed.
     #[inline]
     pub fn get_mut(&mut self, id: u64) -> Option<&mut T> {
-        match self.place(id) {
+        match self.taken_place(id) {
             Some(place) => self.ring[place].as_mut(),
             None if self.lasting.is_empty() => None,
             None => self.lasting.get_mut(&id),
@@ -157,7 +163,7 @@ impl<T> CallTable<T> {
     /// Takes a call out.
     #[inline]
     pub fn remove(&mut self, id: u64) -> Option<T> {
-        let Some(place) = self.place(id) else {
+        let Some(place) = self.taken_place(id) else {
             return if self.lasting.is_empty() { None } else { self.lasting.remove(&id) };
         };
         let call = self.ring[place].take()?;
