@@ -1,14 +1,16 @@
 //! A listening address on tokio.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use panpipe_link::{Accepted, Address, Link, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::readiness::register;
 
@@ -95,5 +97,67 @@ impl Listening {
             ready
         })
         .await;
+    }
+
+    /// Serves every connection with a task of its own, until `stopped` changes or nobody can come any more; then who is
+    /// there is given the `grace` to finish.
+    pub(crate) async fn serve_all<T: Clone, Serving>(
+        self,
+        mut stopped: watch::Receiver<T>,
+        grace: Duration,
+        serve: impl Fn(Link, Address) -> Serving,
+    ) -> Result<()>
+    where
+        Serving: Future<Output = Result<()>> + Send + 'static,
+    {
+        let mut connections = JoinSet::new();
+        let serves_one = self.serves_one();
+        let always_accepts = self.serve();
+        let mut listener = Some(self);
+        let outcome = loop {
+            if listener.is_none() && connections.is_empty() {
+                break Ok(());
+            }
+            let has_room = |listener: &&Self| always_accepts || connections.len() < listener.most_connections();
+            let open = listener.as_ref().filter(has_room);
+            tokio::select! {
+                _ = stopped.changed() => break Ok(()),
+                Some(ended) = connections.join_next() => match ended {
+                    // Where only one connection can come its end is the server's.
+                    Ok(Err(error)) if serves_one => break Err(error),
+                    Ok(_) => {}
+                    Err(panic) => tracing::warn!(error = %panic, "connection closed"),
+                },
+                accepted = accept(open), if open.is_some() => match accepted {
+                    Ok(Some((link, address))) => {
+                        let serving = serve(link, address);
+                        connections.spawn(async move {
+                            serving.await.inspect_err(|error| tracing::warn!(%error, "connection closed"))
+                        });
+                    }
+                    Ok(None) => listener = None,
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        // Nobody new; who is there finishes within its time.
+        drop(listener);
+        let _ = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
+        outcome
+    }
+}
+
+async fn accept(listener: Option<&Listening>) -> Result<Option<(Link, Address)>> {
+    let Some(listener) = listener else { return Ok(None) };
+    Ok(listener.accept().await?.map(|link| (link, listener.address().clone())))
+}
+
+/// How a server's task ended.
+pub(crate) fn ended(outcome: Result<Result<()>, JoinError>) -> Result<()> {
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
+        // The runtime is shutting down.
+        Err(_) => Ok(()),
     }
 }

@@ -367,14 +367,14 @@ impl Peer {
 
     /// How the connection is.
     pub fn state(&self) -> ConnectionState {
-        *self.shared().lock().status.borrow()
+        *self.shared().lock().state.borrow()
     }
 
     /// Waits until the connection is something else than `known`, and tells what.
     pub async fn state_after(&self, known: ConnectionState) -> ConnectionState {
-        let mut status = self.shared().lock().status.subscribe();
-        let next = status.wait_for(|status| *status != known).await;
-        next.map_or(ConnectionState::Closed, |status| *status)
+        let mut state = self.shared().lock().state.subscribe();
+        let next = state.wait_for(|state| *state != known).await;
+        next.map_or(ConnectionState::Closed, |state| *state)
     }
 
     /// Waits until the connection has ended: cleanly, or why not.

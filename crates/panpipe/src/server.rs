@@ -6,9 +6,9 @@ use std::time::Duration;
 use panpipe_link::panpipe::Side;
 use panpipe_link::{Address, Link, Result};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
-use crate::listening::Listening;
+use crate::listening::{Listening, ended};
 use crate::peer::{Peer, parse};
 use crate::service::Service;
 
@@ -56,7 +56,11 @@ pub async fn serve(address: &str, service: &Service) -> Result<Server> {
     let listener = Listening::on(&parse(address)?).await?;
     let address = Arc::clone(listener.address().text());
     let (stop, stopped) = watch::channel(None);
-    let task = tokio::spawn(run(listener, service.clone(), stopped));
+    let service = service.clone();
+    let stopping = stopped.clone();
+    let serve = move |link, address| serve_connection(link, address, service.clone(), stopping.clone());
+    // Who is there when it stops takes no longer than the time of grace.
+    let task = tokio::spawn(listener.serve_all(stopped, Duration::MAX, serve));
     Ok(Server { address, stop, task })
 }
 
@@ -100,54 +104,6 @@ impl Server {
     }
 }
 
-fn ended(outcome: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    match outcome {
-        Ok(outcome) => outcome,
-        Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
-        // The runtime is shutting down.
-        Err(_) => Ok(()),
-    }
-}
-
-async fn run(listener: Listening, service: Service, mut stopped: watch::Receiver<Option<Duration>>) -> Result<()> {
-    let mut connections = JoinSet::new();
-    let serves_one = listener.serves_one();
-    let always_accepts = listener.serve();
-    let mut listener = Some(listener);
-    let outcome = loop {
-        if listener.is_none() && connections.is_empty() {
-            break Ok(());
-        }
-        let has_room = |listener: &&Listening| always_accepts || connections.len() < listener.most_connections();
-        let open = listener.as_ref().filter(has_room);
-        tokio::select! {
-            _ = stopped.changed() => break Ok(()),
-            Some(ended) = connections.join_next() => match ended {
-                // Where only one connection can come its end is the server's.
-                Ok(Err(error)) if serves_one => break Err(error),
-                Ok(_) => {}
-                Err(panic) => tracing::warn!(error = %panic, "connection closed"),
-            },
-            accepted = accept(open), if open.is_some() => match accepted {
-                Ok(Some((link, address))) => {
-                    connections.spawn(serve_connection(link, address, service.clone(), stopped.clone()));
-                }
-                Ok(None) => listener = None,
-                Err(error) => break Err(error),
-            },
-        }
-    };
-    // Nobody new; who is there finishes within its time.
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-    outcome
-}
-
-async fn accept(listener: Option<&Listening>) -> Result<Option<(Link, Address)>> {
-    let Some(listener) = listener else { return Ok(None) };
-    Ok(listener.accept().await?.map(|link| (link, listener.address().clone())))
-}
-
 async fn serve_connection(
     link: Link,
     address: Address,
@@ -156,7 +112,7 @@ async fn serve_connection(
 ) -> Result<()> {
     let peer = Peer::over(link, &address, Side::Server, Some(service))?;
     let grace = tokio::select! {
-        ended = peer.ended() => return ended.inspect_err(|error| tracing::warn!(%error, "connection closed")),
+        ended = peer.ended() => return ended,
         grace = stopped.wait_for(Option::is_some) => grace.ok().and_then(|grace| *grace),
     };
     peer.drain(grace.unwrap_or(GRACE)).await

@@ -289,8 +289,7 @@ fn policy_of(request: &Request) -> Result<Policy, HandlerError> {
 impl State {
     /// Answers a call, or says that the handler of a one-way message has ended.
     pub(super) fn answer(&mut self, request: &Request, outcome: Outcome) {
-        let serving = self.serving.remove(&request.id.0);
-        self.keep_subscription(serving);
+        self.end_serving(request.id);
         let Ok(session) = self.endpoint.session_for("answering") else { return };
         match outcome {
             outcome if !request.is_call() => {
@@ -316,8 +315,7 @@ impl State {
             // Its end answers the call.
             Some(task) => task.abort(),
             None => {
-                let serving = self.serving.remove(&call.0);
-                self.keep_subscription(serving);
+                self.end_serving(call);
                 if let Ok(session) = self.endpoint.session_for("answering") {
                     session.fail(call, &panpipe_values::Failure::new("cancelled", "it was cancelled").encode());
                 }
@@ -331,17 +329,17 @@ impl State {
         let is_subscription = |serving: &Serving| serving.subscription.is_some();
         let ids = self.serving.iter().filter(|(_, serving)| is_subscription(serving)).map(|(id, _)| CallId(*id));
         for call in ids.collect::<Vec<_>>() {
-            let serving = self.serving.remove(&call.0);
-            self.keep_subscription(serving);
+            self.end_serving(call);
             if let Ok(session) = self.endpoint.session_for("answering") {
                 session.reply(call, Flags::NONE, Body::Slice(&[]));
             }
         }
     }
 
-    /// Dropping a subscription locks its topic, which is locked while its subscribers are.
-    fn keep_subscription(&mut self, serving: Option<Serving>) {
-        if let Some(subscription) = serving.and_then(|serving| serving.subscription) {
+    /// Forgets a call of the other side. Dropping a subscription locks its topic, which may wait for this lock, and so is
+    /// left to the driver.
+    pub(super) fn end_serving(&mut self, call: CallId) {
+        if let Some(subscription) = self.serving.remove(&call.0).and_then(|serving| serving.subscription) {
             self.inbound.push_back(Inbound::Unsubscribe(subscription));
             self.wake_driver();
         }

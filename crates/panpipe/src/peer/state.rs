@@ -58,10 +58,10 @@ pub(crate) struct State {
     pub(super) serving: ById<Serving>,
     /// What came and has no handler yet.
     pub(super) inbound: VecDeque<Inbound>,
-    /// Tasks that wait for room to send, or for everything to be written, and until what each.
+    /// Tasks that wait for room to send, or for everything to be written, and what each waits for.
     senders: Vec<(Until, Waker)>,
     /// Tasks that wait for the end.
-    mourners: Vec<Waker>,
+    end_waiters: Vec<Waker>,
     /// Who of those that wait for input reads for all, and what wakes it.
     pub(super) leader: Option<CallId>,
     pub(super) leader_waker: Option<Waker>,
@@ -86,7 +86,7 @@ pub(crate) struct State {
     pub(super) lost: Option<Option<Error>>,
     /// The connection is over, and why if not cleanly.
     pub(super) ended: Option<Option<Error>>,
-    pub(super) status: watch::Sender<ConnectionState>,
+    pub(super) state: watch::Sender<ConnectionState>,
     /// What handlers call back through.
     pub(super) peer: Weak<Handle>,
 }
@@ -180,7 +180,7 @@ impl Shared {
             serving: ById::default(),
             inbound: VecDeque::new(),
             senders: Vec::new(),
-            mourners: Vec::new(),
+            end_waiters: Vec::new(),
             leader: None,
             leader_waker: None,
             leader_is_woken: false,
@@ -196,7 +196,7 @@ impl Shared {
             losses: 0,
             lost: None,
             ended: None,
-            status: watch::Sender::new(ConnectionState::Connected),
+            state: watch::Sender::new(ConnectionState::Connected),
             peer: Weak::new(),
         };
         Ok(Arc::new_cyclic(|shared| Shared {
@@ -213,7 +213,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ready when `enough` holds, or the connection is closed or can send nothing more.
+    /// Ready when this holds, or the connection is closed or can send nothing more.
     #[inline]
     pub(super) fn poll_room(&self, cx: &mut Context<'_>, until: Until) -> Poll<()> {
         let mut state = self.lock();
@@ -246,8 +246,8 @@ impl State {
         if self.ended.is_some() {
             return Poll::Ready(());
         }
-        if !self.mourners.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.mourners.push(cx.waker().clone());
+        if !self.end_waiters.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.end_waiters.push(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -509,7 +509,7 @@ impl State {
                 PanpipeEvent::Lost(error) => {
                     self.lost = Some(error);
                     self.losses = self.losses.wrapping_add(1);
-                    self.status.send_replace(ConnectionState::Reconnecting);
+                    self.state.send_replace(ConnectionState::Reconnecting);
                     self.wake_driver();
                 }
                 PanpipeEvent::Ended(error) => self.end(error),
@@ -561,7 +561,7 @@ impl State {
         self.readiness = Readiness::of(&self.endpoint)?;
         self.input_waits = true;
         self.corked = true;
-        self.status.send_replace(ConnectionState::Connected);
+        self.state.send_replace(ConnectionState::Connected);
         self.dispatch(Instant::now());
         Ok(())
     }
@@ -580,8 +580,8 @@ impl State {
             self.settle(CallId(id), Err(Failure::Local(failure)));
         }
         self.ended = Some(error);
-        self.status.send_replace(ConnectionState::Closed);
-        self.mourners.drain(..).for_each(Waker::wake);
+        self.state.send_replace(ConnectionState::Closed);
+        self.end_waiters.drain(..).for_each(Waker::wake);
         self.wake_senders();
         self.wake_driver();
     }

@@ -48,6 +48,7 @@ impl Subscriber for PeerSubscriber {
             && error.kind() == ErrorKind::Lagged
         {
             session.fail(self.call, &Failure::new(error.code(), error.to_string()).encode());
+            state.end_serving(self.call);
         }
         state.cork();
         Poll::Ready(())

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use panpipe_link::{Address, Endpoint, Error, ErrorKind, Event, Link, Result};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
-use crate::listening::Listening;
+use crate::listening::{Listening, ended};
 use crate::readiness::Readiness;
 
 /// A connection that has ended but has replies to write is given this long.
@@ -84,7 +84,13 @@ pub async fn serve(address: &str, handler: impl Handler) -> Result<Server> {
     let address = Arc::clone(listener.address().text());
     let replies = listener.check_replies();
     let (stop, stopped) = watch::channel(());
-    let task = tokio::spawn(run(listener, Arc::new(handler), stopped));
+    let handler = Arc::new(handler);
+    let stopping = stopped.clone();
+    let serve = move |link, address| {
+        let (handler, stopping) = (Arc::clone(&handler), stopping.clone());
+        async move { serve_connection(link, &address, &*handler, stopping).await }
+    };
+    let task = tokio::spawn(listener.serve_all(stopped, LINGER, serve));
     Ok(Server { address, replies, stop, task })
 }
 
@@ -127,58 +133,6 @@ impl Server {
         drop(stop);
         ended(task.await)
     }
-}
-
-fn ended(outcome: Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    match outcome {
-        Ok(outcome) => outcome,
-        Err(failure) if failure.is_panic() => std::panic::resume_unwind(failure.into_panic()),
-        // The runtime is shutting down.
-        Err(_) => Ok(()),
-    }
-}
-
-async fn run(listener: Listening, handler: Arc<impl Handler>, mut stopped: watch::Receiver<()>) -> Result<()> {
-    let mut connections = JoinSet::new();
-    let mut listener = Some(listener);
-    let serves_one = listener.as_ref().is_some_and(Listening::serves_one);
-    let always_accepts = listener.as_ref().is_some_and(Listening::serve);
-    let outcome = loop {
-        if listener.is_none() && connections.is_empty() {
-            break Ok(());
-        }
-        let has_room = |listener: &&Listening| always_accepts || connections.len() < listener.most_connections();
-        let open = listener.as_ref().filter(has_room);
-        tokio::select! {
-            _ = stopped.changed() => break Ok(()),
-            Some(ended) = connections.join_next() => match ended {
-                // Where only one connection can come its end is the server's.
-                Ok(Err(error)) if serves_one => break Err(error),
-                Ok(_) => {}
-                Err(panic) => tracing::warn!(error = %panic, "connection closed"),
-            },
-            accepted = accept(open), if open.is_some() => match accepted {
-                Ok(Some((link, address))) => {
-                    let (handler, stopped) = (Arc::clone(&handler), stopped.clone());
-                    connections.spawn(async move {
-                        let ended = serve_connection(link, &address, &*handler, stopped).await;
-                        ended.inspect_err(|error| tracing::warn!(%error, "connection closed"))
-                    });
-                }
-                Ok(None) => listener = None,
-                Err(error) => break Err(error),
-            },
-        }
-    };
-    // Nobody new; who is there finishes within its time.
-    drop(listener);
-    let _ = tokio::time::timeout(LINGER, async { while connections.join_next().await.is_some() {} }).await;
-    outcome
-}
-
-async fn accept(listener: Option<&Listening>) -> Result<Option<(Link, Address)>> {
-    let Some(listener) = listener else { return Ok(None) };
-    Ok(listener.accept().await?.map(|link| (link, listener.address().clone())))
 }
 
 async fn serve_connection(

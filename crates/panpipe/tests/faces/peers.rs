@@ -331,7 +331,10 @@ async fn what_a_slow_subscriber_missed_is_told_in_its_place() {
             }
         }
         match policy {
-            Policy::Disconnect => assert_eq!(ended, Some(ErrorKind::Lagged)),
+            Policy::Disconnect => {
+                assert_eq!(ended, Some(ErrorKind::Lagged));
+                assert_eq!(numbers.subscribers(), 0, "the topic has let go of it");
+            }
             _ => assert!(lagged > 10_000 && ended.is_none(), "{policy:?} missed {lagged}"),
         }
     }
