@@ -109,10 +109,13 @@ export class Sink {
 export class Rate {
   #warmUntil;
   #until;
+  #atOnce;
   #marks = [];
   operations = 0;
 
-  constructor({ warm, measured }) {
+  /** As many of the `count` that are under way at once have to end before any is counted, and twice as many are, however long it takes. */
+  constructor({ warm, measured, count }) {
+    this.#atOnce = count;
     this.#warmUntil = performance.now() + warm;
     this.#until = this.#warmUntil + measured;
   }
@@ -122,7 +125,8 @@ export class Rate {
     this.operations += 1;
     if (this.operations % every === 0 && this.#marks.length < 2) {
       const now = performance.now();
-      if (now >= (this.#marks.length === 0 ? this.#warmUntil : this.#until)) this.#marks.push([now, this.operations]);
+      const least = this.#marks.length === 0 ? this.#atOnce : this.#marks[0][1] + 2 * this.#atOnce;
+      if (this.operations >= least && now >= (this.#marks.length === 0 ? this.#warmUntil : this.#until)) this.#marks.push([now, this.operations]);
     }
     return this.#marks.length < 2;
   }

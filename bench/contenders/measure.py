@@ -143,10 +143,14 @@ async def stream_async(send, call, task):
 
 
 class Rate:
-    """Counts operations per second."""
+    """Counts operations per second.
+
+    As many have to end as are under way at once before any is counted, and twice as many are, however long it takes.
+    """
 
     def __init__(self, task):
         self.operations, self._marks = 0, []
+        self._at_once = task.count
         self._warm_until = perf_counter_ns() + task.warm
         self._until = self._warm_until + task.measured
 
@@ -155,7 +159,8 @@ class Rate:
         self.operations += 1
         if self.operations % EVERY == 0 and len(self._marks) < 2:
             now = perf_counter_ns()
-            if now >= (self._until if self._marks else self._warm_until):
+            least = self._marks[0][1] + 2 * self._at_once if self._marks else self._at_once
+            if self.operations >= least and now >= (self._until if self._marks else self._warm_until):
                 self._marks.append((now, self.operations))
         return len(self._marks) < 2
 

@@ -73,7 +73,7 @@ pub async fn round_trips(task: Task, mut peer: impl Peer) -> Outcome<Measured> {
 ///
 /// Those of the connections, and a wrong reply.
 pub async fn calls<P: Peer>(task: Task, peers: Vec<P>) -> Outcome<Measured> {
-    let rate = Arc::new(Mutex::new(Rate::begin(task.span)));
+    let rate = Arc::new(Mutex::new(Rate::begin(task.span, task.count)));
     let mut callers = JoinSet::new();
     for (number, mut peer) in peers.into_iter().enumerate() {
         let (rate, message) = (rate.clone(), Bytes::from(message(task.size, number)));

@@ -73,6 +73,7 @@ impl RoundTrips {
 pub struct Rate {
     warm_until: Instant,
     until: Instant,
+    at_once: u64,
     operations: u64,
     counted: Option<(Instant, u64)>,
     ended: Option<(Instant, u64)>,
@@ -82,10 +83,12 @@ impl Rate {
     /// The clock is looked at once in this many operations.
     const EVERY: u64 = 64;
 
-    /// The first one begins.
-    pub fn begin(span: Span) -> Self {
+    /// The first one begins, of `at_once` that are under way at any time: as many have to end before any is counted, and
+    /// twice as many are, however long it takes. What is counted is then not what was begun all together.
+    pub fn begin(span: Span, at_once: usize) -> Self {
         let warm_until = Instant::now() + span.warm;
-        Rate { warm_until, until: warm_until + span.measured, operations: 0, counted: None, ended: None }
+        let (until, at_once) = (warm_until + span.measured, at_once as u64);
+        Rate { warm_until, until, at_once, operations: 0, counted: None, ended: None }
     }
 
     /// An operation has ended; another one may begin if this says so.
@@ -95,6 +98,8 @@ impl Rate {
             let now = Instant::now();
             // One mark a look: a stall of the system may outlast the measurement, and is then measured.
             match self.counted {
+                None if self.operations < self.at_once => {}
+                Some((_, before)) if self.operations - before < 2 * self.at_once => {}
                 None if now >= self.warm_until => self.counted = Some((now, self.operations)),
                 Some(_) if now >= self.until => self.ended = Some((now, self.operations)),
                 _ => {}

@@ -55,7 +55,7 @@ pub(crate) fn measure(task: Task, address: &str) -> Outcome<Measured> {
 /// Keeps the window full: for every reply another request.
 fn in_flight(task: Task, dealer: &Socket) -> Outcome<Measured> {
     let messages: Vec<_> = (0..task.count).map(|number| message(task.size, number)).collect();
-    let mut rate = Rate::begin(task.span);
+    let mut rate = Rate::begin(task.span, task.count);
     for message in &messages {
         dealer.send(message, 0)?;
     }

@@ -140,7 +140,7 @@ async fn write_large(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> 
 /// Keeps the window full by hand: for every reply that a read brought another request, all in one write.
 async fn in_flight(task: Task, mut peer: Framed<impl AsyncRead + AsyncWrite + Unpin>) -> Outcome<Measured> {
     let messages: Vec<_> = (0..task.count).map(|number| message(task.size, number)).collect();
-    let mut rate = Rate::begin(task.span);
+    let mut rate = Rate::begin(task.span, task.count);
     let mut outstanding = task.count;
     messages.iter().for_each(|message| encode(message, &mut peer.frames));
     let mut next = 0;

@@ -99,7 +99,7 @@ async fn items(task: Task, publisher: Peer, topics: Vec<(Peer, String)>, each: u
         async move { Outcome::Ok(publisher.publish(&names[name], message).await?) }
     };
 
-    let rate = Arc::new(Mutex::new(Rate::begin(task.span)));
+    let rate = Arc::new(Mutex::new(Rate::begin(task.span, task.count)));
     let mut readers = JoinSet::new();
     for mut subscription in subscriptions {
         let (publisher, message, publish, rate) = (publisher.clone(), message.clone(), publish.clone(), rate.clone());

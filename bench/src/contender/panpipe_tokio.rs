@@ -48,7 +48,7 @@ struct Plain(Connection);
 /// Keeps the window full: a call is on its way before it is awaited, and replies come in order.
 async fn in_flight(task: Task, peer: Connection) -> Outcome<Measured> {
     let messages: Vec<_> = (0..task.count).map(|number| message(task.size, number)).collect();
-    let mut rate = Rate::begin(task.span);
+    let mut rate = Rate::begin(task.span, task.count);
     let mut calls: VecDeque<_> = messages.iter().map(|message| peer.call(message)).collect();
     let mut next = 0;
     while let Some(call) = calls.pop_front() {
