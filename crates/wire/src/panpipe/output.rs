@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::ById;
 use super::frame::{Flags, HEAD, Head, Kind};
-use super::receiving::SMALLEST_PIECE;
+use super::pieces::SMALLEST_PIECE;
 use crate::spare;
 
 /// A payload above this is cut into pieces of so many bytes.

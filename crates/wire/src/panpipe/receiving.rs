@@ -6,38 +6,12 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::frame::{Flags, HEAD, Head, IDS, Kind, MOST_BODY};
 use super::output::Message;
+use super::pieces::LARGE_PIECE;
 use super::times::Due;
 use super::{IDLE_FRAMES, LATE_CANCELS, PINGS, Panpipe, PanpipeEvent, Payload, REQUEST_COST, hello};
 use crate::error::ErrorKind;
 use crate::plain::CallId;
 use crate::session::Session;
-
-/// Messages that may be in pieces at once.
-const MOST_IN_PIECES: usize = 4;
-
-/// A piece that is not the last has at least so many bytes of payload.
-pub(super) const SMALLEST_PIECE: usize = 1 << 10;
-
-/// The rest of a piece of so many bytes is worth a read of its own.
-const LARGE_PIECE: usize = 16 << 10;
-
-/// Room is taken for so many bytes of a long message before they come.
-const TRUSTED: usize = 512 << 10;
-
-/// A message that comes in pieces.
-pub(super) struct Pieces {
-    kind: Kind,
-    id: u64,
-    flags: Flags,
-    name: usize,
-    /// Bytes of its whole body: what comes before the payload, and that.
-    total: usize,
-    before: usize,
-    body: BytesMut,
-    /// It is too large, or nobody wants it: what comes of it is dropped.
-    is_skipped: bool,
-    skipped: usize,
-}
 
 /// An integer has at most so many bytes in MessagePack.
 const LARGEST_COUNT: usize = 9;
@@ -49,20 +23,10 @@ enum Measured {
     Dropped,
 }
 
-impl Pieces {
-    /// Makes room for so many bytes more, and for some of what else was announced.
-    fn make_room(&mut self, count: usize) {
-        if self.body.capacity() - self.body.len() < count {
-            let missing = self.total - self.body.len();
-            self.body.reserve(missing.min(self.body.len().max(TRUSTED)).max(count));
-        }
-    }
-}
-
 /// What breaks a connection.
-type Broken = (ErrorKind, String);
+pub(super) type Broken = (ErrorKind, String);
 
-fn broken(reason: impl Into<String>) -> Broken {
+pub(super) fn broken(reason: impl Into<String>) -> Broken {
     (ErrorKind::BadPeer, reason.into())
 }
 
@@ -208,42 +172,6 @@ impl Panpipe {
         true
     }
 
-    /// Has the rest of a piece read to where the message is put together; whether it is one for which that can be done.
-    #[cold]
-    fn fill_piece(&mut self, head: Head) -> bool {
-        let length = head.length as usize;
-        let has_more = head.flags.has(Flags::MORE);
-        let is_it = |pieces: &&mut Pieces| {
-            let arrived = pieces.body.len() + length;
-            let is_right = arrived <= pieces.total && has_more == (arrived < pieces.total);
-            pieces.id == head.id && pieces.kind as u8 == head.kind && !pieces.is_skipped && is_right
-        };
-        let is_plain = head.name == 0 && head.flags.0 & !Flags::MORE == 0 && self.packet.is_none();
-        let Some(pieces) = self.pieces.iter_mut().find(is_it).filter(|_| is_plain) else { return false };
-        self.input.take(HEAD);
-        pieces.make_room(length);
-        let there = self.input.take(self.input.len());
-        pieces.body.extend_from_slice(&there);
-        self.input.divert(std::mem::take(&mut pieces.body), length - there.len());
-        self.filling = Some((pieces.kind, pieces.id, has_more));
-        true
-    }
-
-    /// Goes on with a piece of which the rest was read to where it lies; whether it is there.
-    #[cold]
-    fn fill(&mut self, now: Instant) -> bool {
-        let Some(body) = self.input.diverted() else { return false };
-        let Some((kind, id, has_more)) = self.filling.take() else { return false };
-        let Some(place) = self.pieces.iter().position(|pieces| pieces.id == id && pieces.kind == kind) else {
-            return true;
-        };
-        self.pieces[place].body = body;
-        if let Err((kind, reason)) = self.end_piece(place, has_more, now) {
-            self.break_off(kind, reason);
-        }
-        true
-    }
-
     /// Whether a whole packet that is a frame is there; a datagram that is none is dropped.
     fn measure_packet(&mut self, prefix: usize) -> Measured {
         let Some(length) = self.input.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else {
@@ -312,7 +240,7 @@ impl Panpipe {
 
     /// A message that is whole.
     #[inline]
-    fn on_message(
+    pub(super) fn on_message(
         &mut self,
         kind: Kind,
         flags: Flags,
@@ -349,7 +277,7 @@ impl Panpipe {
         }
     }
 
-    fn check_size(&self, size: usize) -> Result<(), Broken> {
+    pub(super) fn check_size(&self, size: usize) -> Result<(), Broken> {
         match size > self.max {
             true => Err((ErrorKind::TooLarge, format!("a message of {size} bytes, where max is {}", self.max))),
             false => Ok(()),
@@ -358,7 +286,7 @@ impl Panpipe {
 
     /// Checks a new request of `size` bytes, of which `payload` are payload; whether it is to be handled.
     #[inline]
-    fn admit_request(
+    pub(super) fn admit_request(
         &mut self,
         kind: Kind,
         flags: Flags,
@@ -397,12 +325,12 @@ impl Panpipe {
         Ok(false)
     }
 
-    fn on_item(&mut self, flags: Flags, id: u64, bytes: Bytes) {
+    pub(super) fn on_item(&mut self, flags: Flags, id: u64, bytes: Bytes) {
         self.tell_of_call(PanpipeEvent::Item { call: CallId(id), payload: Payload { flags, bytes } }, id);
     }
 
     /// Checks a new item; whether anybody wants it.
-    fn admit_item(&mut self, flags: Flags, id: u64, size: usize) -> Result<bool, Broken> {
+    pub(super) fn admit_item(&mut self, flags: Flags, id: u64, size: usize) -> Result<bool, Broken> {
         if self.is_mine(CallId(id)) {
             let Some(call) = self.calling.calls.get_mut(id).filter(|call| call.sent != super::calling::Sent::No) else {
                 return Err(broken(format!("an ITEM of the call {id}, which waits for none")));
@@ -426,124 +354,6 @@ impl Panpipe {
             true => Ok(true),
             false => Err(broken(format!("more items of the call {id} than there is a window for"))),
         }
-    }
-
-    /// A piece of a long message, or a message between the pieces of others.
-    #[cold]
-    fn on_piece(&mut self, kind: Kind, head: Head, mut body: BytesMut, now: Instant) -> Result<(), Broken> {
-        let has_more = head.flags.has(Flags::MORE);
-        let place = self.pieces.iter().position(|pieces| pieces.id == head.id && pieces.kind == kind);
-        let Some(place) = place else {
-            let is_request = |kind, id| matches!(kind, Kind::Call | Kind::Send) || kind == Kind::Ping && id != 0;
-            let keeps_back = |pieces: &Pieces| is_request(pieces.kind, pieces.id) && is_request(kind, head.id);
-            let same_call = |pieces: &Pieces| pieces.id == head.id;
-            if self.pieces.iter().any(|pieces| keeps_back(pieces) || same_call(pieces)) {
-                return Err(broken(format!("a {kind} between pieces of a message that it must not overtake")));
-            }
-            if has_more {
-                return self.begin_pieces(kind, head, body);
-            }
-            return self.on_message(kind, head.flags, head.id, head.name.into(), body.freeze(), now);
-        };
-        if head.name > 0 || head.flags.0 & !Flags::MORE != 0 || has_more && body.len() < SMALLEST_PIECE {
-            return Err(broken(format!("a piece of a {kind} that is none")));
-        }
-        let pieces = &mut self.pieces[place];
-        let arrived = pieces.body.len() + pieces.skipped + body.len();
-        if arrived > pieces.total || has_more == (arrived == pieces.total) {
-            let announced = pieces.total - pieces.before;
-            return Err(broken(format!("pieces that are not the {announced} bytes that were announced")));
-        }
-        if pieces.is_skipped {
-            pieces.skipped += body.len();
-        } else {
-            pieces.make_room(body.len());
-            pieces.body.extend_from_slice(&body);
-        }
-        body.clear();
-        self.end_piece(place, has_more, now)
-    }
-
-    /// Hands a long message over, if this was its last piece.
-    fn end_piece(&mut self, place: usize, has_more: bool, now: Instant) -> Result<(), Broken> {
-        if has_more {
-            self.input.limit(if self.packet.is_none() { HEAD } else { 0 });
-            return Ok(());
-        }
-        let pieces = self.pieces.swap_remove(place);
-        if pieces.is_skipped {
-            return Ok(());
-        }
-        let body = pieces.body.freeze();
-        match pieces.kind {
-            Kind::Call | Kind::Send => {
-                self.on_request(pieces.kind, pieces.flags, pieces.id, pieces.name, body, now).map_err(broken)
-            }
-            Kind::Item => {
-                // Whoever wanted it may have gone since its first piece.
-                if self.incoming(pieces.id).is_some() {
-                    self.on_item(pieces.flags, pieces.id, body);
-                }
-                Ok(())
-            }
-            kind => self.on_message(kind, pieces.flags, pieces.id, 0, body, now),
-        }
-    }
-
-    fn begin_pieces(&mut self, kind: Kind, head: Head, mut body: BytesMut) -> Result<(), Broken> {
-        if self.pieces.len() == MOST_IN_PIECES {
-            return Err(broken("more than 4 messages in pieces at once"));
-        }
-        let before = usize::from(head.name) + if kind == Kind::Call { size_of::<u32>() } else { 0 };
-        if body.len() < size_of::<u32>() + before + SMALLEST_PIECE {
-            let least = before + 4 + SMALLEST_PIECE;
-            return Err(broken(format!(
-                "a first piece of a {kind} with {} bytes, where {least} are the least",
-                body.len()
-            )));
-        }
-        let payload = body.get_u32() as usize;
-        if body.len() - before >= payload {
-            return Err(broken(format!("pieces that are not the {payload} bytes that were announced")));
-        }
-        let is_wanted = match kind {
-            Kind::Call | Kind::Send => {
-                self.admit_request(kind, head.flags, head.id, usize::from(head.name) + payload, payload)?
-            }
-            Kind::Item => {
-                self.check_size(payload)?;
-                self.admit_item(head.flags, head.id, payload)?
-            }
-            _ => {
-                self.check_size(payload)?;
-                if !self.is_mine(CallId(head.id)) || !self.calling.was_used(head.id) {
-                    return Err(broken(format!("a {kind} to the call {}, which waits for none", head.id)));
-                }
-                true
-            }
-        };
-        let total = before + payload;
-        let mut whole = BytesMut::new();
-        let skipped = if is_wanted {
-            whole.reserve(total.min(body.len() + TRUSTED));
-            whole.extend_from_slice(&body);
-            0
-        } else {
-            body.len()
-        };
-        self.pieces.push(Pieces {
-            kind,
-            id: head.id,
-            flags: Flags(head.flags.0 & !Flags::MORE),
-            name: head.name.into(),
-            total,
-            before,
-            body: whole,
-            is_skipped: !is_wanted,
-            skipped,
-        });
-        self.input.limit(if self.packet.is_none() { HEAD } else { 0 });
-        Ok(())
     }
 
     /// What carries no value.

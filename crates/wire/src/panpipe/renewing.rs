@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::calling::{Call, Sent, Streams, Unsent};
+use super::calling::{Call, Sent, Unsent};
 use super::frame::Kind;
 use super::output::Output;
-use super::receiving::Pieces;
+use super::pieces::Pieces;
 use super::serving::Serving;
 use super::stream::Policy;
+use super::streaming::Streams;
 use super::times::Times;
 use super::{CALLS, Failure, Panpipe, PanpipeEvent, Side, WINDOW, Window};
 use crate::error::{Error, ErrorKind, Ran};

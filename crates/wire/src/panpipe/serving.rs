@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
-use super::calling::Streams;
 use super::deadlines::Deadlines;
 use super::frame::{Flags, Kind};
 use super::output::{Body, Message};
-use super::stream::{self, Policy};
+use super::stream::Policy;
+use super::streaming::Streams;
 use super::{BACKLOG, CALLS, CallTable, Panpipe, PanpipeEvent, REQUEST_COST, Request, SUBSCRIPTIONS, hello};
 use crate::error::ErrorKind;
 use crate::plain::CallId;
@@ -67,6 +67,11 @@ impl Serving {
 
     pub(super) fn streams(&mut self, id: u64) -> Option<&mut Option<Box<Streams>>> {
         self.calls.get_mut(id).map(|call| &mut call.streams)
+    }
+
+    /// An answer that waited behind items.
+    pub(super) fn take_answer(&mut self, id: u64) -> Option<(Kind, Flags, Bytes)> {
+        self.calls.get_mut(id)?.answer.take()
     }
 
     pub(super) fn is_answered(&self, id: u64) -> bool {
@@ -256,7 +261,7 @@ impl Panpipe {
     }
 
     #[inline]
-    fn answer(&mut self, id: u64, kind: Kind, flags: Flags, payload: Body<'_>) {
+    pub(super) fn answer(&mut self, id: u64, kind: Kind, flags: Flags, payload: Body<'_>) {
         let Some(served) = self.serving.calls.get_mut(id) else { return };
         if served.answer.is_some() {
             return;
@@ -318,42 +323,6 @@ impl Panpipe {
             if self.serving.calls.get(id).is_some_and(is_over) {
                 self.stop_serving(id, ErrorKind::DeadlineExceeded);
             }
-        }
-    }
-
-    /// Sends items that waited for room, and what waited behind them.
-    pub(super) fn send_waiting_items(&mut self, id: u64) {
-        loop {
-            let Some(outgoing) = self.outgoing(id) else { return };
-            match outgoing.next() {
-                Some(stream::Waiting::Item { flags, payload }) => {
-                    self.output.push(Message::with(Kind::Item, flags, id, Body::Shared(payload)));
-                }
-                Some(stream::Waiting::Lagged(count)) => {
-                    let mut payload = Vec::new();
-                    // An integer has a place in the model.
-                    let _ = panpipe_values::encode(&count, &mut payload);
-                    self.output.push(Message::with(Kind::Item, Flags(Flags::LAGGED), id, Body::Slice(&payload)));
-                }
-                None => break,
-            }
-        }
-        let is_mine = self.is_mine(CallId(id));
-        let Some(outgoing) = self.outgoing(id) else { return };
-        if !outgoing.is_drained() {
-            return;
-        }
-        let has_ended = outgoing.has_ended;
-        if outgoing.is_blocked && outgoing.has_room() && !has_ended {
-            outgoing.is_blocked = false;
-            self.events.push_back(PanpipeEvent::Room { call: CallId(id) });
-        }
-        if has_ended && is_mine {
-            self.push_end(id);
-        } else if has_ended
-            && let Some((kind, flags, payload)) = self.serving.calls.get_mut(id).and_then(|call| call.answer.take())
-        {
-            self.answer(id, kind, flags, Body::Shared(payload));
         }
     }
 
