@@ -91,27 +91,17 @@ async def round_trips_async(call, task):
 
 async def in_flight(call, task):
     """Calls per second of as many tasks as the task says, each of which calls again as soon as it is answered."""
-    size, now = task.size, perf_counter_ns()
-    warm_until, until = now + task.warm, now + task.warm + task.measured
-    operations, marks = 0, []
+    size, rate = task.size, Rate(task)
 
     async def caller(number):
-        nonlocal operations
         sent = message(size, number)
         check(await call(sent) == sent)
-        while len(marks) < 2:
-            reply = await call(sent)
-            if len(reply) != size:
+        while rate.tick():
+            if len(await call(sent)) != size:
                 check(False)
-            operations += 1
-            if operations % EVERY == 0:
-                now = perf_counter_ns()
-                if now >= (until if marks else warm_until):
-                    marks.append((now, operations))
 
     await asyncio.gather(*(caller(number) for number in range(task.count)))
-    (begun, before), (ended, after) = marks[:2]
-    return operations + task.count, (after - before) * 1e9 / (ended - begun)
+    return rate.end()
 
 
 def stream(send, call, task):
