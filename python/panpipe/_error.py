@@ -70,6 +70,12 @@ class Permission(Error, PermissionError):
     code = "permission"
 
 
+class Unauthenticated(Error, PermissionError):
+    """A token or a certificate that is missing or wrong: one side could not prove who it is."""
+
+    code = "unauthenticated"
+
+
 class AddressInUse(Error, OSError):
     """Somebody else listens there."""
 
@@ -162,6 +168,7 @@ _BY_CODE: dict[str, type[Error]] = {
         Refused,
         NotFound,
         Permission,
+        Unauthenticated,
         AddressInUse,
         PathTooLong,
         Busy,
