@@ -33,6 +33,7 @@ from panpipe._error import (
     Refused,
     RemoteError,
     TooLarge,
+    Unauthenticated,
     Unsupported,
     Version,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "Stream",
     "TooLarge",
     "Topic",
+    "Unauthenticated",
     "Unsupported",
     "Version",
     "aio",

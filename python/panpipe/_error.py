@@ -70,6 +70,12 @@ class Permission(Error, PermissionError):
     code = "permission"
 
 
+class Unauthenticated(Error, PermissionError):
+    """A side could not prove who it is: a certificate or a token that is missing or not accepted."""
+
+    code = "unauthenticated"
+
+
 class AddressInUse(Error, OSError):
     """Somebody else listens there."""
 
@@ -162,6 +168,7 @@ _BY_CODE: dict[str, type[Error]] = {
         Refused,
         NotFound,
         Permission,
+        Unauthenticated,
         AddressInUse,
         PathTooLong,
         Busy,

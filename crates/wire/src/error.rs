@@ -51,6 +51,8 @@ kinds! {
     NotFound = "not-found", exit 3;
     /// The system says no.
     Permission = "permission", exit 3;
+    /// A side could not prove who it is: a certificate or a token that is missing or not accepted.
+    Unauthenticated = "unauthenticated", exit 3;
     /// Somebody else listens there.
     AddressInUse = "address-in-use", exit 3;
     /// A socket path of more bytes than the system takes.

@@ -7,6 +7,7 @@ export const codes = [
   { code: "refused", exit: 3, when: "nobody listens there" },
   { code: "not-found", exit: 3, when: "a name that does not resolve, a socket file or descriptor that is not there" },
   { code: "permission", exit: 3, when: "the system says no" },
+  { code: "unauthenticated", exit: 3, when: "a side could not prove who it is: a certificate or token that is missing or not accepted" },
   { code: "address-in-use", exit: 3, when: "somebody else listens there" },
   { code: "path-too-long", exit: 3, when: "a socket path of more bytes than the system takes" },
   { code: "busy", exit: 3, when: "a limit of this process or machine: descriptors, memory, connections" },
