@@ -21,6 +21,9 @@ mod socket_file;
 mod spawn;
 mod stdio;
 mod tcp;
+#[cfg(feature = "tls")]
+#[allow(dead_code, reason = "the transports over it come next")]
+mod tls;
 mod udp;
 mod unix;
 mod unix_dgram;
@@ -35,6 +38,8 @@ pub use pair::{pair, pair_address};
 pub use remote::Remote;
 pub(crate) use spawn::LastWords;
 pub use spawn::{Child, address_with_command, lacks_command, spawn_address};
+#[cfg(feature = "tls")]
+pub use tls::Fingerprint;
 pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};
