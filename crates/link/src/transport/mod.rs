@@ -1,5 +1,6 @@
 //! The transports: how an address is opened. One file each, one line each below.
 
+mod arrivals;
 mod chaos;
 mod connecting;
 mod credentials;
@@ -7,6 +8,7 @@ mod datagram;
 mod fd;
 mod fifo;
 mod gate;
+mod layers;
 mod link;
 mod listener;
 mod made_file;
@@ -20,6 +22,7 @@ mod seqpacket;
 mod socket_file;
 mod spawn;
 mod stdio;
+mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
 #[allow(dead_code, reason = "the transports over it come next")]
@@ -27,6 +30,7 @@ mod tls;
 mod udp;
 mod unix;
 mod unix_dgram;
+mod upgrading;
 mod waiting_read;
 mod ws;
 

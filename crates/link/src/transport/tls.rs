@@ -12,7 +12,6 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use broken::Broken;
 pub(crate) use client::ClientTls;
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::parse_fingerprints;
@@ -32,6 +31,7 @@ use rustls::server::UnbufferedServerConnection;
 
 use self::side::Side;
 use super::link::with_room;
+use super::stream::Broken;
 
 /// Ciphertext that is read at once, with what was left of it before.
 const INPUT: usize = 64 << 10;

@@ -5,6 +5,7 @@ use rustix::io::Errno;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
+use super::super::stream::Broken;
 use crate::os_error;
 
 /// A reason has so many bytes at most: some of it is what the other side sent.
@@ -12,15 +13,6 @@ const LONGEST_REASON: usize = 512;
 
 /// So many of a certificate's names are told.
 const MOST_NAMES: usize = 8;
-
-/// Why TLS broke; what was read before is good nevertheless.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broken {
-    /// What a caller would go by.
-    pub(crate) kind: ErrorKind,
-    /// Why, as an error's last part.
-    pub(crate) reason: String,
-}
 
 impl Broken {
     pub(super) fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
