@@ -250,7 +250,7 @@ class Peer(Closes):
     async def flush(self) -> None:
         """Waits until the other side has read all that was sent before, for the timeout.
 
-        Raises ``DeadlineExceeded``, ``ConnectionLost``, ``Busy`` when 64 flushes wait, or ``Closed``.
+        Raises ``DeadlineExceeded``, ``ConnectionLost``, ``Busy`` or ``Closed``.
         """
         core = self._core
         call, flushed = core.flush()

@@ -934,7 +934,6 @@ def test_datagrams_carry_calls_and_no_streams(address: str, run: Run) -> None:
             with pytest.raises(panpipe.DeadlineExceeded):
                 await peer.options(timeout=0.02).call("hang")
 
-    run(example())
 
 
 SERVE = """
