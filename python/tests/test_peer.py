@@ -871,6 +871,19 @@ def test_draining_finishes_what_runs_and_refuses_the_rest(run: Run) -> None:
     run(example())
 
 
+def test_draining_ends_subscriptions(run: Run) -> None:
+    async def example() -> None:
+        async with connected() as (peer, _, server):
+            stream = await peer.subscribe("news")
+            await peer.call("announce", 1)
+            begun = time.monotonic()
+            await server.close()
+            assert time.monotonic() - begun < 5
+            assert [item async for item in stream] == [1]
+
+    run(example())
+
+
 def test_a_handler_can_close_its_own_server(run: Run) -> None:
     async def example() -> None:
         service = panpipe.Service()
@@ -911,7 +924,6 @@ def test_a_thread_may_publish(run: Run) -> None:
                 await asyncio.to_thread(topic.publish, {1})
 
     run(example())
-    run(example())
 
 
 @pytest.mark.parametrize(
@@ -934,6 +946,7 @@ def test_datagrams_carry_calls_and_no_streams(address: str, run: Run) -> None:
             with pytest.raises(panpipe.DeadlineExceeded):
                 await peer.options(timeout=0.02).call("hang")
 
+    run(example())
 
 
 SERVE = """
