@@ -2,9 +2,7 @@
 
 mod broken;
 mod client;
-mod fingerprint;
-pub(crate) mod options;
-mod pem;
+pub(crate) mod pem;
 mod server;
 mod side;
 mod verify;
@@ -13,8 +11,6 @@ mod verify;
 mod tests;
 
 pub(crate) use client::ClientTls;
-pub use fingerprint::Fingerprint;
-pub(crate) use fingerprint::parse_fingerprints;
 pub(crate) use server::ServerTls;
 
 use std::io::IoSlice;
@@ -30,6 +26,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::UnbufferedServerConnection;
 
 use self::side::Side;
+use super::fingerprint::{Fingerprint, parse_fingerprints};
 use super::link::with_room;
 use super::stream::Broken;
 
