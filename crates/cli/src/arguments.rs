@@ -1,12 +1,15 @@
 //! The command line: what may be asked, and the help that says so.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use panpipe::Policy;
+use panpipe_link::Address;
 
+use crate::program::Program;
 use crate::stubs::Language;
 
 const EXAMPLES: &str = "\
@@ -119,6 +122,11 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
+    /// The program that answers, for the messages of `address`.
+    pub(crate) fn program_for(&self, address: &Address) -> Option<Arc<Program>> {
+        (!self.program.is_empty()).then(|| Arc::new(Program::new(self.program.clone(), address)))
+    }
+
     /// The program with its arguments, for people.
     pub(crate) fn command(&self) -> String {
         self.program.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")

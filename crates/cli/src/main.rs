@@ -9,6 +9,7 @@ mod json;
 mod log;
 mod manual;
 mod measure;
+mod messages_served;
 mod methods;
 mod methods_served;
 mod program;
