@@ -1,5 +1,7 @@
 /** A connection as a user holds it: a session over a link. */
 
+import { warn, type Bytes } from "#runtime";
+
 import { Alarm } from "./alarm.js";
 import { Answering } from "./answering.js";
 import { awaited, waiterOf } from "./awaited.js";
@@ -97,7 +99,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
    * Do not change a `message` of 16 KiB or more before the reply is there: it is not copied.
    * Rejects with `deadline-exceeded`, `connection-lost`, `bad-peer`, `too-large`, `unsupported`, `busy` (65,536 calls wait), `cancelled`, `closed`, `io`.
    */
-  call<M extends Message = Buffer>(message: Uint8Array | string, options?: WaitOptions): Promise<M>;
+  call<M extends Message = Bytes>(message: Uint8Array | string, options?: WaitOptions): Promise<M>;
   call(message: Uint8Array | string, options?: WaitOptions): Promise<Message> {
     const timeout = milliseconds(options?.timeout, this.#timeout);
     const bytes = this.#sender.admit(this.#calling, message, options?.signal, true);
@@ -138,7 +140,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
    * Giving up loses nothing: what arrives later is for the next `recv`.
    * Rejects with `deadline-exceeded`, `connection-lost`, `bad-peer`, `too-large`, `cancelled`, `closed`, `io`.
    */
-  recv<M extends Message = Buffer>(options?: WaitOptions): Promise<M | null>;
+  recv<M extends Message = Bytes>(options?: WaitOptions): Promise<M | null>;
   recv(options?: WaitOptions): Promise<Message | null> {
     const doing = `receiving from ${this.address}`;
     const timeout = milliseconds(options?.timeout, Infinity);
@@ -160,7 +162,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
   }
 
   /** The messages that answer no call, until the peer closes between messages. */
-  [Symbol.asyncIterator](): AsyncIterator<Buffer> {
+  [Symbol.asyncIterator](): AsyncIterator<Bytes> {
     return {
       next: async () => {
         const value = await this.recv();
@@ -186,7 +188,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
       {
         session: this.#session,
         reply: (value) => this.#reply(value),
-        missed: (fault) => process.emitWarning(fault.during(`receiving from ${this.address}`, this.address).message, "PanpipePeerWarning"),
+        missed: (fault) => warn(fault.during(`receiving from ${this.address}`, this.address).message, "PanpipePeerWarning"),
         idle: () => {
           this.#sender.flush();
           this.#flow();

@@ -26,7 +26,7 @@ export function parse(text: string): Address {
   return parseAddress(text, transportInfos());
 }
 
-/** The transport that an address names; there is none only for a pair. */
+/** The transport that an address names. */
 export function transportOf(address: Address): Transport {
   return transports.find((transport) => transport.info.scheme === address.scheme)!;
 }

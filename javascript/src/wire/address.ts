@@ -13,6 +13,8 @@ export interface Address extends Options {
   target: string;
   /** The options that were given, percent-decoded. */
   options: Readonly<Record<string, string>>;
+  /** Whether the other end may be on another machine. */
+  elsewhere: boolean;
 }
 
 /** What an address needs to know of a transport; the registry of transports is an argument, because a browser has others. */
@@ -62,7 +64,7 @@ export function parsePair(text: string): Address {
     const options = given === "" ? {} : readOptions(given, [...commonOptions, "chaos"], into);
     if (into.chaos !== null && target !== pairKinds[0]) throw new Fault("unsupported", "chaos needs a pair of sockets");
     settleProtocol(options, into, target === oneWay);
-    return { ...into, text: `pair:${text}`, scheme: "pair", target, options };
+    return { ...into, text: `pair:${text}`, scheme: "pair", target, options, elsewhere: false };
   } catch (error) {
     if (error instanceof Fault) throw error.during(`making the pair ${JSON.stringify(text)}`, text);
     throw error;
@@ -98,7 +100,7 @@ function parse(text: string, transports: readonly TransportInfo[]): Address {
   const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions.filter((name) => name !== "framing" || !transport.packets), ...transport.options], into);
   settleProtocol(options, into, transport.plain === true);
   transport.check(target, into, options);
-  return { ...into, text, scheme, target, options };
+  return { ...into, text, scheme, target, options, elsewhere: transport.reaches === "other machines" };
 }
 
 function readOptions(text: string, allowed: readonly string[], into: Options): Record<string, string> {
