@@ -7,6 +7,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::framing::{self, AnyFraming, Framing};
 use crate::protocol;
 
+/// Who may come to a listener that tells its peers apart by their first bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepts {
+    /// Peers of the panpipe protocol.
+    pub panpipe: bool,
+    /// WebSocket, which carries whichever of the others is accepted.
+    pub websocket: bool,
+    /// Peers of plain messages, with this framing.
+    pub framing: Option<&'static str>,
+}
+
 /// What there is to know of a transport: how its addresses look, and the answers of the comparison table.
 ///
 /// `wire` knows no transport; the layer that opens links hands its list to [`Address::parse`].
@@ -125,6 +136,8 @@ pub struct Address {
     pub text_messages: bool,
     /// Whether a connection that was lost is made again.
     pub reconnect: bool,
+    /// Who may come to it, where it tells its peers apart by their first bytes.
+    pub accepts: Option<Accepts>,
 }
 
 impl Address {
@@ -171,6 +184,7 @@ impl Address {
             timeout: Duration::from_secs(10),
             text_messages: false,
             reconnect: false,
+            accepts: None,
         };
         for option in options.iter().flat_map(|options| options.split('&')) {
             address.read_option(option)?;
@@ -179,14 +193,49 @@ impl Address {
             let reason = format!("{scheme} keeps the boundaries of messages itself and takes no framing");
             return Err((ErrorKind::Unsupported, reason));
         }
+        address.choose_accepted()?;
         address.choose_protocol().map_err(|reason| (ErrorKind::Unsupported, reason))?;
         (method.check)(&address).map_err(invalid)?;
         Ok(address)
     }
 
+    /// Who may come, where the address lists them.
+    fn choose_accepted(&mut self) -> Result<(), (ErrorKind, String)> {
+        let Some(list) = self.option("accept") else { return Ok(()) };
+        let invalid = |reason: String| Err((ErrorKind::InvalidAddress, reason));
+        if let Some(other) = ["framing", "protocol"].into_iter().find(|other| self.option(other).is_some()) {
+            return invalid(format!("accept says what each peer may speak, and {other} says it too"));
+        }
+        let mut accepts = Accepts { panpipe: false, websocket: false, framing: None };
+        for item in list.split(',') {
+            let is_twice = match item {
+                protocol::PANPIPE => std::mem::replace(&mut accepts.panpipe, true),
+                "ws" => std::mem::replace(&mut accepts.websocket, true),
+                _ => {
+                    let framing = framing::make(item).map_err(|reason| (ErrorKind::Unsupported, reason))?;
+                    accepts.framing.replace(framing.name()).is_some()
+                }
+            };
+            if is_twice {
+                return invalid(format!(
+                    "accept={list} has {item} beside another of its kind: one each of panpipe, ws and a framing"
+                ));
+            }
+        }
+        if !accepts.panpipe && accepts.framing.is_none() {
+            return invalid("accept=ws says how peers connect and not what they speak: add panpipe, or a framing for plain messages".into());
+        }
+        self.accepts = Some(accepts);
+        Ok(())
+    }
+
     /// The framing and the protocol, each as it was said or as the other one suggests.
     fn choose_protocol(&mut self) -> Result<(), String> {
-        let framing = self.option("framing").map(str::to_owned);
+        let framing = match &self.accepts {
+            Some(accepts) if accepts.panpipe => None,
+            Some(accepts) => accepts.framing.map(str::to_owned),
+            None => self.option("framing").map(str::to_owned),
+        };
         let framing = framing.as_deref();
         self.protocol = match (self.option("protocol"), framing) {
             (Some(name), _) => protocol::named(name).ok_or("checked when the option was read")?.name,
@@ -209,7 +258,7 @@ impl Address {
                 framing::make(framing)?;
                 Err(format!("the protocol panpipe brings its own framing, and cannot use {framing}"))
             }
-            _ if self.text_messages => {
+            _ if self.text_messages && self.accepts.as_ref().is_none_or(|accepts| accepts.framing.is_none()) => {
                 Err("text=true is for plain messages: say a framing, or protocol=plain; panpipe's values say which are text".into())
             }
             _ => Ok(()),
@@ -308,6 +357,16 @@ impl Address {
             Ok(framing) => framing,
             Err(reason) => unreachable!("checked when the address was read: {reason}"),
         }
+    }
+
+    /// The same address as it holds for one of the peers that it [`accepts`](Self::accepts).
+    #[must_use]
+    pub fn for_peer_of(&self, protocol: &'static str) -> Self {
+        let framing = match protocol {
+            protocol::PANPIPE => protocol::PANPIPE,
+            _ => self.accepts.as_ref().and_then(|accepts| accepts.framing).unwrap_or(self.framing),
+        };
+        Address { protocol, framing, ..self.clone() }
     }
 
     /// The same address with another target: what a listener that picked a port or a name answers to.

@@ -12,7 +12,7 @@
 //! A step may come at any time and in any order. An [`Event::Ended`] is the last event.
 
 mod address;
-pub use address::{Address, COMMON as COMMON_OPTIONS, Method, OptionInfo};
+pub use address::{Accepts, Address, COMMON as COMMON_OPTIONS, Method, OptionInfo};
 
 mod error;
 pub use error::{Error, ErrorKind, Ran, Result};

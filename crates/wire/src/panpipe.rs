@@ -15,6 +15,8 @@ mod calling;
 mod deadlines;
 mod frame;
 mod hello;
+pub use hello::{is_hello, token_of_hello};
+
 mod output;
 mod pieces;
 mod receiving;
@@ -224,6 +226,8 @@ pub struct Panpipe {
     has_greeted: bool,
     /// This side reads only while its user waits for something, and says so.
     is_quiet: bool,
+    /// What it must know to be let in.
+    token: Option<Arc<str>>,
     /// The largest payload that the other side takes, and how many calls it runs.
     peer_max: usize,
     peer_calls: usize,
@@ -279,6 +283,7 @@ impl Panpipe {
             is_greeted: false,
             has_greeted: false,
             is_quiet: false,
+            token: None,
             peer_max: renewing::PEER_MAX,
             peer_calls: CALLS,
             calling: Calling::new(side),
@@ -312,6 +317,20 @@ impl Panpipe {
         self.is_quiet = true;
         // Who looks only now and then cannot say when a hello came.
         self.times.has_greeted();
+    }
+
+    /// Shows `token` in the hello: the other side lets in only who knows it.
+    pub fn show_token(&mut self, token: Arc<str>) {
+        self.token = Some(token);
+    }
+
+    /// What a server says to a client that it does not let in: a hello, and a goodbye that says why and that nothing ran.
+    pub fn refusal(address: &Address, kind: ErrorKind, reason: &str, now: Instant) -> Bytes {
+        let mut session = Panpipe::new(address, Side::Server, now);
+        session.push_hello();
+        let payload = hello::failure(kind, reason, true);
+        session.output.push(Message::with(Kind::Goodbye, Flags::NONE, 0, Body::Slice(&payload)));
+        session.outbox().concat().into()
     }
 
     /// Queues the hello of a client: it goes out with what is sent first, or at once.

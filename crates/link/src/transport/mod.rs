@@ -2,9 +2,11 @@
 
 mod chaos;
 mod connecting;
+mod credentials;
 mod datagram;
 mod fd;
 mod fifo;
+mod gate;
 mod link;
 mod listener;
 mod made_file;
@@ -23,6 +25,7 @@ mod udp;
 mod unix;
 mod unix_dgram;
 mod waiting_read;
+mod ws;
 
 pub use connecting::{Connecting, Progress};
 pub use fifo::claim_to_read;
@@ -48,6 +51,9 @@ struct Transport {
 /// Every transport there is. Adding one is its file and its line here.
 const ALL: &[Transport] = &[
     tcp::TRANSPORT,
+    tcp::TLS,
+    ws::WS,
+    ws::WSS,
     unix::TRANSPORT,
     seqpacket::TRANSPORT,
     udp::TRANSPORT,
@@ -142,6 +148,16 @@ mod tests {
                 "once",
                 "exclusive",
                 "reconnect",
+                "accept",
+                "host",
+                "origin",
+                "token",
+                "static",
+                "ca",
+                "cert",
+                "key",
+                "client_ca",
+                "fingerprint",
             ] {
                 assert_eq!(address.option(name), given.get(name).and_then(Value::as_str), "{text}: {name}");
             }

@@ -496,8 +496,8 @@ impl Panpipe {
         true
     }
 
-    /// Ends every call, since no answer can come any more.
-    pub(super) fn fail_calls(&mut self, why: Option<&Error>) {
+    /// Ends every call, since no answer can come any more; who refused to talk at all has run nothing of what was sent.
+    pub(super) fn fail_calls(&mut self, why: Option<&Error>, nothing_ran: bool) {
         let calls = self.calling.calls.drain();
         self.calling.unsent.clear();
         self.calling.unsent_bytes = 0;
@@ -513,7 +513,7 @@ impl Panpipe {
                     self.error(ErrorKind::ConnectionLost, "calling").because(reason)
                 }
             };
-            let ran = if call.sent.has_left() { Ran::Maybe } else { Ran::No };
+            let ran = if call.sent.has_left() && !nothing_ran { Ran::Maybe } else { Ran::No };
             let failure = Failure::Local(error.ran(ran));
             self.events.push_back(PanpipeEvent::Failed { call: CallId(id), failure });
         }

@@ -42,9 +42,14 @@ impl Panpipe {
         self.is_greeted = true;
         let mut body = MAGIC.to_vec();
         body.push(VERSION);
-        body.push(0x82 + u8::from(self.is_quiet));
+        body.push(0x82 + u8::from(self.is_quiet) + u8::from(self.token.is_some()));
         if self.is_quiet {
             body.extend_from_slice(b"\xa5quiet\xc3");
+        }
+        if let Some(token) = &self.token {
+            body.extend_from_slice(b"\xa5token\xda");
+            body.extend_from_slice(&(token.len() as u16).to_be_bytes());
+            body.extend_from_slice(token.as_bytes());
         }
         for (key, value) in [("max", self.max), ("calls", CALLS)] {
             body.push(0xa0 | key.len() as u8);
@@ -151,13 +156,46 @@ fn read_settings(settings: &[u8]) -> Result<Settings, String> {
     Ok(Settings { max: number("max", 16 << 20, 0)?, calls: number("calls", CALLS, CALLS as i128)?, is_quiet })
 }
 
+/// Why the other side closes, as its goodbye says.
+pub(super) struct Reason {
+    pub(super) kind: ErrorKind,
+    pub(super) text: String,
+    /// Nothing that was sent on this connection has run.
+    pub(super) nothing_ran: bool,
+}
+
 /// What the error of a goodbye says.
-pub(super) fn reason(payload: &[u8]) -> (ErrorKind, String) {
+pub(super) fn reason(payload: &[u8]) -> Reason {
     match Failure::decode(payload) {
-        Ok(failure) => {
-            let kind = ErrorKind::named(&failure.code).unwrap_or(ErrorKind::ConnectionLost);
-            (kind, format!("{}: {}", failure.code, failure.message))
-        }
-        Err(error) => (ErrorKind::BadPeer, format!("for a reason that cannot be read: {error}")),
+        Ok(failure) => Reason {
+            kind: ErrorKind::named(&failure.code).unwrap_or(ErrorKind::ConnectionLost),
+            text: format!("{}: {}", failure.code, failure.message),
+            nothing_ran: failure.did_not_run,
+        },
+        Err(error) => Reason {
+            kind: ErrorKind::BadPeer,
+            text: format!("for a reason that cannot be read: {error}"),
+            nothing_ran: false,
+        },
     }
+}
+
+/// Whether bytes that come first can be the beginning of a HELLO: `None` while too few are there to be certain.
+pub fn is_hello(first: &[u8]) -> Option<bool> {
+    match begins_like_hello(first) {
+        true if first.len() < HEAD + MAGIC.len() => None,
+        is_hello => Some(is_hello),
+    }
+}
+
+/// The token in the HELLO that `bytes` begin with; `None` while that is not whole.
+pub fn token_of_hello(bytes: &[u8]) -> Option<Option<String>> {
+    let head = Head::read(bytes)?;
+    let hello = bytes.get(HEAD..HEAD + (head.length.min(MOST_HELLO) as usize))?;
+    let settings = hello.get(MAGIC.len() + 1..).unwrap_or_default();
+    let settings = decode(Bytes::copy_from_slice(settings), false).ok();
+    Some(settings.and_then(|settings: Value| match settings.get("token") {
+        Some(Value::Text(token)) => Some(token.to_string()),
+        _ => None,
+    }))
 }

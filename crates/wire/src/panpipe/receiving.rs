@@ -106,7 +106,7 @@ impl Panpipe {
         }
         self.has_ended = true;
         self.output.close();
-        self.fail_calls(error.as_ref());
+        self.fail_calls(error.as_ref(), false);
         self.stop_all();
         self.pieces = Vec::new();
         self.events.push_back(PanpipeEvent::Ended(error));
@@ -377,11 +377,15 @@ impl Panpipe {
                 Ok(())
             }
             Kind::Goodbye => {
-                let (kind, reason) = hello::reason(body);
-                let reason = format!("the other side closed: {reason}");
-                let lost = self.error(ErrorKind::ConnectionLost, "calling").because(reason.clone());
-                self.fail_calls(Some(&lost));
-                let error = self.error(kind, "receiving from").ran(crate::Ran::Maybe);
+                let hello::Reason { kind, text, nothing_ran } = hello::reason(body);
+                let reason = format!("the other side closed: {text}");
+                let (why, ran) = match nothing_ran {
+                    true => (kind, crate::Ran::No),
+                    false => (ErrorKind::ConnectionLost, crate::Ran::Maybe),
+                };
+                let lost = self.error(why, "calling").because(reason.clone());
+                self.fail_calls(Some(&lost), nothing_ran);
+                let error = self.error(kind, "receiving from").ran(ran);
                 self.input.refuse(error.because(reason));
                 self.finish();
                 Ok(())

@@ -202,8 +202,11 @@ export class Incoming {
     const { state } = this;
     if (this.#head.id !== 0) throw new Fault("bad-peer", "a GOODBYE with an id");
     if (from < to) {
-      const { code, message } = readFailure(bytes.subarray(from, to));
-      return state.end(new Fault(code as Fault["code"], `the other end said goodbye: ${message}`), new Fault("connection-lost", `the other end said goodbye: ${code}: ${message}`));
+      const { code, message, ran } = readFailure(bytes.subarray(from, to));
+      const why = new Fault(code as Fault["code"], `the other end said goodbye: ${message}`);
+      // Who refused to talk at all has run nothing of what was sent.
+      if (ran === "no") return state.end(why, why, true);
+      return state.end(why, new Fault("connection-lost", `the other end said goodbye: ${code}: ${message}`));
     }
     if (state.draining) return;
     state.drain();

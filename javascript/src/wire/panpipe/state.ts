@@ -263,14 +263,14 @@ export class State implements Senders {
     this.end(fault, fault);
   }
 
-  /** Everything ends; `why` is what calls without an answer are told. */
-  end(failure: Fault | null, why: Fault): void {
+  /** Everything ends; `why` is what calls without an answer are told, and whether nothing that was sent has run. */
+  end(failure: Fault | null, why: Fault, nothingRan = false): void {
     if (this.over) return;
     this.over = true;
     this.failure = failure;
     const left = this.options.left();
     const { calls, flushes } = this.outgoing.dropQueued();
-    for (const call of this.ours.values()) if (this.settle(call)) this.events.error(call, why, call.begins < left ? "maybe" : "no", null);
+    for (const call of this.ours.values()) if (this.settle(call)) this.events.error(call, why, call.begins < left && !nothingRan ? "maybe" : "no", null);
     for (const call of calls) if (this.settle(call)) this.events.error(call, why, "no", null);
     for (const call of this.theirs.values()) this.stop(call, why);
     for (const flush of [...this.outgoing.pings.values(), ...flushes]) this.events.flushed(flush, why);
