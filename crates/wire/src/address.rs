@@ -409,7 +409,8 @@ fn parse_duration(value: &str) -> Option<Duration> {
     parse_with_unit(value, &units).filter(|&us| us <= i64::MAX as u64).map(Duration::from_micros)
 }
 
-fn percent_decode(text: &str) -> Result<String, String> {
+/// Decodes `%` and two hex digits, or says why what comes of it is no text.
+pub(crate) fn percent_decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

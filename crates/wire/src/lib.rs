@@ -38,3 +38,5 @@ mod session;
 pub use session::Session;
 
 mod spare;
+
+pub mod websocket;
