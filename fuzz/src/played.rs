@@ -33,7 +33,7 @@ impl Played {
         let now = Instant::now();
         let mut session = Panpipe::new(&address, side, now);
         if let Some(most) = packets {
-            session.use_packets(most);
+            session.use_packets(most, false);
         }
         if is_datagrams {
             session.use_datagrams(true);

@@ -18,6 +18,9 @@ from panpipe._service import Service
 
 _UNSET: Any = object()
 
+# Seconds that a peer which reads only now and then may hold up the draining.
+_FLUSHES_WITHIN = 1.0
+
 
 class Stream(Items):
     """The items that a call brings, to be iterated; leaving early tells the other side to stop."""
@@ -250,7 +253,7 @@ class Peer(Closes):
     async def flush(self) -> None:
         """Waits until the other side has read all that was sent before, for the timeout.
 
-        Raises ``DeadlineExceeded``, ``ConnectionLost``, ``Busy`` when 64 flushes wait, or ``Closed``.
+        Raises ``DeadlineExceeded``, ``ConnectionLost``, ``Busy`` or ``Closed``.
         """
         core = self._core
         call, flushed = core.flush()
@@ -302,9 +305,13 @@ class Peer(Closes):
         await self._line.closed()
 
     async def _drain(self) -> None:
-        """Refuses new calls, and waits until those that run have ended."""
+        """Refuses new calls, ends subscriptions, and waits until the calls that run have ended."""
         core = self._core
         core.say_goodbye()
+        core.end_subscriptions()
+        # What the other side sent before it read the goodbye is here by then, and is refused.
+        with suppress(Error):
+            await self.options(timeout=_FLUSHES_WITHIN).flush()
         while (core.serving or core.unwritten) and not core.ended:
             await core.change()
 

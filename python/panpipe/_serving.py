@@ -68,7 +68,7 @@ class ServiceServer(Closes):
         await asyncio.shield(self._closed)
 
     async def close(self, grace: float = 10.0) -> None:
-        """Stops listening, refuses new calls, lets those that run finish for ``grace`` seconds, and closes.
+        """Stops listening, refuses calls, ends subscriptions, lets what runs finish for ``grace`` seconds, and closes.
 
         Handlers that run longer are cancelled.  A handler may be what closes the server: it does not wait for itself,
         and the connection that it answers on is closed after it.

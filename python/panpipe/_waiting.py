@@ -256,7 +256,7 @@ class Peer:
     def flush(self) -> None:
         """Waits until the other side has read all that was sent before, for the timeout.
 
-        Raises ``DeadlineExceeded``, ``ConnectionLost``, ``Busy`` when 64 flushes wait, or ``Closed``.
+        Raises ``DeadlineExceeded``, ``ConnectionLost``, ``Busy`` or ``Closed``.
         """
         self._core.flush(self._timeout)
 

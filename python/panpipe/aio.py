@@ -225,8 +225,8 @@ async def _open(address: str, has_service: bool, timeout: float | None = None) -
                 step = connecting.advance(loop)
                 if isinstance(step, float):
                     await asyncio.sleep(step)
-                elif isinstance(step, int):
-                    await _writable(loop, step)
+                elif isinstance(step, tuple):
+                    await _ready(loop, *step)
                 else:
                     return step
     except Error:
@@ -248,13 +248,14 @@ async def _open_peer(address: str) -> _panpipe.PeerCore:
     return core
 
 
-async def _writable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
+async def _ready(loop: asyncio.AbstractEventLoop, fd: int, is_to_write: bool) -> None:
+    add, remove = (loop.add_writer, loop.remove_writer) if is_to_write else (loop.add_reader, loop.remove_reader)
     ready = loop.create_future()
-    loop.add_writer(fd, wake, ready)
+    add(fd, wake, ready)
     try:
         await ready
     finally:
-        loop.remove_writer(fd)
+        remove(fd)
 
 
 def pair(kind: str = "", *, services: tuple[Service | None, Service | None] = (None, None)) -> tuple[Any, Any]:

@@ -51,12 +51,14 @@ impl Connecting {
         Ok(())
     }
 
-    /// A core once connected, else the descriptor to wait on until it is writable, or a pause in seconds.
+    /// A core once connected, else the descriptor to wait on and whether it is to become writable, rather than readable, or
+    /// a pause in seconds.
     fn advance<'py>(&mut self, py: Python<'py>, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let connecting = self.connecting.as_mut().ok_or_else(|| PyRuntimeError::new_err("begin was not called"))?;
         match error::result(py, connecting.advance())? {
             Progress::Connected(link) => new_core(link, &self.address, Side::Client, event_loop),
-            Progress::WaitWritable(socket) => Ok(socket.as_raw_fd().into_pyobject(py)?.into_any()),
+            Progress::WaitWritable(socket) => Ok((socket.as_raw_fd(), true).into_pyobject(py)?.into_any()),
+            Progress::WaitReadable(socket) => Ok((socket.as_raw_fd(), false).into_pyobject(py)?.into_any()),
             Progress::WaitFor(pause) => Ok(pause.as_secs_f64().into_pyobject(py)?.into_any()),
         }
     }

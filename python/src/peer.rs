@@ -573,6 +573,11 @@ impl PeerCore {
         self.watch_output(py)
     }
 
+    /// Ends the subscriptions of the other side: nothing more comes.
+    fn end_subscriptions(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::end_all_subscriptions(slf)
+    }
+
     fn on_readable(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::pump(slf, true)
     }

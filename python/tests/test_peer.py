@@ -871,6 +871,19 @@ def test_draining_finishes_what_runs_and_refuses_the_rest(run: Run) -> None:
     run(example())
 
 
+def test_draining_ends_subscriptions(run: Run) -> None:
+    async def example() -> None:
+        async with connected() as (peer, _, server):
+            stream = await peer.subscribe("news")
+            await peer.call("announce", 1)
+            begun = time.monotonic()
+            await server.close()
+            assert time.monotonic() - begun < 5
+            assert [item async for item in stream] == [1]
+
+    run(example())
+
+
 def test_a_handler_can_close_its_own_server(run: Run) -> None:
     async def example() -> None:
         service = panpipe.Service()
@@ -910,7 +923,6 @@ def test_a_thread_may_publish(run: Run) -> None:
             with pytest.raises(panpipe.InvalidArguments, match="value: a value of type set"):
                 await asyncio.to_thread(topic.publish, {1})
 
-    run(example())
     run(example())
 
 

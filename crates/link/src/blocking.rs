@@ -75,6 +75,7 @@ pub fn connect_link(address: &Address, timeout: Option<Duration>, wait: &mut imp
         match connecting.advance()? {
             Progress::Connected(link) => return Ok(link),
             Progress::WaitWritable(socket) => wait.poll(&mut [PollFd::new(&socket, PollFlags::OUT)], left)?,
+            Progress::WaitReadable(socket) => wait.poll(&mut [PollFd::new(&socket, PollFlags::IN)], left)?,
             Progress::WaitFor(pause) => wait.poll(&mut [], Some(left.map_or(pause, |left| left.min(pause))))?,
         }
     }

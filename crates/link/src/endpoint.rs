@@ -63,7 +63,7 @@ impl<S: Session> Endpoint<S> {
             session.input_mut().refuse_http();
         }
         if let Some(most) = link.largest_packet() {
-            session.use_packets(most);
+            session.use_packets(most, link.has_empty_packets());
         }
         match link.one_way() {
             Some(reason) if link.has_input() => {
@@ -87,7 +87,8 @@ impl<S: Session> Endpoint<S> {
         let is_datagrams = link.loses_datagrams().is_some();
         let is_lossy = link.loses_datagrams() == Some(true);
         let whole_writes = link.whole_writes().map(WholeWrites::new);
-        Endpoint {
+        let has_begun = link.has_begun();
+        let mut endpoint = Endpoint {
             link,
             remote,
             session,
@@ -100,7 +101,11 @@ impl<S: Session> Endpoint<S> {
             refused: 0,
             renewals: 0,
             read_timeout: None,
+        };
+        if has_begun {
+            endpoint.on_readable();
         }
+        endpoint
     }
 
     /// The address that errors name.
@@ -152,19 +157,20 @@ impl<S: Session> Endpoint<S> {
     /// Whether to wait for room to write.
     #[inline]
     pub fn wants_write(&self) -> bool {
-        !self.closed && self.broken.is_none() && self.retry_at.is_none() && !self.session.outbox()[0].is_empty()
+        let waits = !self.session.outbox()[0].is_empty() || self.link.has_unwritten();
+        !self.closed && self.broken.is_none() && self.retry_at.is_none() && waits
     }
 
     /// Whether anything that was sent is not with the system yet.
     #[inline]
     pub fn has_unwritten(&self) -> bool {
-        !self.closed && self.session.unwritten() > 0
+        !self.closed && (self.session.unwritten() > 0 || self.link.has_unwritten())
     }
 
     /// Whether a close has to wait until more is written: not for calls that wait for their turn, which it withdraws.
     #[inline]
     pub fn delays_close(&self) -> bool {
-        !self.closed && !self.session.outbox()[0].is_empty()
+        !self.closed && (!self.session.outbox()[0].is_empty() || self.link.has_unwritten())
     }
 
     /// When to [`flush`](Self::flush) again, where no descriptor tells of room; part of
@@ -227,6 +233,8 @@ impl<S: Session> Endpoint<S> {
                     }
                 }
                 Err(Errno::AGAIN) => return Input::Drained,
+                // Much came of a message that is not whole yet.
+                Err(Errno::INPROGRESS) => return Input::MoreMayWait,
                 // The child has closed its input and lives on.
                 Err(Errno::PIPE) if self.broken.is_some() => {
                     if let Some(error) = self.broken.take() {
@@ -354,6 +362,12 @@ impl<S: Session> Endpoint<S> {
                 Err(errno) => self.fail_writing(errno),
             }
         }
+        if self.broken.is_none() && self.link.has_unwritten() && self.check_usable("sending to").is_ok() {
+            match self.link.flush() {
+                Ok(()) | Err(Errno::AGAIN) => {}
+                Err(errno) => self.fail_writing(errno),
+            }
+        }
     }
 
     fn wait_for_room(&mut self) {
@@ -425,7 +439,7 @@ impl<S: Session> Endpoint<S> {
             self.session.withdraw_unsent();
             self.flush();
             self.link.end_output();
-            if self.link.is_socket() && !self.moves_datagrams() {
+            if self.link.has_unread_input() {
                 self.discard_input();
             }
             self.link.end_input();
@@ -473,13 +487,16 @@ impl<S: Session> Endpoint<S> {
         let mut scratch = bytes::BytesMut::with_capacity(16 << 10);
         for _ in 0..64 {
             scratch.clear();
-            if !self.link.read(&mut scratch).is_ok_and(|count| count > 0) {
+            if !self.link.discard(&mut scratch).is_ok_and(|count| count > 0) {
                 return;
             }
         }
     }
 
     fn os_error(&self, errno: Errno, doing: &str) -> Error {
+        if let Some(broken) = self.link.broken() {
+            return self.session.error(broken.kind, doing).because(broken.reason.clone());
+        }
         self.session.error(os_error::kind(errno), doing).because(os_error::text(errno))
     }
 }

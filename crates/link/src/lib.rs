@@ -35,6 +35,9 @@ pub use transport::{
     lacks_command, listen, may_block, methods, pair, pair_address, parse, spawn_address,
 };
 
+#[cfg(feature = "tls")]
+pub use transport::Fingerprint;
+
 mod whole_writes;
 
 pub use panpipe_wire::{

@@ -102,7 +102,7 @@ impl Packets {
     ///
     /// # Errors
     /// `too-large`; `unsupported` for an empty packet, where it reads as the end; `connection-lost`, `io`.
-    pub fn write(&self, packet: &[u8]) -> Result<bool> {
+    pub fn write(&mut self, packet: &[u8]) -> Result<bool> {
         if !self.link.has_receiver() {
             let reason = "the sender has no name of its own, and cannot be answered";
             return Err(self.refusal(ErrorKind::ConnectionLost, reason));
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn packets_arrive_together_each_with_its_length() {
-        let (ours, mut theirs) = pair();
+        let (mut ours, mut theirs) = pair();
         for packet in [&b"a"[..], b"bcd", b"ef"] {
             assert!(ours.write(packet).unwrap());
         }
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_full_system_takes_nothing_until_there_is_room() {
-        let (ours, mut theirs) = pair();
+        let (mut ours, mut theirs) = pair();
         let mut sent = 0;
         while ours.write(b"packet").unwrap() {
             sent += 1;
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_turn_is_bounded_in_packets_and_in_bytes() {
-        let (ours, mut theirs) = pair();
+        let (mut ours, mut theirs) = pair();
         for _ in 0..4 {
             assert!(ours.write(b"packet").unwrap());
         }
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_before_a_close_arrives_before_the_end() {
-        let (ours, mut theirs) = pair();
+        let (mut ours, mut theirs) = pair();
         assert!(theirs.write(b"never read").unwrap());
         assert!(ours.write(b"last").unwrap());
         drop(ours);
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_no_packet_can_be_is_refused() {
-        let (ours, _theirs) = pair();
+        let (mut ours, _theirs) = pair();
         assert_eq!(ours.write(b"").unwrap_err().kind(), ErrorKind::Unsupported);
         assert_eq!(ours.write(&vec![0; ours.largest() + 1]).unwrap_err().kind(), ErrorKind::TooLarge);
         assert!(ours.write(&vec![0; ours.largest()]).unwrap());

@@ -149,7 +149,10 @@ impl Listening {
 
 async fn accept(listener: Option<&Listening>) -> Result<Option<(Link, Address)>> {
     let Some(listener) = listener else { return Ok(None) };
-    Ok(listener.accept().await?.map(|link| (link, listener.address().clone())))
+    Ok(listener.accept().await?.map(|link| {
+        let address = link.address_of(listener.address()).clone();
+        (link, address)
+    }))
 }
 
 /// How a server's task ended.

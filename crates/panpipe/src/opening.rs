@@ -34,6 +34,10 @@ async fn advance(connecting: &mut panpipe_link::Connecting) -> Result<Link> {
                 // An error is one of the socket's, and the next attempt to advance says which.
                 let _ = socket.writable().await;
             }
+            panpipe_link::Progress::WaitReadable(socket) => {
+                let socket = register(&socket, Interest::READABLE, connecting.address().text())?;
+                let _ = socket.readable().await;
+            }
         }
     }
 }

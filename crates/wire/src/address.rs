@@ -369,6 +369,13 @@ impl Address {
         Address { protocol, framing, ..self.clone() }
     }
 
+    /// The same address as it holds for a peer whose plain messages are packets.
+    #[must_use]
+    pub fn for_packets(&self) -> Self {
+        let framing = framing::make(framing::DEFAULT).map_or(self.framing, |framing| framing.name());
+        Address { protocol: protocol::PLAIN, framing, ..self.clone() }
+    }
+
     /// The same address with another target: what a listener that picked a port or a name answers to.
     #[must_use]
     pub fn with_target(&self, target: &str) -> Self {

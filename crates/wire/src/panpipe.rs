@@ -489,7 +489,7 @@ impl Session for Panpipe {
 
     fn withdraw_unsent(&mut self) {}
 
-    fn use_packets(&mut self, most: usize) {
+    fn use_packets(&mut self, most: usize, _empty: bool) {
         self.packet = Some(most);
         self.output.use_packets(most);
     }

@@ -232,17 +232,16 @@ impl Session for Plain {
         }
     }
 
-    fn use_packets(&mut self, most: usize) {
-        self.refuses_empty = true;
+    fn use_packets(&mut self, most: usize, empty: bool) {
+        self.refuses_empty = !empty;
         self.max = self.max.min(most);
     }
 
-    /// An empty one is a message. One that is too large stands in the inbox as its length alone and is an error of that
+    /// One that is too large stands in the inbox as its length alone and is an error of that
     /// message. A lost message, or one that the other side does not answer, would shift all replies behind it: one call
     /// at a time is on its way, later ones wait in the outbox, and one that is given up is forgotten; see
     /// [`take_stale`](Self::take_stale).
     fn use_datagrams(&mut self, may_be_lost: bool) {
-        self.refuses_empty = false;
         self.is_datagrams = true;
         self.is_lossy = may_be_lost;
     }

@@ -40,11 +40,11 @@ pub trait Session {
     /// Takes what waits for its turn out of what is to be sent, before a close; it ends when the output does.
     fn withdraw_unsent(&mut self);
 
-    /// Says that the link moves packets of at most `most` bytes, and that an empty one reads as the end.
+    /// Says that the link moves packets of at most `most` bytes, and whether an empty one is a packet, or reads as the end.
     ///
     /// In the inbox and the outbox each stands behind its length, a u32 in big-endian order: the driver makes packets
     /// of the one and the other of packets.
-    fn use_packets(&mut self, most: usize);
+    fn use_packets(&mut self, most: usize, empty: bool);
 
     /// Says that the packets are datagrams, each for itself, and whether they may get lost.
     fn use_datagrams(&mut self, may_be_lost: bool);

@@ -11,7 +11,7 @@ use panpipe_link::{Address, Connecting, Error, Link, Packets, Progress};
 
 use crate::javascript::{Fault, error_value, fault, value};
 use crate::link::NativeLink;
-use crate::watch::{WRITABLE, Watch};
+use crate::watch::{READABLE, WRITABLE, Watch};
 
 /// A link on its way.
 pub(crate) struct Opening {
@@ -65,6 +65,10 @@ impl Opening {
             Ok(Progress::WaitWritable(descriptor)) => {
                 let opening = Rc::clone(self);
                 Watch::new(self.env, &descriptor, WRITABLE, move || opening.advance())
+            }
+            Ok(Progress::WaitReadable(descriptor)) => {
+                let opening = Rc::clone(self);
+                Watch::new(self.env, &descriptor, READABLE, move || opening.advance())
             }
             Ok(Progress::WaitFor(pause)) => {
                 let opening = Rc::clone(self);

@@ -162,17 +162,10 @@ impl PeerCore {
                 // A task that is cancelled before it began would not answer.
                 this.watch.call_soon(py, &cancel)
             }
-            Some(Running::Subscription(topic, number)) => {
-                let (topic, number) = (topic.clone_ref(py), *number);
-                this.running.remove(&call.0);
-                if let Some(writer) = this.streams.remove(&call.0).and_then(|stream| stream.writer) {
-                    resolve(writer.bind(py), Ok(py.None().into_bound(py)))?;
-                }
-                let answer = failure::stopped(py, why)?;
-                this.send_failure(call, &answer);
+            Some(Running::Subscription(..)) => {
                 drop(this);
-                topic.borrow_mut(py).unsubscribe(number);
-                Ok(())
+                let answer = failure::stopped(py, why)?;
+                Self::end_subscription(slf, call, |this| this.send_failure(call, &answer))
             }
             None => Ok(()),
         }

@@ -4,13 +4,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use panpipe_link::panpipe::Request;
+use panpipe_link::panpipe::{Body, Flags, Request};
 use panpipe_link::{CallId, ErrorKind, Ran};
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::{PeerCore, Running, Stream};
+use super::{PeerCore, Running, Stream, resolve};
 use crate::failure;
 use crate::request::{self, Arguments, Refusal, log, log_refusal};
 use crate::service::{Handler, Outlet, Registry, Runs, run_for, seconds_left};
@@ -207,6 +207,39 @@ impl PeerCore {
             Some((flags, item)) => Self::publish(slf, call, flags, item).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Ends a subscription of the other side, which `answer` answers.
+    pub(super) fn end_subscription(
+        slf: &Bound<'_, Self>,
+        call: CallId,
+        answer: impl FnOnce(&mut Self),
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let mut this = slf.borrow_mut();
+        let Some(Running::Subscription(topic, number)) = this.running.remove(&call.0) else { return Ok(()) };
+        if let Some(writer) = this.streams.remove(&call.0).and_then(|stream| stream.writer) {
+            resolve(writer.bind(py), Ok(py.None().into_bound(py)))?;
+        }
+        answer(&mut this);
+        drop(this);
+        topic.borrow_mut(py).unsubscribe(number);
+        Ok(())
+    }
+
+    /// Ends every subscription of the other side, as done.
+    pub(super) fn end_all_subscriptions(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let is_subscription = |running: &Running| matches!(running, Running::Subscription(..));
+        let calls: Vec<_> =
+            slf.borrow().running.iter().filter(|(_, running)| is_subscription(running)).map(|(id, _)| *id).collect();
+        for call in calls.into_iter().map(CallId) {
+            Self::end_subscription(slf, call, |this| {
+                if let Ok(session) = this.session("answering") {
+                    session.reply(call, Flags::NONE, Body::Slice(&[]));
+                }
+            })?;
+        }
+        slf.borrow_mut().watch_output(slf.py())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an endpoint of the panpipe protocol is beside its session.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use panpipe_wire::panpipe::Side;
@@ -20,7 +21,11 @@ impl Endpoint<Panpipe> {
     }
 
     fn open_as(link: Link, address: &Address, side: Side, is_quiet: bool) -> Self {
-        let mut endpoint = Self::over(link, address, Panpipe::new(address, side, Instant::now()));
+        let mut session = Panpipe::new(link.address_of(address), side, Instant::now());
+        if let Some(token) = link.token() {
+            session.show_token(Arc::clone(token));
+        }
+        let mut endpoint = Self::over(link, address, session);
         if endpoint.is_datagrams {
             endpoint.session.begin_ids_at(random());
         }
@@ -35,7 +40,10 @@ impl Endpoint<Panpipe> {
     pub fn renew(&mut self, link: Link, address: &Address, now: Instant) {
         self.remote = link.remote(address.method().scheme);
         if let Some(most) = link.largest_packet() {
-            self.session.use_packets(most);
+            self.session.use_packets(most, link.has_empty_packets());
+        }
+        if let Some(token) = link.token() {
+            self.session.show_token(Arc::clone(token));
         }
         self.link = link;
         (self.broken, self.retry_at, self.read_timeout) = (None, None, None);

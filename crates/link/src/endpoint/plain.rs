@@ -16,7 +16,8 @@ const COPIED: usize = 4 << 10;
 impl Endpoint<Plain> {
     /// A connection over `link`, configured by `address`.
     pub fn new(link: Link, address: &Address) -> Self {
-        Self::over(link, address, Plain::new(address))
+        let session = Plain::new(link.address_of(address));
+        Self::over(link, address, session)
     }
 
     /// Whether messages are strings.

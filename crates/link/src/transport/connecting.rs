@@ -11,6 +11,7 @@ use rustix::net::addr::SocketAddrArg;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, connect, socket_with, sockopt};
 
 use super::link::{self, Link};
+use super::upgrading::{Plan, Upgraded, Upgrading, Waits};
 
 /// How long to leave a full backlog alone before asking again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
@@ -27,6 +28,8 @@ pub struct Connecting {
     kind: SocketType,
     link: fn(OwnedFd) -> Link,
     left: VecDeque<SocketAddrAny>,
+    /// What follows once the socket is connected.
+    then: Option<Plan>,
     state: State,
     /// What the last attempt found missing.
     waits_for: &'static str,
@@ -38,6 +41,8 @@ pub struct Connecting {
 enum State {
     Next,
     Begun(Arc<OwnedFd>),
+    /// The socket is connected, and more is to follow.
+    Upgrading(Box<Upgrading>),
     Trying(Attempt, Duration),
     Ready(Link),
     Taken,
@@ -59,6 +64,8 @@ pub enum Progress {
     Connected(Link),
     /// Wait until this descriptor is writable, then advance again.
     WaitWritable(Arc<OwnedFd>),
+    /// Wait until this descriptor is readable, then advance again.
+    WaitReadable(Arc<OwnedFd>),
     /// The other side is not ready, as with a full backlog; advance again after this time.
     WaitFor(Duration),
 }
@@ -76,6 +83,7 @@ impl Connecting {
             kind,
             link,
             left,
+            then: None,
             state: State::Next,
             waits_for: NO_ANSWER,
             last: None,
@@ -99,11 +107,17 @@ impl Connecting {
             kind: SocketType::STREAM,
             link: Link::socket,
             left: VecDeque::new(),
+            then: None,
             state,
             waits_for: NO_ANSWER,
             last: None,
             _folder: None,
         }
+    }
+
+    /// Goes on with a plan once the socket is connected.
+    pub(crate) fn then(self, plan: Plan) -> Self {
+        Connecting { then: Some(plan), ..self }
     }
 
     /// Keeps a folder open that the way leads through.
@@ -124,6 +138,19 @@ impl Connecting {
         loop {
             match std::mem::replace(&mut self.state, State::Taken) {
                 State::Ready(link) => return Ok(Progress::Connected(link)),
+                State::Upgrading(mut upgrading) => {
+                    let Some(plan) = &self.then else { return Err(self.misuse()) };
+                    return Ok(match upgrading.advance(plan)? {
+                        Upgraded::Link(link) => Progress::Connected(link),
+                        Upgraded::Wait(socket, waits) => {
+                            self.state = State::Upgrading(upgrading);
+                            match waits {
+                                Waits::Readable => Progress::WaitReadable(socket),
+                                Waits::Writable => Progress::WaitWritable(socket),
+                            }
+                        }
+                    });
+                }
                 State::Trying(mut attempt, pause) => match attempt()? {
                     Tried::Opened(link) => return Ok(Progress::Connected(link)),
                     Tried::NotYet(reason) => {
@@ -134,8 +161,11 @@ impl Connecting {
                 },
                 State::Begun(socket) => match outcome(&socket) {
                     Ok(true) => {
-                        let socket = Arc::into_inner(socket);
-                        return Ok(Progress::Connected((self.link)(socket.ok_or_else(|| self.misuse())?)));
+                        let socket = Arc::into_inner(socket).ok_or_else(|| self.misuse())?;
+                        match self.connected(socket)? {
+                            Some(link) => return Ok(Progress::Connected(link)),
+                            None => continue,
+                        }
                     }
                     Ok(false) => {
                         self.state = State::Begun(Arc::clone(&socket));
@@ -148,7 +178,11 @@ impl Connecting {
                         return Err(self.last.take().unwrap_or_else(|| self.misuse()));
                     };
                     match begin(&next, self.kind) {
-                        Ok((socket, true)) => return Ok(Progress::Connected((self.link)(socket))),
+                        Ok((socket, true)) => {
+                            if let Some(link) = self.connected(socket)? {
+                                return Ok(Progress::Connected(link));
+                            }
+                        }
                         Ok((socket, false)) => self.state = State::Begun(Arc::new(socket)),
                         Err(Errno::AGAIN) => {
                             self.left.push_front(next);
@@ -161,6 +195,15 @@ impl Connecting {
                 State::Taken => return Err(self.misuse()),
             }
         }
+    }
+
+    /// What becomes of a connected socket: a link, unless more is to follow.
+    fn connected(&mut self, socket: OwnedFd) -> Result<Option<Link>> {
+        let Some(plan) = &self.then else { return Ok(Some((self.link)(socket))) };
+        // What is sent last in a handshake must not wait for what comes after it.
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
+        self.state = State::Upgrading(Box::new(plan.begin(socket)?));
+        Ok(None)
     }
 
     /// The error for a connection that did not come about within its timeout.

@@ -2,14 +2,20 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
-use panpipe_wire::{Address, Error, ErrorKind, OptionInfo, PLAIN, Result};
+use panpipe_wire::websocket::{Answer, Policy, Refusal, Request, Token, default_hosts, parse_hosts, parse_origins};
+use panpipe_wire::{Address, Error, ErrorKind, OptionInfo, PANPIPE, PLAIN, Result, panpipe};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::arrivals::{Files, Given};
 use super::link;
+use super::stream::{Broken, Stream};
+#[cfg(feature = "tls")]
+use super::tls::ServerTls;
 
 /// Characters of a token. Fewer could be guessed; more have no place in the head of a request.
 const TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 16..=512;
@@ -32,7 +38,7 @@ pub(super) const HOST: OptionInfo = OptionInfo {
     value: "a list of names, as app.example or app.example:8443",
     default: "the address's own, and on loopback localhost, 127.0.0.1 and [::1]",
     summary: "names by which a browser may ask for this listener: a page that gives its own name to this machine is refused",
-    check: |value| value.split(',').all(is_host),
+    check: |value| parse_hosts(value).is_some(),
 };
 
 /// The option of listeners that says whose pages may connect.
@@ -41,7 +47,7 @@ pub(super) const ORIGIN: OptionInfo = OptionInfo {
     value: "a list of origins, as https://app.example",
     default: "none: only programs, and pages of static",
     summary: "web pages that may connect",
-    check: |value| value.split(',').all(is_origin),
+    check: |value| parse_origins(value).is_some(),
 };
 
 /// The option that holds the secret of both ends.
@@ -63,28 +69,6 @@ pub(super) const STATIC: OptionInfo = OptionInfo {
     summary: "files to give out over HTTP, such as a page and its modules; the page may connect",
     check: |value| !value.is_empty(),
 };
-
-/// Whether it is a name or an IP address, and perhaps a port.
-fn is_host(host: &str) -> bool {
-    let (name, port) = match host.rfind(']') {
-        Some(end) => (&host[..=end], host[end + 1..].strip_prefix(':')),
-        None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
-    };
-    let is_name = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
-    };
-    is_name
-        && port.is_none_or(|port| {
-            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
-        })
-}
-
-/// Whether it is a scheme, a host and perhaps a port, and nothing behind (RFC 6454, section 6.2).
-fn is_origin(origin: &str) -> bool {
-    let host = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
-    host.is_some_and(|(_, host)| is_host(host))
-}
 
 /// Says what of these options does not go together.
 pub(super) fn check(address: &Address) -> Result<(), String> {
@@ -168,25 +152,234 @@ fn make_token(path: &str) -> std::io::Result<String> {
     moved.map(|()| token)
 }
 
+/// Who may come in at a port, and as what.
+pub(crate) struct Gate {
+    address: Address,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
+    policy: Option<Policy>,
+    token: Option<Token>,
+    files: Option<Files>,
+}
+
+/// What one who comes speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    Http,
+    Panpipe,
+    Plain,
+}
+
+/// What is needed to open a gate, and can fail.
+pub(super) struct Secrets {
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
+    token: Option<Token>,
+    files: Option<Files>,
+}
+
+impl Secrets {
+    /// Reads what the address names. `None` where anybody may come in, as what the address says.
+    ///
+    /// # Errors
+    /// `not-found`, `permission`, `invalid-address`, `io`; `unsupported` for TLS in a program that was built without it.
+    pub(super) fn of(address: &Address) -> Result<Option<Self>> {
+        #[cfg(not(feature = "tls"))]
+        refuse_tls(address)?;
+        let is_open =
+            address.method().scheme == "tcp" && address.accepts.is_none() && address.option("token").is_none();
+        if is_open {
+            return Ok(None);
+        }
+        let token = token(address, "listening on", true)?;
+        Ok(Some(Secrets {
+            #[cfg(feature = "tls")]
+            tls: is_tls(address).then(|| ServerTls::read(address, alpn(address))).transpose()?,
+            token: token.and_then(|token| Token::new(&token)),
+            files: Files::of(address)?,
+        }))
+    }
+}
+
+/// Whether TLS is over its sockets.
+pub(super) fn is_tls(address: &Address) -> bool {
+    matches!(address.method().scheme, "tls" | "wss")
+}
+
+/// What is spoken over TLS, where that is said (RFC 7301).
+#[cfg(feature = "tls")]
+pub(super) fn alpn(address: &Address) -> Option<&'static [u8]> {
+    (address.method().scheme == "wss").then_some(b"http/1.1")
+}
+
+/// Says that this program was built without TLS, where that is needed.
+#[cfg(not(feature = "tls"))]
+pub(super) fn refuse_tls(address: &Address) -> Result<()> {
+    if !is_tls(address) {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::Unsupported, format!("opening {}", address.text()));
+    Err(error.because("this program was built without the feature tls").at(address.text()))
+}
+
+impl Gate {
+    /// The gate of a listener at `address`, whose host is written so.
+    pub(super) fn new(address: &Address, host: &str, port: u16, path: &str, secrets: Secrets) -> Self {
+        let accepts = address.accepts.as_ref();
+        let is_website = address.method().moves_packets;
+        let policy = (is_website || accepts.is_some_and(|accepts| accepts.websocket)).then(|| Policy {
+            path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
+            port,
+            is_tls: is_tls(address),
+            hosts: default_hosts(host).into_iter().chain(listed(address, "host", parse_hosts)).collect(),
+            origins: listed(address, "origin", parse_origins),
+            allows_own_origin: secrets.files.is_some(),
+            token: secrets.token.clone(),
+            allows_panpipe: accepts.map_or(address.protocol == PANPIPE, |accepts| accepts.panpipe),
+            allows_plain: accepts.map_or(address.protocol == PLAIN, |accepts| accepts.framing.is_some()),
+            has_files: secrets.files.is_some(),
+        });
+        Gate {
+            address: address.clone(),
+            #[cfg(feature = "tls")]
+            tls: secrets.tls,
+            policy,
+            token: secrets.token.filter(|_| !is_website),
+            files: secrets.files,
+        }
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What is read and written over a socket that came.
+    pub(super) fn stream(&self, socket: OwnedFd) -> Result<Stream, Broken> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return Stream::accept(socket, tls);
+        }
+        Ok(Stream::plain(socket))
+    }
+
+    /// Whether what comes first must be looked at.
+    pub(super) fn is_curious(&self) -> bool {
+        self.is_website() || self.address.accepts.is_some() || self.token.is_some()
+    }
+
+    /// Whether everybody speaks HTTP.
+    pub(super) fn is_website(&self) -> bool {
+        self.address.method().moves_packets
+    }
+
+    /// Whether somebody may come who says nothing at first.
+    pub(super) fn waits_for_people(&self) -> bool {
+        self.framing().is_some()
+    }
+
+    /// Whether a browser's request that is let in as what it is not must be refused.
+    pub(super) fn is_guarded(&self) -> bool {
+        !is_tls(&self.address)
+    }
+
+    fn framing(&self) -> Option<&'static str> {
+        self.address.accepts.as_ref().and_then(|accepts| accepts.framing)
+    }
+
+    /// Whether peers of the panpipe protocol may come in without a WebSocket.
+    pub(super) fn has_panpipe(&self) -> bool {
+        self.address.accepts.as_ref().map_or(self.address.protocol == PANPIPE, |accepts| accepts.panpipe)
+    }
+
+    /// What somebody speaks whose first bytes these are; `None` while that is not clear.
+    pub(super) fn tell(&self, first: &[u8]) -> Option<Speaks> {
+        if self.is_website() {
+            return Some(Speaks::Http);
+        }
+        let hello = panpipe::is_hello(first);
+        let is_http = self.policy.as_ref().map_or(Some(false), |_| begins_like_request(first));
+        match (hello, is_http) {
+            (Some(true), _) => Some(Speaks::Panpipe),
+            (_, Some(true)) => Some(Speaks::Http),
+            (Some(false), Some(false)) => Some(self.otherwise()),
+            _ => None,
+        }
+    }
+
+    /// What somebody speaks who is neither a peer of panpipe nor a browser; the session of panpipe says so to who is none.
+    pub(super) fn otherwise(&self) -> Speaks {
+        if self.framing().is_some() { Speaks::Plain } else { Speaks::Panpipe }
+    }
+
+    /// Whether somebody with this hello may come in; `None` while it is not whole.
+    pub(super) fn knows_token(&self, hello: &[u8]) -> Option<bool> {
+        let Some(token) = &self.token else { return Some(true) };
+        // What is no hello is refused by the session, before anything else.
+        if panpipe::is_hello(hello) == Some(false) {
+            return Some(true);
+        }
+        let shown = panpipe::token_of_hello(hello)?;
+        Some(shown.is_some_and(|shown| token.is(shown.as_bytes())))
+    }
+
+    /// What the address means for a peer of the panpipe protocol.
+    pub(super) fn panpipe(&self) -> Box<Address> {
+        Box::new(self.address.for_peer_of(PANPIPE))
+    }
+
+    /// What the address means for a peer of plain messages.
+    pub(super) fn plain(&self) -> Box<Address> {
+        Box::new(self.address.for_peer_of(PLAIN))
+    }
+
+    /// What the address means for a peer that came with a WebSocket.
+    pub(super) fn website(&self, speaks_panpipe: bool) -> Box<Address> {
+        Box::new(if speaks_panpipe { self.address.for_peer_of(PANPIPE) } else { self.address.for_packets() })
+    }
+
+    /// What it means for everybody.
+    pub(super) fn only(&self) -> Box<Address> {
+        Box::new(self.address.clone())
+    }
+
+    /// Judges a request.
+    pub(super) fn judge(&self, request: &Request<'_>) -> Answer {
+        match &self.policy {
+            Some(policy) => policy.judge(request),
+            None => Answer::Refuse(Refusal::new(404, "no WebSocket is here")),
+        }
+    }
+
+    /// The file at a path, and what goes before it.
+    pub(super) fn find(&self, path: &str) -> std::result::Result<(Given, Vec<u8>), Refusal> {
+        match &self.files {
+            Some(files) => files.find(path),
+            None => Err(Refusal::new(404, "no such file")),
+        }
+    }
+}
+
+/// What the option lists, which was checked when the address was read.
+fn listed<T>(address: &Address, name: &str, parse: fn(&str) -> Option<Vec<T>>) -> Vec<T> {
+    address.option(name).and_then(parse).unwrap_or_default()
+}
+
+/// Whether these bytes are how a request for a file or a WebSocket begins; `None` while too few are there to be certain.
+fn begins_like_request(first: &[u8]) -> Option<bool> {
+    let begins = |method: &[u8]| {
+        let length = first.len().min(method.len());
+        (first[..length] == method[..length]).then_some(length == method.len())
+    };
+    match (begins(b"GET "), begins(b"HEAD ")) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (None, None) => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_and_origins_are_told_from_what_only_looks_alike() {
-        for host in ["app.example", "app.example:8443", "127.0.0.1", "[::1]", "[::1]:80", "localhost"] {
-            assert!(is_host(host), "{host}");
-            assert!(is_origin(&format!("https://{host}")), "{host}");
-        }
-        for host in ["", ":80", "a b", "user@app", "app.example:", "app.example:99999", "::1", "[::1", "app/path", "*"]
-        {
-            assert!(!is_host(host), "{host}");
-            assert!(!is_origin(&format!("file://{host}")), "{host}");
-        }
-        for origin in ["null", "*", "app.example", "https://", "https://app.example/", "ftp://app.example"] {
-            assert!(!is_origin(origin), "{origin}");
-        }
-    }
 
     #[test]
     fn a_fresh_token_is_its_owners_alone_whatever_was_there() {

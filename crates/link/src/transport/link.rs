@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{BufMut, BytesMut};
-use panpipe_wire::{Error, Result};
+use panpipe_wire::{Address, Error, Result};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, open};
@@ -20,11 +20,13 @@ use rustix::pipe::fcntl_setpipe_size;
 
 use super::chaos::Chaos;
 use super::datagram::{self, Datagrams, recv_datagram};
+use super::layers::Layers;
 use super::peer_process;
 use super::remote::Remote;
 use super::scatter;
 use super::senders::Sender;
 use super::spawn::{Child, LastWords};
+use super::stream::Broken;
 use crate::{fork, os_error};
 
 /// The buffer that lets a Unix socket move 8 GB/s instead of 5; the system may grant less.
@@ -69,6 +71,10 @@ pub struct Link {
     awaits_a_writer: bool,
     /// What a write may hold at most so that the system takes it whole or not at all, where others write too.
     whole_writes: Option<usize>,
+    /// What its address means for it, where that was told by its first bytes.
+    meaning: Option<Box<Address>>,
+    /// What the hello of panpipe is to show.
+    token: Option<Arc<str>>,
     /// Given back when the link is closed.
     held: Option<Box<dyn Send + Sync>>,
     forks: u64,
@@ -90,6 +96,8 @@ enum Kind {
     Child(Child),
     /// A stream socket that cuts, joins and delays.
     Chaos(Box<Chaos>),
+    /// A stream socket with TLS, WebSocket, or both over it.
+    Layered(Box<Layers>),
 }
 
 impl Link {
@@ -109,6 +117,8 @@ impl Link {
             browsers_reach_it: false,
             awaits_a_writer: false,
             whole_writes: None,
+            meaning: None,
+            token: None,
             held: None,
             forks: fork::watch(),
         }
@@ -118,6 +128,13 @@ impl Link {
     pub(crate) fn chaos(chaos: Chaos) -> Self {
         let mut link = Self::files(Arc::clone(chaos.watch()), Some(Arc::clone(chaos.socket())));
         link.kind = Kind::Chaos(Box::new(chaos));
+        link
+    }
+
+    /// A connected stream socket with layers over it.
+    pub(crate) fn layered(layers: Layers) -> Self {
+        let mut link = Self::files(Arc::clone(layers.socket()), Some(Arc::clone(layers.socket())));
+        link.kind = Kind::Layered(Box::new(layers));
         link
     }
 
@@ -161,6 +178,28 @@ impl Link {
     pub(crate) fn inherited_from_others(mut self) -> Self {
         self.is_inherited = true;
         self
+    }
+
+    /// Says what its listener's address means for it.
+    pub(crate) fn meaning(mut self, address: Address) -> Self {
+        self.meaning = Some(Box::new(address));
+        self
+    }
+
+    /// What `address`, by which it was opened or accepted, means for it: one listener may have peers of several protocols.
+    pub fn address_of<'a>(&'a self, address: &'a Address) -> &'a Address {
+        self.meaning.as_deref().unwrap_or(address)
+    }
+
+    /// Shows a token in the hello of panpipe.
+    pub(crate) fn showing(mut self, token: Option<Arc<str>>) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// What the hello of panpipe is to show.
+    pub(crate) fn token(&self) -> Option<&Arc<str>> {
+        self.token.as_ref()
     }
 
     /// Marks an accepted link that a web page could have opened.
@@ -236,6 +275,8 @@ impl Link {
             browsers_reach_it: false,
             awaits_a_writer: false,
             whole_writes: None,
+            meaning: None,
+            token: None,
             held: None,
             forks: fork::watch(),
         }
@@ -300,6 +341,7 @@ impl Link {
             let read = match &mut self.kind {
                 Kind::Child(child) => child.read(inbox),
                 Kind::Chaos(chaos) => chaos.read(inbox),
+                Kind::Layered(layers) => layers.read(inbox),
                 Kind::Sender(sender) => sender.read(inbox),
                 Kind::Files => read_into(self.source.as_ref().unwrap_or(&self.reader), inbox),
                 // The flag, since the descriptor's own mode is shared with whoever else holds it.
@@ -346,6 +388,7 @@ impl Link {
             Kind::Files => Remote { transport, ..Remote::default() },
             Kind::Child(child) => Remote { transport, pid: child.pid(), ..Remote::default() },
             Kind::Chaos(chaos) => Remote::of(chaos.socket(), transport),
+            Kind::Layered(layers) => Remote::of(layers.socket(), transport),
             Kind::Sender(sender) => Remote { transport, address: sender.name(), ..Remote::default() },
             Kind::Stream | Kind::Packets(_) | Kind::Datagrams(_) => Remote::of(&self.reader, transport),
         }
@@ -413,7 +456,39 @@ impl Link {
             Kind::Packets(largest) => Some(*largest),
             Kind::Datagrams(datagrams) => Some(datagrams.most),
             Kind::Sender(sender) => Some(sender.most()),
+            Kind::Layered(layers) => layers.largest_packet(),
             Kind::Stream | Kind::Files | Kind::Child(_) | Kind::Chaos(_) => None,
+        }
+    }
+
+    /// Whether an empty packet is one, and does not read as the end.
+    pub(crate) fn has_empty_packets(&self) -> bool {
+        matches!(self.kind, Kind::Datagrams(_) | Kind::Sender(_) | Kind::Layered(_))
+    }
+
+    /// Why a layer over the socket broke.
+    pub(crate) fn broken(&self) -> Option<&Broken> {
+        match &self.kind {
+            Kind::Layered(layers) => layers.broken(),
+            _ => None,
+        }
+    }
+
+    /// Whether its handshake has read what the descriptor will not announce again.
+    pub(crate) fn has_begun(&self) -> bool {
+        matches!(&self.kind, Kind::Layered(layers) if layers.has_begun())
+    }
+
+    /// Whether something that it has taken, or says by itself, waits to be written.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        matches!(&self.kind, Kind::Layered(layers) if layers.has_unwritten())
+    }
+
+    /// Writes what it has taken; `AGAIN` while the system has no room for it.
+    pub(crate) fn flush(&mut self) -> Result<(), Errno> {
+        match &mut self.kind {
+            Kind::Layered(layers) => layers.flush(),
+            _ => Ok(()),
         }
     }
 
@@ -423,6 +498,7 @@ impl Link {
             Kind::Stream => true,
             Kind::Files => self.is_pipe,
             Kind::Sender(sender) => sender.has_read_all(),
+            Kind::Layered(layers) => layers.has_read_all(),
             Kind::Packets(_) | Kind::Datagrams(_) | Kind::Child(_) | Kind::Chaos(_) => false,
         }
     }
@@ -432,11 +508,11 @@ impl Link {
     }
 
     /// Writes what the system takes now.
-    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    pub(crate) fn write(&mut self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let Some(writer) = &self.writer else { return Err(Errno::PIPE) };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         loop {
-            let written = match (&self.kind, parts) {
+            let written = match (&mut self.kind, parts) {
                 (Kind::Packets(_), _) => return each_packet(parts, |packet| send(writer, packet, flags).map(drop)),
                 (Kind::Datagrams(datagrams), _) => {
                     return each_packet(parts, |packet| datagrams.send(writer, packet, flags));
@@ -447,6 +523,7 @@ impl Link {
                 (Kind::Files, _) => write_to_pipe(writer, parts),
                 (Kind::Child(child), _) => child.write(parts),
                 (Kind::Chaos(chaos), _) => chaos.write(parts, flags),
+                (Kind::Layered(layers), _) => layers.write(parts),
             };
             match written {
                 Err(Errno::INTR) => {}
@@ -458,6 +535,11 @@ impl Link {
     /// Tells the peer that nothing more will be sent.
     pub(crate) fn end_output(&mut self) {
         // In a forked child the connection belongs to the parent, whom this must not disturb.
+        if self.belongs_to_us()
+            && let Kind::Layered(layers) = &mut self.kind
+        {
+            return layers.end_output();
+        }
         match &self.writer {
             Some(writer) if self.can_be_shut_down() => {
                 let _ = shutdown(writer, Shutdown::Write);
@@ -475,6 +557,19 @@ impl Link {
 
     fn can_be_shut_down(&self) -> bool {
         !matches!(self.kind, Kind::Files | Kind::Child(_)) && self.belongs_to_us()
+    }
+
+    /// Whether input that nobody has read would destroy what was sent before a close.
+    pub(crate) fn has_unread_input(&self) -> bool {
+        matches!(self.kind, Kind::Stream | Kind::Packets(_) | Kind::Layered(_))
+    }
+
+    /// Reads something that nobody wants; zero at the end.
+    pub(crate) fn discard(&mut self, scratch: &mut BytesMut) -> Result<usize, Errno> {
+        match &mut self.kind {
+            Kind::Layered(layers) => layers.discard(),
+            _ => self.read(scratch),
+        }
     }
 
     /// Ends reading too, which calls back whoever waits for input on a socket.
@@ -548,7 +643,7 @@ impl Link {
 
     /// Whether somebody else can go on with the descriptors alone.
     pub(crate) fn can_be_handed_over(&self) -> bool {
-        self.held.is_none() && !matches!(self.kind, Kind::Chaos(_) | Kind::Child(_))
+        self.held.is_none() && !matches!(self.kind, Kind::Chaos(_) | Kind::Child(_) | Kind::Layered(_))
     }
 
     /// Makes closing it drop the descriptors and do nothing to the other end, as with pipes.

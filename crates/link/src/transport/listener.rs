@@ -10,6 +10,7 @@ use panpipe_wire::{Address, Error, ErrorKind, Result};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 
+use super::arrivals::{Arrivals, Found};
 use super::fifo::Reception;
 use super::link::{self, Link};
 use super::mem::Meeting;
@@ -44,6 +45,8 @@ pub(crate) enum Source {
         /// Others hold the same sockets, and may go on listening.
         is_inherited: bool,
     },
+    /// Listening sockets, and those who came and have not said yet what they speak.
+    Arrivals(Arrivals),
     /// Sockets that everybody sends to.
     Senders { senders: Arc<Senders>, file: Mutex<Option<SocketFile>> },
     /// One link that is there already.
@@ -91,6 +94,7 @@ impl Listener {
     pub fn descriptors(&self) -> Vec<Arc<OwnedFd>> {
         match &self.source {
             Source::Sockets { sockets, .. } => sockets.clone(),
+            Source::Arrivals(arrivals) => vec![Arc::clone(arrivals.descriptor())],
             Source::Senders { senders, .. } => senders.descriptors(),
             Source::One(_) => Vec::new(),
             Source::Meeting(meeting) => vec![Arc::clone(meeting.bell())],
@@ -129,6 +133,7 @@ impl Listener {
         }
         let accepted = match &self.source {
             Source::Sockets { sockets, link, allow, .. } => self.accept_from(sockets, *link, allow.as_ref()),
+            Source::Arrivals(arrivals) => self.accept_arrival(arrivals),
             Source::Senders { senders, .. } => self.accept_sender(senders),
             Source::One(link) => Ok(match lock(link).take() {
                 Some(link) => Accepted::Link(link),
@@ -166,8 +171,7 @@ impl Listener {
                 Ok(Accepted::Link(Link::sender(sender)))
             }
             Ok(None) => Ok(Accepted::Nobody),
-            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Ok(self.pause()),
-            Err(errno) => Err(errno),
+            Err(errno) => self.survive(errno),
         }
     }
 
@@ -184,38 +188,39 @@ impl Listener {
         link: fn(OwnedFd) -> Link,
         allow: Option<&Allow>,
     ) -> Result<Accepted, Errno> {
-        for socket in sockets {
-            loop {
-                match accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                    // Closed at once, with nothing said: a stranger learns nothing.
-                    Ok(accepted) if allow.is_some_and(|allow| !allow.lets_in(&accepted)) => {}
-                    Ok(accepted) => {
-                        *lock(&self.pause) = SHORTEST_PAUSE;
-                        return Ok(Accepted::Link(link(accepted)));
-                    }
-                    Err(Errno::AGAIN) => break,
-                    // Closed meanwhile by another thread.
-                    Err(Errno::INVAL) if self.closed.load(Ordering::Acquire) => return Ok(Accepted::Finished),
-                    // accept(2): errors of the new link itself, to be treated as if nobody had come.
-                    Err(
-                        Errno::INTR
-                        | Errno::CONNABORTED
-                        | Errno::PROTO
-                        | Errno::NETDOWN
-                        | Errno::NOPROTOOPT
-                        | Errno::HOSTDOWN
-                        | Errno::NONET
-                        | Errno::HOSTUNREACH
-                        | Errno::OPNOTSUPP
-                        | Errno::NETUNREACH
-                        | Errno::PERM,
-                    ) => {}
-                    Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return Ok(self.pause()),
-                    Err(errno) => return Err(errno),
+        loop {
+            match accept_from(sockets) {
+                // Closed at once, with nothing said: a stranger learns nothing.
+                Ok(Some(accepted)) if allow.is_some_and(|allow| !allow.lets_in(&accepted)) => {}
+                Ok(Some(accepted)) => {
+                    *lock(&self.pause) = SHORTEST_PAUSE;
+                    return Ok(Accepted::Link(link(accepted)));
                 }
+                Ok(None) => return Ok(Accepted::Nobody),
+                Err(errno) => return self.survive(errno),
             }
         }
-        Ok(Accepted::Nobody)
+    }
+
+    fn accept_arrival(&self, arrivals: &Arrivals) -> Result<Accepted, Errno> {
+        match arrivals.accept() {
+            Ok(Found::Link(link)) => {
+                *lock(&self.pause) = SHORTEST_PAUSE;
+                Ok(Accepted::Link(link))
+            }
+            Ok(Found::Nobody) => Ok(Accepted::Nobody),
+            Ok(Found::More) => Ok(Accepted::Pause(Duration::ZERO)),
+            Err(errno) => self.survive(errno),
+        }
+    }
+
+    fn survive(&self, errno: Errno) -> Result<Accepted, Errno> {
+        match errno {
+            // Closed meanwhile by another thread.
+            Errno::INVAL if self.closed.load(Ordering::Acquire) => Ok(Accepted::Finished),
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Ok(self.pause()),
+            errno => Err(errno),
+        }
     }
 
     /// Stops listening and removes the socket file; who waits in an accept, in another thread, finds it finished.
@@ -229,6 +234,11 @@ impl Listener {
                     for socket in sockets {
                         let _ = shutdown(socket, Shutdown::Both);
                     }
+                }
+            }
+            Source::Arrivals(arrivals) => {
+                if self.forks == fork::generation() {
+                    arrivals.close();
                 }
             }
             Source::Senders { senders, file } => {
@@ -252,6 +262,37 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Takes one who waits at any of the sockets.
+///
+/// # Errors
+/// Those of accept(2) that do not concern the new connection alone.
+pub(crate) fn accept_from(sockets: &[Arc<OwnedFd>]) -> Result<Option<OwnedFd>, Errno> {
+    for socket in sockets {
+        loop {
+            match accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(accepted) => return Ok(Some(accepted)),
+                Err(Errno::AGAIN) => break,
+                // accept(2): errors of the new link itself, to be treated as if nobody had come.
+                Err(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::NETDOWN
+                    | Errno::NOPROTOOPT
+                    | Errno::HOSTDOWN
+                    | Errno::NONET
+                    | Errno::HOSTUNREACH
+                    | Errno::OPNOTSUPP
+                    | Errno::NETUNREACH
+                    | Errno::PERM,
+                ) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// What a panicking holder left is still whole: each change here is a single store.

@@ -1,5 +1,6 @@
 //! The transports: how an address is opened. One file each, one line each below.
 
+mod arrivals;
 mod chaos;
 mod connecting;
 mod credentials;
@@ -7,6 +8,7 @@ mod datagram;
 mod fd;
 mod fifo;
 mod gate;
+mod layers;
 mod link;
 mod listener;
 mod made_file;
@@ -20,10 +22,15 @@ mod seqpacket;
 mod socket_file;
 mod spawn;
 mod stdio;
+mod stream;
 mod tcp;
+#[cfg(feature = "tls")]
+#[allow(dead_code, reason = "the transports over it come next")]
+mod tls;
 mod udp;
 mod unix;
 mod unix_dgram;
+mod upgrading;
 mod waiting_read;
 mod ws;
 
@@ -35,6 +42,8 @@ pub use pair::{pair, pair_address};
 pub use remote::Remote;
 pub(crate) use spawn::LastWords;
 pub use spawn::{Child, address_with_command, lacks_command, spawn_address};
+#[cfg(feature = "tls")]
+pub use tls::Fingerprint;
 pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};

@@ -10,9 +10,14 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, listen as listen_on, socket_with, sockopt,
 };
 
+use super::arrivals::Arrivals;
 use super::connecting::{Connecting, any};
+use super::gate::{Gate, Secrets};
 use super::link::{self, Link};
 use super::listener::{Listener, Source};
+#[cfg(feature = "tls")]
+use super::tls::ClientTls;
+use super::upgrading::Plan;
 use super::{Transport, credentials, gate, unix};
 
 pub(super) const TRANSPORT: Transport = Transport {
@@ -193,11 +198,43 @@ pub(super) fn resolve(address: &Address, doing: &str) -> Result<Vec<SocketAddr>>
 }
 
 pub(super) fn connect(address: &Address) -> Result<Connecting> {
+    gate::refuse_accept(address)?;
+    let plan = plan(address)?;
     let sockets = resolve(address, "connecting to")?;
     refuse_port_zero(address, &sockets)?;
-    gate::refuse_accept(address)?;
+    let connecting = Connecting::to(address, sockets.iter().map(any).collect(), SocketType::STREAM, Link::tcp);
+    Ok(match plan {
+        Some(plan) => connecting.then(plan),
+        None => connecting,
+    })
+}
+
+/// What connecting comes to beyond the socket, if anything.
+fn plan(address: &Address) -> Result<Option<Plan>> {
+    #[cfg(not(feature = "tls"))]
+    gate::refuse_tls(address)?;
+    let is_website = address.method().moves_packets;
     let token = gate::token(address, "connecting to", false)?;
-    Ok(Connecting::to(address, sockets.iter().map(any).collect(), SocketType::STREAM, Link::tcp))
+    if !is_website && !gate::is_tls(address) && token.is_none() {
+        return Ok(None);
+    }
+    let invalid = |reason| {
+        let error = Error::new(ErrorKind::InvalidAddress, format!("connecting to {}", address.text()));
+        error.because(reason).at(address.text())
+    };
+    let Place { host_text, port, path, .. } = place(address).map_err(invalid)?;
+    let host = if host_text.is_empty() { "localhost" } else { host_text };
+    let mut plan = Plan::new(address, token);
+    #[cfg(feature = "tls")]
+    if gate::is_tls(address) {
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        plan = plan.with_tls(ClientTls::read(address, name, gate::alpn(address))?);
+    }
+    if is_website {
+        let is_usual = port == if gate::is_tls(address) { 443 } else { 80 };
+        plan = plan.to_website(if is_usual { host.to_owned() } else { format!("{host}:{port}") }, path);
+    }
+    Ok(Some(plan))
 }
 
 /// Says that a port to be picked cannot be connected to.
@@ -211,16 +248,21 @@ pub(super) fn refuse_port_zero(address: &Address, places: &[SocketAddr]) -> Resu
 
 pub(super) fn listen(address: &Address) -> Result<Listener> {
     let doing = format!("listening on {}", address.text());
+    let secrets = Secrets::of(address)?;
     let places = resolve(address, "listening on")?;
     let error = |errno| link::error(errno, doing.clone()).at(address.text());
     let (sockets, port) = bind_all(&places, |place| listen_at(address, place)).map_err(error)?;
     let sockets = sockets.into_iter().map(Arc::new).collect();
-    let address = with_port(address, port);
-    let link = |socket| Link::tcp(socket).reached_by_browsers();
-    Ok(Listener::new(
-        address,
-        Source::Sockets { sockets, link, file: Mutex::default(), allow: None, is_inherited: false },
-    ))
+    let real = with_port(address, port);
+    let Some(secrets) = secrets else {
+        let link = |socket| Link::tcp(socket).reached_by_browsers();
+        let source = Source::Sockets { sockets, link, file: Mutex::default(), allow: None, is_inherited: false };
+        return Ok(Listener::new(real, source));
+    };
+    let (host, path) = place(address).map_or(("", ""), |place| (place.host_text, place.path));
+    let gate = Gate::new(&real, host, port, path, secrets);
+    let arrivals = Arrivals::new(gate, sockets, address)?;
+    Ok(Listener::new(real, Source::Arrivals(arrivals)))
 }
 
 /// The same address with the port that it has become.

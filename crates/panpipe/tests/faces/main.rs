@@ -14,6 +14,7 @@ mod protocols;
 mod sharing;
 mod spawn;
 mod tokio_face;
+mod websocket;
 
 /// The addresses that a test can listen on anywhere.
 const ADDRESSES: [&str; 4] = ["tcp://localhost:0", "unix:/tmp/panpipe-test-*", "unix:@panpipe-test-*", "mem:*"];

@@ -1,3 +1,4 @@
+mod differential;
 mod frames;
 mod hostile;
 mod long;

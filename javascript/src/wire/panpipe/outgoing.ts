@@ -3,7 +3,7 @@
 import { Fault } from "../error.js";
 import { copyOf, nothing } from "../bytes.js";
 import { Fifo } from "../fifo.js";
-import { itemCost, type Call, type OutStream } from "./call.js";
+import { itemCost, type Call } from "./call.js";
 import { CALL, ITEM, LAGGED, PING, SEND, headSize, largestBody } from "./frame.js";
 import { Aside } from "./aside.js";
 import { Outbox } from "./outbox.js";
@@ -122,7 +122,7 @@ export class Outgoing {
     this.#call = call;
     this.#name = nothing;
     this.#flags = flags;
-    this.#direct = call.id !== 0 && !this.#mustWait(call.out, kind, flags) && !this.pieces.some;
+    this.#direct = call.id !== 0 && !this.#mustWait(call, kind, flags) && !this.pieces.some;
     if (!this.#direct) return this.#beginAside();
     this.outbox.begin(kind, flags, 0, call.id);
     this.#payloadAt = this.outbox.at - this.outbox.start;
@@ -238,9 +238,10 @@ export class Outgoing {
     return this.pieces.has(CALL) || this.pieces.has(SEND);
   }
 
-  /** An item waits for the window and for those before it; an answer for the items. */
-  #mustWait(stream: OutStream | null, kind: number, flags: number): boolean {
-    return stream !== null && (stream.waiting.size > 0 || (kind === ITEM && flags !== LAGGED && stream.window <= 0));
+  /** An item waits for the window and for those before it; an answer for the items, unless nobody wants them any more. */
+  #mustWait({ out, stopping }: Call, kind: number, flags: number): boolean {
+    if (out === null) return false;
+    return kind === ITEM ? out.waiting.size > 0 || (flags !== LAGGED && out.window <= 0) : out.waiting.size > 0 && !stopping;
   }
 
   #beginHead(call: Call | null, name: Uint8Array, flags: number, now: number): void {
@@ -283,7 +284,7 @@ export class Outgoing {
     if (kind === CALL || kind === SEND) {
       this.#queuedBytes += payload.length;
       this.#queue.push({ kind, flags, call, name: this.#name, payload, flush: null });
-    } else if (call!.id === 0 || this.#mustWait(call!.out, kind, flags)) call!.out!.waiting.push({ kind, flags, payload });
+    } else if (call!.id === 0 || this.#mustWait(call!, kind, flags)) call!.out!.waiting.push({ kind, flags, payload });
     else {
       this.#sendWaiting(call!, kind, flags, payload);
       if (kind !== ITEM) this.senders.answered(call!);

@@ -4,7 +4,7 @@ import { Fault, type Ran } from "../error.js";
 import { Call } from "./call.js";
 import { Deadlines } from "./deadlines.js";
 import { packFailure, type Failure } from "./failure.js";
-import { CANCEL, CREDIT, ERROR, GOODBYE, HELLO, article, magic, version } from "./frame.js";
+import { CANCEL, CREDIT, ERROR, GOODBYE, HELLO, ITEM, article, magic, version } from "./frame.js";
 import { Outgoing, connectionWindow, type Senders } from "./outgoing.js";
 import { pack } from "./pack.js";
 import { Seen } from "./seen.js";
@@ -188,12 +188,16 @@ export class State implements Senders {
     this.events.error(call, fault, call.id === 0 ? "no" : "maybe", null);
   }
 
-  /** Tells the handler of a call to stop, once. */
+  /** Tells the handler of a call to stop, once; if it has answered behind items that wait, the call ends with `fault`. */
   stop(call: Call, fault: Fault): void {
     if (call.stopping || !call.waiting) return;
     call.stopping = true;
-    call.out?.waiting.removeAll(() => true);
-    this.events.cancelled(call, fault);
+    const dropped = call.out?.waiting.removeAll(() => true) ?? [];
+    if (!dropped.some(({ kind }) => kind !== ITEM)) return this.events.cancelled(call, fault);
+    if (this.over) return;
+    // The items before its answer are not sent any more, and a reply would say that they were.
+    packFailure(this.outgoing.beginOf(call, ERROR, 0), { code: fault.code, message: "nobody waits for it any more" });
+    this.outgoing.commit();
   }
 
   /** Answers a call with an error of our own. */

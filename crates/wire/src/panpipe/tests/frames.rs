@@ -1,6 +1,6 @@
 //! Frames as data and as bytes: vectors/protocol/README.md.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::frame::{Flags, HEAD, Head, Kind};
 
@@ -19,6 +19,9 @@ const KINDS: [Kind; 13] = [
     Kind::Goodbye,
     Kind::Open,
 ];
+
+/// Bytes that a large payload repeats.
+pub(super) const UNIT: usize = 5;
 
 const FLAGS: [(&str, u8); 7] = [
     ("MORE", Flags::MORE),
@@ -82,6 +85,81 @@ pub(super) fn encode(frame: &Value) -> Vec<u8> {
         id: frame["id"].as_u64().unwrap_or(0),
     };
     [&head.write()[..], &body].concat()
+}
+
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes as a script has them: large ones repeat their first [`UNIT`] bytes.
+fn spelt(bytes: &[u8]) -> Value {
+    let unit = &bytes[..UNIT.min(bytes.len())];
+    let repeats = bytes.len() > 20 * UNIT && bytes.chunks(UNIT).all(|chunk| chunk == unit);
+    if repeats { json!({"repeat": [to_hex(unit), bytes.len() / UNIT]}) } else { json!(to_hex(bytes)) }
+}
+
+/// `value` with what is not empty of flags and payload.
+pub(super) fn with_payload(mut value: Value, flags: Flags, payload: &[u8]) -> Value {
+    if flags != Flags::NONE {
+        let names = FLAGS.iter().filter(|(_, bit)| flags.0 & bit != 0).map(|(name, _)| *name);
+        value["flags"] = names.collect();
+    }
+    if !payload.is_empty() {
+        value["payload"] = spelt(payload);
+    }
+    value
+}
+
+/// The frames of these bytes, each as `spell` has it.
+pub(super) fn split(mut bytes: &[u8], spell: fn(Head, &[u8]) -> Value) -> Vec<Value> {
+    let mut frames = Vec::new();
+    while let Some(head) = Head::read(bytes) {
+        let (frame, rest) = bytes.split_at(HEAD + head.length as usize);
+        frames.push(spell(head, frame));
+        bytes = rest;
+    }
+    frames
+}
+
+/// A frame that arrives: as it is, unless it is large.
+pub(super) fn arriving(head: Head, frame: &[u8]) -> Value {
+    if frame.len() < 1000 { json!(to_hex(frame)) } else { written(head, frame) }
+}
+
+/// A frame that was written, as data.
+pub(super) fn written(head: Head, frame: &[u8]) -> Value {
+    let kind = Kind::of(head.kind).unwrap();
+    let mut body = &frame[HEAD..];
+    let mut value = json!({"kind": kind.to_string()});
+    if head.id != 0 {
+        value["id"] = json!(head.id);
+    }
+    match kind {
+        Kind::Hello => body = &[],
+        Kind::Error => {
+            let failure = panpipe_values::Failure::decode(body).unwrap();
+            value["error"] = json!({"code": failure.code});
+            if failure.did_not_run {
+                value["error"]["ran"] = json!("no");
+            }
+            body = &[];
+        }
+        Kind::Call => {
+            let (timeout, rest) = body.split_first_chunk().unwrap();
+            value["timeout"] = json!(u32::from_be_bytes(*timeout));
+            body = rest;
+        }
+        Kind::Credit => {
+            value["credit"] = json!(u32::from_be_bytes(body.try_into().unwrap()));
+            body = &[];
+        }
+        _ => {}
+    }
+    let (name, payload) = body.split_at(head.name.into());
+    if !name.is_empty() {
+        value["method"] = json!(std::str::from_utf8(name).unwrap());
+    }
+    with_payload(value, head.flags, payload)
 }
 
 #[test]

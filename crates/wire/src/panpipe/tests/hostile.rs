@@ -68,7 +68,7 @@ fn datagrams(most: usize) -> Played {
     let mut played = Played::new(Side::Server, false);
     let address = Address::parse("mem:hostile?max=1000", Box::leak(Box::new([method("this machine")]))).unwrap();
     played.session = Panpipe::new(&address, Side::Server, played.now);
-    played.session.use_packets(most);
+    played.session.use_packets(most, false);
     played.session.use_datagrams(true);
     played
 }
@@ -346,7 +346,7 @@ fn floods_of_datagrams_hold_nothing() {
 #[test]
 fn a_packet_begins_with_a_whole_hello() {
     let mut played = Played::new(Side::Server, false);
-    played.session.use_packets(4096);
+    played.session.use_packets(4096, false);
     let hello = frame(Kind::Hello, 0, 0, 0, HELLO);
     played.reads(&packet(&[&hello[..], b"more"].concat()));
     assert_eq!(ended(&events(&mut played)), Some("bad-peer"));

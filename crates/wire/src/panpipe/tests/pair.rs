@@ -122,7 +122,7 @@ impl Pair {
                 Between::Bytes => {}
                 Between::Packets(most) => session.use_packets(most),
                 Between::Datagrams(most) => {
-                    session.use_packets(most);
+                    session.use_packets(most, false);
                     session.use_datagrams(true);
                     session.begin_ids_at(12_345);
                 }

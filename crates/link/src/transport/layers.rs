@@ -1,0 +1,330 @@
+//! What lies between a stream socket and a session: TLS, WebSocket, or one over the other.
+
+use std::cell::RefCell;
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use panpipe_wire::websocket::{Role, WebSocket};
+use panpipe_wire::{Address, ErrorKind, PANPIPE};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::stream::{Broken, Stream};
+
+/// What one read of the socket may bring.
+const READ: usize = 64 << 10;
+
+/// Reads of the socket that bring no whole message, before others get their turn.
+const READS: usize = 16;
+
+/// Bytes of frames that may wait for the socket before no more messages are taken.
+const WAITING: usize = 64 << 10;
+
+/// Payloads from this size on are written from where they lie, where nothing changes them on the way.
+const COPIED: usize = 16 << 10;
+
+/// The largest frame of the panpipe protocol: its head, its longest name and its body.
+const LARGEST_FRAME: usize = 16 + 255 + (1 << 20);
+
+/// A close that this side wants (RFC 6455, section 7.4.1).
+const NORMAL: u16 = 1000;
+
+/// Layers over a stream socket.
+pub(crate) struct Layers {
+    stream: Stream,
+    /// What the handshake has read beyond its end.
+    begun: BytesMut,
+    frames: Option<Frames>,
+}
+
+/// The messages of a WebSocket.
+struct Frames {
+    websocket: WebSocket,
+    role: Role,
+    masks: Masks,
+    largest: usize,
+    /// Frames, or their rest, that wait for the socket.
+    output: Vec<u8>,
+    written: usize,
+    broken: Option<Broken>,
+    has_read_all: bool,
+}
+
+impl Layers {
+    /// The bytes of a stream, of which `begun` was read.
+    pub(crate) fn bytes(stream: Stream, begun: BytesMut) -> Self {
+        Layers { stream, begun, frames: None }
+    }
+
+    /// The messages of a WebSocket after its upgrade, behind which `begun` has been read.
+    pub(crate) fn messages(stream: Stream, begun: BytesMut, role: Role, address: &Address) -> Self {
+        use panpipe_wire::websocket::Carries;
+
+        let carries = match address.protocol {
+            PANPIPE => Carries::FramesOnly,
+            _ if address.text_messages => Carries::Text,
+            _ => Carries::Binary,
+        };
+        let largest = if address.protocol == PANPIPE { LARGEST_FRAME } else { address.max };
+        let frames = Frames {
+            websocket: WebSocket::new(role, largest, carries),
+            role,
+            masks: Masks::default(),
+            largest,
+            output: Vec::new(),
+            written: 0,
+            broken: None,
+            has_read_all: true,
+        };
+        Layers { stream, begun, frames: Some(frames) }
+    }
+
+    pub(crate) fn socket(&self) -> &Arc<OwnedFd> {
+        self.stream.socket()
+    }
+
+    /// Why it broke, where a layer knows.
+    pub(crate) fn broken(&self) -> Option<&Broken> {
+        self.frames.as_ref().and_then(|frames| frames.broken.as_ref()).or(self.stream.broken())
+    }
+
+    /// The largest message, where it moves messages.
+    pub(crate) fn largest_packet(&self) -> Option<usize> {
+        self.frames.as_ref().map(|frames| frames.largest)
+    }
+
+    /// Whether the handshake has read what the descriptor will not announce again.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    /// Whether a read that leaves room has read all there was.
+    pub(crate) fn has_read_all(&self) -> bool {
+        self.frames.as_ref().is_some_and(|frames| frames.has_read_all)
+    }
+
+    /// Appends what has arrived to `inbox`, whole messages behind their lengths; zero at the end.
+    ///
+    /// All that is read of the socket is taken in, so that its readiness is the whole truth. `INPROGRESS` says that much
+    /// was read and no message is whole yet.
+    pub(crate) fn read(&mut self, inbox: &mut BytesMut) -> Result<usize, Errno> {
+        let Some(frames) = &mut self.frames else {
+            if self.begun.is_empty() {
+                return self.stream.read(inbox);
+            }
+            inbox.extend_from_slice(&self.begun);
+            return Ok(std::mem::take(&mut self.begun).len());
+        };
+        with_scratch(|scratch| {
+            for _ in 0..READS {
+                if let Some(ended) = frames.ended() {
+                    return ended;
+                }
+                scratch.clear();
+                match self.begun.is_empty() {
+                    true => match self.stream.read(scratch) {
+                        Ok(0) => return frames.cut(),
+                        read => read?,
+                    },
+                    false => {
+                        std::mem::swap(scratch, &mut self.begun);
+                        scratch.len()
+                    }
+                };
+                frames.has_read_all = scratch.len() < READ;
+                let before = inbox.len();
+                frames.receive(scratch, inbox, &mut self.stream);
+                match inbox.len() - before {
+                    0 => {}
+                    count => return Ok(count),
+                }
+            }
+            Err(Errno::INPROGRESS)
+        })
+    }
+
+    /// Takes messages, each behind its length, or bytes, as far as there is room for them.
+    pub(crate) fn write(&mut self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        let Some(frames) = &mut self.frames else { return self.stream.write(parts) };
+        if frames.waiting() >= WAITING {
+            frames.flush(&mut self.stream)?;
+        }
+        if frames.waiting() >= WAITING {
+            return Err(Errno::AGAIN);
+        }
+        let taken = frames.take(parts, &mut self.stream)?;
+        match frames.flush(&mut self.stream) {
+            Err(Errno::AGAIN) => Ok(taken),
+            flushed => flushed.map(|()| taken),
+        }
+    }
+
+    /// Whether anything that was taken waits for the socket.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.frames.as_ref().is_some_and(|frames| frames.waiting() > 0) || self.stream.wants_write()
+    }
+
+    /// Writes what was taken.
+    pub(crate) fn flush(&mut self) -> Result<(), Errno> {
+        if let Some(frames) = &mut self.frames {
+            frames.flush(&mut self.stream)?;
+        }
+        self.stream.flush()
+    }
+
+    /// Reads something that nobody wants; zero at the end.
+    pub(crate) fn discard(&mut self) -> Result<usize, Errno> {
+        self.stream.discard()
+    }
+
+    /// Says to the other side that nothing more comes, as far as the system takes that now.
+    pub(crate) fn end_output(&mut self) {
+        if let Some(frames) = &mut self.frames {
+            frames.close(NORMAL, "");
+        }
+        let _ = self.flush();
+        self.stream.end_output();
+    }
+}
+
+impl Frames {
+    /// How the input has ended, once all that came before was told.
+    fn ended(&mut self) -> Option<Result<usize, Errno>> {
+        if self.broken.is_some() {
+            return Some(Err(Errno::CONNABORTED));
+        }
+        match self.websocket.closed()?.failure() {
+            None => Some(Ok(0)),
+            Some((kind, reason)) => {
+                self.broken = Some(Broken { kind, reason });
+                Some(Err(Errno::CONNABORTED))
+            }
+        }
+    }
+
+    /// The socket has ended, and no close came before.
+    fn cut(&mut self) -> Result<usize, Errno> {
+        let reason = "the connection was cut, without a close of the WebSocket".into();
+        self.broken = Some(Broken { kind: ErrorKind::ConnectionLost, reason });
+        Err(Errno::CONNABORTED)
+    }
+
+    fn receive(&mut self, bytes: &mut BytesMut, inbox: &mut BytesMut, stream: &mut Stream) {
+        if let Err(violation) = self.websocket.receive(bytes, inbox) {
+            self.close(violation.close, &violation.reason);
+            self.broken = Some(Broken { kind: violation.kind, reason: violation.reason });
+        }
+        if self.websocket.has_control() || self.broken.is_some() {
+            let mask = self.masks.next(self.role);
+            self.websocket.control(mask, &mut self.output);
+            // What is not written now waits, as the rest of any message does; if that fails the next write says so.
+            let _ = self.flush(stream);
+        }
+    }
+
+    fn close(&mut self, code: u16, reason: &str) {
+        let mask = self.masks.next(self.role);
+        self.websocket.close(code, reason, mask, &mut self.output);
+    }
+
+    fn waiting(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Makes frames of messages until enough wait, and tells how many bytes of `parts` those are.
+    fn take(&mut self, parts: &[IoSlice<'_>], stream: &mut Stream) -> Result<usize, Errno> {
+        if let [head, message, tail] = parts {
+            self.take_one(message, stream)?;
+            return Ok(head.len() + message.len() + tail.len());
+        }
+        let mut taken = 0;
+        let mut rest: &[u8] = parts.first().map_or(&[], |part| part);
+        while self.waiting() < WAITING
+            && let Some((length, after)) = rest.split_first_chunk()
+            && let Some((message, after)) = after.split_at_checked(u32::from_be_bytes(*length) as usize)
+        {
+            match self.take_one(message, stream) {
+                // It is met again, as the first.
+                Err(_) if taken > 0 => break,
+                outcome => outcome?,
+            }
+            taken += length.len() + message.len();
+            rest = after;
+        }
+        Ok(taken)
+    }
+
+    fn take_one(&mut self, message: &[u8], stream: &mut Stream) -> Result<(), Errno> {
+        if self.role == Role::Client || message.len() < COPIED || stream.is_encrypted() || self.waiting() > 0 {
+            let mask = self.masks.next(self.role);
+            self.websocket.send(message, mask, &mut self.output);
+            return Ok(());
+        }
+        let head = self.websocket.head(message.len());
+        let parts = [head.as_slice(), message];
+        let mut skip = stream.write(&parts.map(IoSlice::new))?;
+        for part in parts {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            self.output.extend_from_slice(&part[skipped..]);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, stream: &mut Stream) -> Result<(), Errno> {
+        while self.waiting() > 0 {
+            self.written += stream.write(&[IoSlice::new(&self.output[self.written..])])?;
+        }
+        self.written = 0;
+        // An idle connection keeps no room.
+        match self.output.capacity() > 4 << 10 {
+            true => self.output = Vec::new(),
+            false => self.output.clear(),
+        }
+        Ok(())
+    }
+}
+
+/// What a client's frames are masked with: chance that a page cannot foresee (RFC 6455, section 10.3).
+struct Masks {
+    chance: [u8; 256],
+    used: usize,
+}
+
+impl Default for Masks {
+    fn default() -> Self {
+        Masks { chance: [0; 256], used: 256 }
+    }
+}
+
+impl Masks {
+    fn next(&mut self, role: Role) -> [u8; 4] {
+        if role == Role::Server {
+            return [0; 4];
+        }
+        if self.used == self.chance.len() {
+            // The system has chance to give from early in its start on, and does not fail then (getrandom(2)).
+            let _ = getrandom(&mut self.chance[..], GetRandomFlags::empty());
+            self.used = 0;
+        }
+        let mut mask = [0; 4];
+        mask.copy_from_slice(&self.chance[self.used..self.used + 4]);
+        self.used += 4;
+        mask
+    }
+}
+
+/// Lends `with` room for one read.
+fn with_scratch<T>(with: impl FnOnce(&mut BytesMut) -> T) -> T {
+    thread_local! {
+        /// One for all connections of a thread: each would need as much, and use it for a moment.
+        static SCRATCH: RefCell<BytesMut> = RefCell::default();
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        scratch.reserve(READ);
+        with(scratch)
+    })
+}
