@@ -10,7 +10,6 @@ import { Sender } from "./sender.js";
 import { milliseconds } from "./timeout.js";
 import type { Address } from "./wire/address.js";
 import { Fault, PanpipeError, type Code } from "./wire/error.js";
-import { resolveFraming } from "./wire/framing/mod.js";
 import { Inbox } from "./wire/inbox.js";
 import { PacketInbox } from "./wire/packets.js";
 import { Session, type Message, type Waiter } from "./wire/session.js";
@@ -51,7 +50,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
   /** Not for users: `connect` and its like make peers. */
   constructor(link: Link, address: Address, text: string) {
     const { packets } = link;
-    const framing = packets === undefined ? resolveFraming(address.framing) : null;
+    const framing = packets === undefined ? address.plainFraming : null;
     const max = Math.min(address.max, packets?.largest ?? Infinity);
     this.address = text;
     this.remote = link.remote;

@@ -53,6 +53,7 @@ export class Endpoint {
         remote,
         largestPacket: packets?.largest ?? null,
         datagrams,
+        token: link.token ?? null,
         ...(datagrams ? { firstId: Math.floor(Math.random() * 2 ** 52) } : {}),
         left: () => link.left,
       },

@@ -4,7 +4,7 @@ import type { Bytes } from "#runtime";
 
 import { connectBy, type ConnectOptions } from "./connecting.js";
 import { classify } from "./link/classify.js";
-import { parse, spawnAddress, transportInfos, transportOf } from "./link/mod.js";
+import { parse, spawnAddress, transportInfos, transportOf, vocabulary } from "./link/mod.js";
 import { pairLinks } from "./link/pair.js";
 import { Listener } from "./listener.js";
 import { Connection } from "./connection.js";
@@ -99,7 +99,7 @@ export async function spawn<C extends Peer | Connection = Peer>(command: readonl
  * The kinds are `socket`, `pipe`, and `one-way`, of which the first end reads and the second writes plain messages. Throws `invalid-address`, `unsupported`.
  */
 export function pair<C extends Peer | Connection = Peer>(text = "", services: readonly [Service?, Service?] = []): [C, C] {
-  const parsed = parsePair(text);
+  const parsed = parsePair(text, vocabulary);
   for (const service of services) if (service !== undefined) checkService(parsed, parsed.text);
   const [a, b] = pairLinks(parsed);
   return [opened(a, parsed, parsed.text, true, services[0] ?? null) as C, opened(b, parsed, parsed.text, false, services[1] ?? null) as C];

@@ -11,7 +11,7 @@ import { asPlain } from "./wire/option.js";
 /** A peer where the address means the panpipe protocol, else a connection of messages; throws `unsupported` for a service that cannot be called. */
 export function opened(link: Link, address: Address, text: string, client: boolean, service: Service | null, reopen: (() => Promise<Link>) | null = null): Connection | Peer {
   // What an inherited descriptor is shows only once it is open.
-  const plain = address.protocol === "plain" || (link.oneWay !== undefined && !("protocol" in address.options) && !("framing" in address.options));
+  const plain = (link.speaks ?? address.protocol) === "plain" || (link.oneWay !== undefined && !("protocol" in address.options) && !("framing" in address.options));
   if (plain) {
     if (service !== null) {
       link.destroy();
