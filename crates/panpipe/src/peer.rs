@@ -45,6 +45,9 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// How long a draining side waits for word that its goodbye was read.
+const FLUSH: Duration = Duration::from_secs(1);
+
 /// Larger scratch goes back to the system.
 const SCRATCH_MAX: usize = 64 << 10;
 
@@ -357,8 +360,9 @@ impl Peer {
             state.begin_writing();
         }
         let idle = async {
-            // What the other side sent before it read the goodbye is here by then, and is refused.
-            let _ = self.flush().await;
+            // What the other side sent before it read the goodbye is here by then, and is refused. Who reads only while
+            // its user waits does not answer.
+            let _ = tokio::time::timeout(FLUSH, self.flush()).await;
             poll_fn(|cx| self.shared().poll_room(cx, Until::Idle)).await;
         };
         let _ = tokio::time::timeout(grace, idle).await;

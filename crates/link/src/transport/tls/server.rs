@@ -33,13 +33,15 @@ impl ServerTls {
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| files.error(ErrorKind::Io, error.to_string()))?;
-        let verifier = match (super::fingerprints(address), files.roots("client_ca")?) {
-            (Some(fingerprints), _) => Some(CallerVerifier::known_by(fingerprints)),
-            (None, Some((roots, listed))) => {
-                let verifier = CallerVerifier::issued_by(roots, listed);
-                Some(verifier.map_err(|reason| files.error(ErrorKind::InvalidAddress, reason))?)
-            }
-            (None, None) => None,
+        let verifier = match super::fingerprints(address) {
+            Some(fingerprints) => Some(CallerVerifier::known_by(fingerprints)),
+            None => match files.roots("client_ca")? {
+                Some((roots, listed)) => {
+                    let verifier = CallerVerifier::issued_by(roots, listed);
+                    Some(verifier.map_err(|reason| files.error(ErrorKind::InvalidAddress, reason))?)
+                }
+                None => None,
+            },
         };
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(Arc::new(verifier)),
