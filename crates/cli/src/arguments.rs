@@ -19,6 +19,8 @@ Examples:
   panpipe call tcp://localhost:9999 upper 'Hello, server!'     prints HELLO, SERVER!
   panpipe describe tcp://localhost:9999                        what a service offers
   panpipe serve 'tcp://localhost:9999?framing=raw' --upper     the same for any plain socket program
+  panpipe serve 'tcp://localhost:9999?accept=panpipe,ws,lines' --upper
+                                                               for callers, browsers and nc on one port
   panpipe methods                                              what may stand in an address
 
 Exit codes:
