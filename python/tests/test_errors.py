@@ -29,6 +29,7 @@ def test_methods_and_framings_are_described_in_the_words_of_the_vectors() -> Non
         (panpipe.Refused, ConnectionRefusedError),
         (panpipe.NotFound, FileNotFoundError),
         (panpipe.Permission, PermissionError),
+        (panpipe.Unauthenticated, PermissionError),
         (panpipe.DeadlineExceeded, TimeoutError),
         (panpipe.ConnectionLost, ConnectionResetError),
         (panpipe.Closed, ConnectionAbortedError),
