@@ -26,7 +26,6 @@ mod stdio;
 mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
-#[allow(dead_code, reason = "the transports over it come next")]
 mod tls;
 mod udp;
 mod unix;

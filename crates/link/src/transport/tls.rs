@@ -237,15 +237,6 @@ impl Tls {
         let _ = self.flush(socket);
     }
 
-    /// Reads and drops what has arrived, at most 64 KiB, and tells how many bytes of ciphertext these were: what an end
-    /// does that has closed, lest the system break the connection (RFC 1122, section 4.2.2.13).
-    ///
-    /// # Errors
-    /// `AGAIN` when nothing came; the system's.
-    pub(crate) fn discard(&mut self, socket: &OwnedFd) -> Result<usize, Errno> {
-        with_room(|room| recv_some(socket, &mut room[..INPUT]))
-    }
-
     /// Why TLS broke, if it did.
     pub(crate) fn broken(&self) -> Option<&Broken> {
         self.broken.as_ref()
