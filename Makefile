@@ -40,7 +40,7 @@ node_modules/ready: package.json package-lock.json javascript/package.json javas
 	@npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-javascript/dist/index.js: node_modules/ready $(TYPESCRIPT) javascript/tsconfig.json
+javascript/dist/index.js: node_modules/ready $(TYPESCRIPT) javascript/tsconfig.json javascript/tsconfig.browser.json javascript/bundle.mjs
 	@npm run --silent --workspace panpipe build
 	@touch $@
 
@@ -93,6 +93,7 @@ lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in 
 	.venv/bin/ruff format --check --quiet --config python/pyproject.toml python demo bench conformance examples
 	cd python && ../.venv/bin/mypy --no-error-summary
 	npx tsc --project javascript --noEmit
+	npx tsc --project javascript/tsconfig.browser.json --emitDeclarationOnly false --noEmit
 	npx tsc --noEmit --strict --types node javascript/native/index.d.ts
 
 .PHONY: format
