@@ -241,7 +241,6 @@ impl Listener {
 
     #[getter]
     fn _most_connections(&self, py: Python<'_>) -> PyResult<usize> {
-        error::result(py, self.address.check_speaks(PANPIPE))?;
         Ok(self.open(py, "serving")?.most_connections())
     }
 
