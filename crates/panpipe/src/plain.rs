@@ -35,6 +35,7 @@ mod connection;
 pub use connection::{Call, Connection, connect, pair, spawn};
 
 mod server;
+pub(crate) use server::serve_connection;
 pub use server::{Handler, Reply, Server, serve};
 
 use panpipe_link::{Address, PLAIN, Result};

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use panpipe_link::panpipe::Side;
-use panpipe_link::{Address, Link, Result};
+use panpipe_link::{Address, Error, ErrorKind, Link, PLAIN, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::listening::{Listening, ended};
 use crate::peer::{Peer, parse};
+use crate::plain::serve_connection as serve_plain;
 use crate::service::Service;
 
 /// How long handlers that run may take when a server closes, unless it says otherwise.
@@ -20,7 +21,16 @@ const GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// `invalid-address`, `unsupported`, `address-in-use`, `not-found`, `permission`, `path-too-long`, `busy`, `io`.
 pub async fn listen(address: &str) -> Result<Listener> {
-    Ok(Listener(Listening::on(&parse(address)?).await?))
+    let address = parse(address)?;
+    refuse_plain_peers(&address, "serve a service that has a handler of them")?;
+    Ok(Listener(Listening::on(&address).await?))
+}
+
+/// Says that peers of plain messages, whom the address accepts, would not be answered.
+fn refuse_plain_peers(address: &Address, advice: &str) -> Result<()> {
+    let Some(framing) = address.accepts.as_ref().and_then(|accepts| accepts.framing) else { return Ok(()) };
+    let error = Error::new(ErrorKind::Unsupported, format!("listening on {}", address.text()));
+    Err(error.because(format!("{framing} in accept brings plain messages: {advice}")).at(address.text()))
 }
 
 /// A listening address. Dropping it stops listening and removes its socket file.
@@ -53,7 +63,11 @@ impl Listener {
 /// # Errors
 /// Those of [`listen`].
 pub async fn serve(address: &str, service: &Service) -> Result<Server> {
-    let listener = Listening::on(&parse(address)?).await?;
+    let address = parse(address)?;
+    if service.plain_handler().is_none() {
+        refuse_plain_peers(&address, "give the service a handler of them with plain")?;
+    }
+    let listener = Listening::on(&address).await?;
     let address = Arc::clone(listener.address().text());
     let (stop, stopped) = watch::channel(None);
     let service = service.clone();
@@ -110,6 +124,10 @@ async fn serve_connection(
     service: Service,
     mut stopped: watch::Receiver<Option<Duration>>,
 ) -> Result<()> {
+    if address.protocol == PLAIN {
+        let Some(plain) = service.plain_handler() else { return Ok(()) };
+        return serve_plain(link, &address, &plain, stopped).await;
+    }
     let peer = Peer::over(link, &address, Side::Server, Some(service))?;
     let grace = tokio::select! {
         ended = peer.ended() => return ended,

@@ -19,14 +19,18 @@ pub(crate) use topic::{Subscriber, Subscription};
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use panpipe_values::{Value, decode};
 use rustc_hash::FxBuildHasher;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use schema::schema_of;
 use topic::Publisher;
+
+use crate::plain::Handler;
 
 /// Methods and topics, which either end of a connection may offer to the other.
 ///
@@ -58,6 +62,19 @@ struct Inner {
     /// Where the method of a name stands.
     by_name: HashMap<String, usize, FxBuildHasher>,
     topics: HashMap<String, Arc<Publisher>>,
+    plain: Option<PlainHandler>,
+}
+
+/// What answers plain messages, whatever its type.
+#[derive(Clone)]
+pub(crate) struct PlainHandler(Arc<dyn Fn(Bytes) -> PlainAnswer + Send + Sync>);
+
+type PlainAnswer = Pin<Box<dyn Future<Output = Result<Option<Bytes>, String>> + Send>>;
+
+impl Handler for PlainHandler {
+    fn handle(&self, message: Bytes) -> impl Future<Output = Result<Option<Bytes>, String>> + Send {
+        (self.0)(message)
+    }
 }
 
 /// A handler whose types are not known any more.
@@ -96,6 +113,7 @@ impl Service {
             methods: Vec::new(),
             by_name: HashMap::default(),
             topics: HashMap::new(),
+            plain: None,
         }))
     }
 
@@ -188,6 +206,24 @@ impl Service {
     pub fn returns<T: DeserializeOwned + 'static>(mut self) -> Self {
         self.last().result = schema_of::<T>;
         self
+    }
+
+    /// Answers plain messages too, of peers that know nothing of panpipe: those that come to an address with a framing in
+    /// `accept`. The messages of one connection are handled one after another, as by [`plain::serve`](crate::plain::serve).
+    #[must_use]
+    pub fn plain(mut self, handler: impl Handler) -> Self {
+        let handler = Arc::new(handler);
+        let plain = move |message| -> PlainAnswer {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move { handler.handle(message).await })
+        };
+        Arc::make_mut(&mut self.0).plain = Some(PlainHandler(Arc::new(plain)));
+        self
+    }
+
+    /// What answers plain messages.
+    pub(crate) fn plain_handler(&self) -> Option<PlainHandler> {
+        self.0.plain.clone()
     }
 
     #[track_caller]

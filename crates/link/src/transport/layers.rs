@@ -90,6 +90,11 @@ impl Layers {
         self.frames.as_ref().and_then(|frames| frames.broken.as_ref()).or(self.stream.broken())
     }
 
+    /// Whether what comes may still say why nothing can be written any more.
+    pub(crate) fn expects_last_words(&self) -> bool {
+        self.broken().is_none() && self.frames.as_ref().is_none_or(|frames| frames.websocket.closed().is_none())
+    }
+
     /// The largest message, where it moves messages.
     pub(crate) fn largest_packet(&self) -> Option<usize> {
         self.frames.as_ref().map(|frames| frames.largest)
@@ -342,7 +347,7 @@ mod tests {
 
     fn is_readable(fd: &OwnedFd) -> bool {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&at_once)).unwrap() > 0
+        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&at_once)).is_ok_and(|count| count > 0)
     }
 
     #[test]

@@ -135,11 +135,12 @@ impl Server {
     }
 }
 
-async fn serve_connection(
+/// Answers the messages of one connection until it ends or `stopped` changes.
+pub(crate) async fn serve_connection<T>(
     link: Link,
     address: &Address,
     handler: &impl Handler,
-    mut stopped: watch::Receiver<()>,
+    mut stopped: watch::Receiver<T>,
 ) -> Result<()> {
     let mut endpoint = Endpoint::new(link, address);
     let readiness = Readiness::of(&endpoint)?;
