@@ -101,6 +101,7 @@ fn check_request(case: &Value, bytes: &[u8], chunk: usize) {
         }
         Answer::Refuse(refusal) => {
             assert_eq!(case["status"], refusal.status, "{}, {}", refusal.reason, describe());
+            assert_eq!(refusal.head_only, bytes.starts_with(b"HEAD "), "{}", describe());
             check_response(&refusal, case["policy"]["token"].as_str());
         }
     }
