@@ -186,8 +186,10 @@ impl Layers {
     }
 
     /// Says to the other side that nothing more comes, as far as the system takes that now.
+    ///
+    /// To one that has cut the connection, or was told already why it ends, no close says that all went well.
     pub(crate) fn end_output(&mut self) {
-        if let Some(frames) = &mut self.frames {
+        if let Some(frames) = self.frames.as_mut().filter(|frames| frames.broken.is_none()) {
             frames.close(NORMAL, "");
         }
         let _ = self.flush();
@@ -218,13 +220,18 @@ impl Frames {
     }
 
     fn receive(&mut self, bytes: &mut BytesMut, inbox: &mut BytesMut, stream: &mut Stream) {
-        if let Err(violation) = self.websocket.receive(bytes, inbox) {
+        let received = self.websocket.receive(bytes, inbox);
+        let has_control = self.websocket.has_control();
+        if has_control {
+            let mask = self.masks.next(self.role);
+            self.websocket.control(mask, &mut self.output);
+        }
+        // The last of all: a ping that came before has its pong.
+        if let Err(violation) = received {
             self.close(violation.close, &violation.reason);
             self.broken = Some(Broken { kind: violation.kind, reason: violation.reason });
         }
-        if self.websocket.has_control() || self.broken.is_some() {
-            let mask = self.masks.next(self.role);
-            self.websocket.control(mask, &mut self.output);
+        if has_control || self.broken.is_some() {
             // What is not written now waits, as the rest of any message does; if that fails the next write says so.
             let _ = self.flush(stream);
         }
