@@ -4,6 +4,7 @@
 
 mod calls;
 use calls::CALLS;
+use websocket::WEBSOCKETS;
 
 mod contender;
 
@@ -22,6 +23,7 @@ use report::Report;
 
 mod row;
 mod spawn;
+mod websocket;
 
 use panpipe_bench_measure::Outcome;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -85,7 +87,7 @@ fn bench(options: &Options) -> Outcome<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     let mut report = Report::begin(options.rounds);
-    for face in FACES.iter().chain(CALLS) {
+    for face in FACES.iter().chain(CALLS).chain(WEBSOCKETS) {
         for transport in face.transports {
             if let Err(error) = race::measure(face, transport, options.rounds, &options.only, &mut report) {
                 report.not_run(format!("{} {transport}: {error}", face.name));

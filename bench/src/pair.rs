@@ -87,6 +87,7 @@ impl Pair {
             let path = directory.path(role);
             let (place, own) = match transport {
                 "tcp" => ("tcp://127.0.0.1:0".to_owned(), String::new()),
+                "ws" => ("ws://127.0.0.1:0".to_owned(), String::new()),
                 "udp" => ("udp://127.0.0.1:0".to_owned(), "max=65507".to_owned()),
                 "fifo" => (format!("fifo:{path}"), format!("reply={path}-back&exclusive=true")),
                 _ => (format!("{transport}:{path}"), String::new()),

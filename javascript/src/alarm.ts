@@ -1,8 +1,10 @@
 /** Alarm: one timer for all deadlines of a connection. */
 
+import { later, type Timer } from "#runtime";
+
 /** Calls `ring` no earlier than the earliest instant it watches. It never keeps the process alive. */
 export class Alarm {
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   // A later deadline does not move the timer: most calls are answered long before, and most timers would be set for nothing.
   #at = Infinity;
 
@@ -26,7 +28,7 @@ export class Alarm {
     if (deadline === Infinity) return;
     // Rounded up: a timer that is early would only have to be set again.
     const delay = Math.max(Math.ceil(deadline - performance.now()), 0);
-    this.#timer = setTimeout(this.#fire, Math.min(delay, 2 ** 31 - 1)).unref();
+    this.#timer = later(this.#fire, Math.min(delay, 2 ** 31 - 1));
   }
 
   readonly #fire = (): void => {

@@ -1,5 +1,7 @@
 /** Answers: the calls of the other end, and the handlers that run for them. */
 
+import { warn } from "#runtime";
+
 import { Context } from "./context.js";
 import type { Endpoint } from "./endpoint.js";
 import { Running, handling } from "./handling.js";
@@ -251,7 +253,7 @@ export class Answers {
 
   #warn(what: string, error: unknown): void {
     const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    process.emitWarning(`${what} on ${this.peer.address}: ${why}`, "PanpipeHandlerError");
+    warn(`${what} on ${this.peer.address}: ${why}`, "PanpipeHandlerError");
   }
 }
 

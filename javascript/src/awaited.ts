@@ -1,6 +1,6 @@
 /** What a user awaits: a promise whose waiter settles it, as cheaply as one promise a message allows. */
 
-import { setMaxListeners } from "node:events";
+import { expectMany } from "#runtime";
 
 import type { Code, PanpipeError } from "./wire/error.js";
 import { Waiter, type Message } from "./wire/session.js";
@@ -46,9 +46,4 @@ export function waiterOf(doing: string, deadline: number, signal: AbortSignal | 
   expectMany(signal);
   signal.addEventListener("abort", abort);
   return waiter;
-}
-
-/** One signal for many calls in flight is no leak, of which Node would warn from the eleventh on. */
-export function expectMany(signal: AbortSignal): void {
-  if (signal instanceof EventTarget) setMaxListeners(0, signal);
 }

@@ -1,5 +1,7 @@
 /** A connection as a user holds it: a session over a link. */
 
+import { warn, type Bytes } from "#runtime";
+
 import { Alarm } from "./alarm.js";
 import { Answering } from "./answering.js";
 import { awaited, waiterOf } from "./awaited.js";
@@ -8,7 +10,6 @@ import { Sender } from "./sender.js";
 import { milliseconds } from "./timeout.js";
 import type { Address } from "./wire/address.js";
 import { Fault, PanpipeError, type Code } from "./wire/error.js";
-import { resolveFraming } from "./wire/framing/mod.js";
 import { Inbox } from "./wire/inbox.js";
 import { PacketInbox } from "./wire/packets.js";
 import { Session, type Message, type Waiter } from "./wire/session.js";
@@ -49,7 +50,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
   /** Not for users: `connect` and its like make peers. */
   constructor(link: Link, address: Address, text: string) {
     const { packets } = link;
-    const framing = packets === undefined ? resolveFraming(address.framing) : null;
+    const framing = packets === undefined ? address.plainFraming : null;
     const max = Math.min(address.max, packets?.largest ?? Infinity);
     this.address = text;
     this.remote = link.remote;
@@ -97,7 +98,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
    * Do not change a `message` of 16 KiB or more before the reply is there: it is not copied.
    * Rejects with `deadline-exceeded`, `connection-lost`, `bad-peer`, `too-large`, `unsupported`, `busy` (65,536 calls wait), `cancelled`, `closed`, `io`.
    */
-  call<M extends Message = Buffer>(message: Uint8Array | string, options?: WaitOptions): Promise<M>;
+  call<M extends Message = Bytes>(message: Uint8Array | string, options?: WaitOptions): Promise<M>;
   call(message: Uint8Array | string, options?: WaitOptions): Promise<Message> {
     const timeout = milliseconds(options?.timeout, this.#timeout);
     const bytes = this.#sender.admit(this.#calling, message, options?.signal, true);
@@ -138,7 +139,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
    * Giving up loses nothing: what arrives later is for the next `recv`.
    * Rejects with `deadline-exceeded`, `connection-lost`, `bad-peer`, `too-large`, `cancelled`, `closed`, `io`.
    */
-  recv<M extends Message = Buffer>(options?: WaitOptions): Promise<M | null>;
+  recv<M extends Message = Bytes>(options?: WaitOptions): Promise<M | null>;
   recv(options?: WaitOptions): Promise<Message | null> {
     const doing = `receiving from ${this.address}`;
     const timeout = milliseconds(options?.timeout, Infinity);
@@ -160,7 +161,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
   }
 
   /** The messages that answer no call, until the peer closes between messages. */
-  [Symbol.asyncIterator](): AsyncIterator<Buffer> {
+  [Symbol.asyncIterator](): AsyncIterator<Bytes> {
     return {
       next: async () => {
         const value = await this.recv();
@@ -186,7 +187,7 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
       {
         session: this.#session,
         reply: (value) => this.#reply(value),
-        missed: (fault) => process.emitWarning(fault.during(`receiving from ${this.address}`, this.address).message, "PanpipePeerWarning"),
+        missed: (fault) => warn(fault.during(`receiving from ${this.address}`, this.address).message, "PanpipePeerWarning"),
         idle: () => {
           this.#sender.flush();
           this.#flow();

@@ -1,5 +1,7 @@
 /** An endpoint: a session of the panpipe protocol and the link that it speaks over. */
 
+import { atEndOfTurn, later } from "#runtime";
+
 import { Alarm } from "./alarm.js";
 import type { Link } from "./link/link.js";
 import type { Address } from "./wire/address.js";
@@ -51,6 +53,7 @@ export class Endpoint {
         remote,
         largestPacket: packets?.largest ?? null,
         datagrams,
+        token: link.token ?? null,
         ...(datagrams ? { firstId: Math.floor(Math.random() * 2 ** 52) } : {}),
         left: () => link.left,
       },
@@ -69,7 +72,7 @@ export class Endpoint {
       onEnd: (how) => this.#end(() => this.session.finish(how)),
       onLost: (fault) => this.#end(() => this.session.lose(fault)),
       // What was sent may still be answered, and how the other end has ended is known better when its end comes.
-      onOutputLost: (fault) => void setTimeout(() => this.#end(() => this.session.lose(fault)), outputGrace).unref(),
+      onOutputLost: (fault) => void later(() => this.#end(() => this.session.lose(fault)), outputGrace),
       onWritten: () => {
         this.#write();
         this.release();
@@ -162,8 +165,7 @@ export class Endpoint {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
     this.#keep();
-    // Ticks run when every promise of this turn has: all that they send is in the outbox by then.
-    process.nextTick(this.#endTurn);
+    atEndOfTurn(this.#endTurn);
   }
 
   readonly #endTurn = (): void => {

@@ -1,6 +1,6 @@
 /** Handling: which call of another end a piece of code runs for, so that the calls which it makes share its deadline and its end. */
 
-import { AsyncLocalStorage } from "node:async_hooks";
+import { Carried } from "#runtime";
 
 import type { Context } from "./context.js";
 import type { Items } from "./items.js";
@@ -43,4 +43,4 @@ export class Running {
 }
 
 /** The call whose handler runs; null for that of a one-way message. */
-export const handling = new AsyncLocalStorage<Running | null>();
+export const handling = new Carried<Running | null>();

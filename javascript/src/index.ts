@@ -1,8 +1,10 @@
 /** panpipe: connects any two processes over any IPC method. The method is only an address. */
 
-import { expectMany } from "./awaited.js";
+import type { Bytes } from "#runtime";
+
+import { connectBy, type ConnectOptions } from "./connecting.js";
 import { classify } from "./link/classify.js";
-import { parse, spawnAddress, transportInfos, transportOf } from "./link/mod.js";
+import { parse, spawnAddress, transportInfos, transportOf, vocabulary } from "./link/mod.js";
 import { pairLinks } from "./link/pair.js";
 import { Listener } from "./listener.js";
 import { Connection } from "./connection.js";
@@ -11,7 +13,6 @@ import { Peer } from "./peer.js";
 import { Server, type Handler } from "./server.js";
 import { Service } from "./service.js";
 import { closeOnTerm } from "./terminating.js";
-import { milliseconds } from "./timeout.js";
 import { parsePair, type TransportInfo } from "./wire/address.js";
 import { PanpipeError } from "./wire/error.js";
 import { framingInfos } from "./wire/framing/mod.js";
@@ -19,6 +20,7 @@ import type { FramingInfo } from "./wire/framing/framing.js";
 import type { Message } from "./wire/session.js";
 
 export { Listener } from "./listener.js";
+export type { ConnectOptions } from "./connecting.js";
 export { Connection, type WaitOptions } from "./connection.js";
 export { Server, type Handler, type Reply } from "./server.js";
 export { options, type CallOptions, type MarkedOptions } from "./call-options.js";
@@ -36,16 +38,6 @@ export type { TransportInfo } from "./wire/address.js";
 export type { FramingInfo } from "./wire/framing/framing.js";
 export type { Message } from "./wire/session.js";
 
-/** What `connect` may be given beside the address. */
-export interface ConnectOptions {
-  /** Milliseconds; left out, the `timeout` of the address. */
-  timeout?: number | undefined;
-  /** Aborting it gives up. */
-  signal?: AbortSignal | undefined;
-  /** What answers the calls of the other end. */
-  service?: Service | undefined;
-}
-
 /**
  * Connects to an address. Answers a `Peer`, or where the address says `protocol=plain` or a framing, a `Connection` (`connect<Connection>` in TypeScript).
  *
@@ -53,17 +45,10 @@ export interface ConnectOptions {
  */
 export async function connect<C extends Peer | Connection = Peer>(address: string, options: ConnectOptions = {}): Promise<C> {
   const parsed = parse(address);
-  const { signal, service } = options;
-  if (service !== undefined) checkService(parsed, address);
-  if (signal !== undefined) expectMany(signal);
-  const timeout = milliseconds(options.timeout, parsed.timeout);
-  const open = (limits: { timeout: number; signal?: AbortSignal | undefined }) => transportOf(parsed).connect(parsed, limits);
   try {
-    const link = await open({ timeout, signal });
-    const reopen = parsed.reconnect ? () => open({ timeout: parsed.timeout }) : null;
-    return opened(link, parsed, address, true, service ?? null, reopen) as C;
+    return (await connectBy(transportOf(parsed), parsed, options)) as C;
   } catch (error) {
-    throw error instanceof PanpipeError ? error : classify(error).during(`connecting to ${address}`, address);
+    throw error instanceof PanpipeError || error instanceof RangeError ? error : classify(error).during(`connecting to ${address}`, address);
   }
 }
 
@@ -85,7 +70,7 @@ export async function listen<C extends Peer | Connection = Peer>(address: string
  * On SIGTERM a server of a service takes no more calls, finishes what runs within 10 seconds, closes, and ends the process, unless the program listens for the signal itself.
  * Rejects as `listen` does.
  */
-export async function serve<M extends Message = Buffer>(address: string, answers: Service | Handler<M>): Promise<Server> {
+export async function serve<M extends Message = Bytes>(address: string, answers: Service | Handler<M>): Promise<Server> {
   const parsed = parse(address);
   if (answers instanceof Service) {
     const server = new Server(await listen(address, { service: answers }), answers);
@@ -114,7 +99,7 @@ export async function spawn<C extends Peer | Connection = Peer>(command: readonl
  * The kinds are `socket`, `pipe`, and `one-way`, of which the first end reads and the second writes plain messages. Throws `invalid-address`, `unsupported`.
  */
 export function pair<C extends Peer | Connection = Peer>(text = "", services: readonly [Service?, Service?] = []): [C, C] {
-  const parsed = parsePair(text);
+  const parsed = parsePair(text, vocabulary);
   for (const service of services) if (service !== undefined) checkService(parsed, parsed.text);
   const [a, b] = pairLinks(parsed);
   return [opened(a, parsed, parsed.text, true, services[0] ?? null) as C, opened(b, parsed, parsed.text, false, services[1] ?? null) as C];

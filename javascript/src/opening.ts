@@ -1,8 +1,7 @@
 /** Opening: what a link is to its user, which the protocol of its address says. */
 
 import { Connection } from "./connection.js";
-import type { Link, Transport } from "./link/link.js";
-import { transportOf } from "./link/mod.js";
+import type { Link } from "./link/link.js";
 import { Peer } from "./peer.js";
 import type { Service } from "./service.js";
 import type { Address } from "./wire/address.js";
@@ -12,7 +11,7 @@ import { asPlain } from "./wire/option.js";
 /** A peer where the address means the panpipe protocol, else a connection of messages; throws `unsupported` for a service that cannot be called. */
 export function opened(link: Link, address: Address, text: string, client: boolean, service: Service | null, reopen: (() => Promise<Link>) | null = null): Connection | Peer {
   // What an inherited descriptor is shows only once it is open.
-  const plain = address.protocol === "plain" || (link.oneWay !== undefined && !("protocol" in address.options) && !("framing" in address.options));
+  const plain = (link.speaks ?? address.protocol) === "plain" || (link.oneWay !== undefined && !("protocol" in address.options) && !("framing" in address.options));
   if (plain) {
     if (service !== null) {
       link.destroy();
@@ -24,7 +23,7 @@ export function opened(link: Link, address: Address, text: string, client: boole
     link.destroy();
     throw new PanpipeError("unsupported", `speaking the panpipe protocol on ${text}`, { address: text, text: link.oneWay.why });
   }
-  return new Peer(link, address, text, { client, service, reopen, remote: mayBeElsewhere(address) });
+  return new Peer(link, address, text, { client, service, reopen, remote: address.elsewhere });
 }
 
 /** Throws `unsupported` where a service cannot be called. */
@@ -34,9 +33,4 @@ export function checkService(address: Address, text: string): void {
 
 function noService(text: string): PanpipeError {
   return new PanpipeError("unsupported", `serving on ${text}`, { address: text, text: "a service needs protocol=panpipe, and this address means plain messages" });
-}
-
-function mayBeElsewhere(address: Address): boolean {
-  // A pair has no transport.
-  return (transportOf(address) as Transport | undefined)?.info.reaches === "other machines";
 }

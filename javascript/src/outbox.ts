@@ -1,7 +1,7 @@
 /** Outbox: messages on their way to the link. What one turn of the loop sends goes out in one write. */
 
 import type { Link } from "./link/link.js";
-import { allocate, nothing } from "./wire/bytes.js";
+import { allocate, nothing, smallCopy } from "./wire/bytes.js";
 import { Fault } from "./wire/error.js";
 import type { Encoder } from "./wire/framing/framing.js";
 import { packetCost } from "./wire/packets.js";
@@ -48,7 +48,7 @@ export class Outbox {
   /** Adds a message that `check` accepted; one of 16 KiB or more must not be changed until `link.pending` is 0. */
   push(message: Uint8Array): void {
     const { encoder } = this;
-    if (encoder === null) return this.#pushWhole(message.length < copyLimit ? Buffer.from(message) : message);
+    if (encoder === null) return this.#pushWhole(message.length < copyLimit ? smallCopy(message) : message);
     if (this.link.whole !== undefined) return this.#pushWhole(this.#frame(encoder, message));
     const size = message.length;
     const byCopy = size < copyLimit;

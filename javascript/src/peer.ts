@@ -1,5 +1,7 @@
 /** A peer: the other end of a connection that speaks the panpipe protocol, as a user holds it. */
 
+import { later, type Timer } from "#runtime";
+
 import { Answers } from "./answers.js";
 import { options as mark, takeOptions, type CallOptions, type MarkedOptions } from "./call-options.js";
 import { Calls, short } from "./calls.js";
@@ -135,7 +137,7 @@ export class Peer implements AsyncDisposable {
     const promise = new Promise<any>(capture);
     const pending = this.#calls.make("subscription", topic, policy === undefined ? [] : [{ policy }], { signal }, captured.resolve, captured.reject);
     const late = () => pending.opened || this.#calls.giveUp(pending, new Fault("deadline-exceeded", "the timeout passed"));
-    const timer = setTimeout(late, Math.min(limit, 2 ** 31 - 1)).unref();
+    const timer = later(late, Math.min(limit, 2 ** 31 - 1));
     return promise.finally(() => clearTimeout(timer));
   }
 
@@ -157,7 +159,7 @@ export class Peer implements AsyncDisposable {
     const endpoint = this.#endpoint;
     return new Promise<void>((resolve, reject) => {
       if (endpoint.session.over) return reject(this.#why.during(doing, this.address));
-      let timer: NodeJS.Timeout | null = null;
+      let timer: Timer | null = null;
       const flush: Flush = {
         end: (fault) => {
           if (timer === null) return;
@@ -168,7 +170,7 @@ export class Peer implements AsyncDisposable {
           else reject(fault.during(doing, this.address, "maybe"));
         },
       };
-      timer = setTimeout(() => flush.end(new Fault("deadline-exceeded", "the timeout passed")), Math.min(limit, 2 ** 31 - 1)).unref();
+      timer = later(() => flush.end(new Fault("deadline-exceeded", "the timeout passed")), Math.min(limit, 2 ** 31 - 1));
       endpoint.hold();
       endpoint.touch();
       endpoint.session.flush(flush);

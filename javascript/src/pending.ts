@@ -1,6 +1,7 @@
 /** Pending: a call of ours, as whoever made it waits for it. */
 
-import { expectMany } from "./awaited.js";
+import { expectMany } from "#runtime";
+
 import type { CallOptions } from "./call-options.js";
 import type { Running } from "./handling.js";
 import { Items, type Source } from "./items.js";

@@ -1,5 +1,7 @@
 /** Reconnecting: when the next attempt is made after a connection was lost. */
 
+import { hold, type Timer } from "#runtime";
+
 import type { Link } from "./link/link.js";
 
 /** The first pause, the longest to another machine, and the longest inside this one: in milliseconds. */
@@ -13,7 +15,7 @@ const jitter = 0.2;
 /** Opens links again and again until one stands. */
 export class Reconnecting {
   #pause = first;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #wanted = false;
   #over = false;
 
@@ -32,8 +34,7 @@ export class Reconnecting {
   /** Whether somebody waits for the connection, which keeps the process alive. */
   want(wanted: boolean): void {
     this.#wanted = wanted;
-    if (wanted) this.#timer?.ref();
-    else this.#timer?.unref();
+    if (this.#timer !== null) hold(this.#timer, wanted);
   }
 
   /** Makes no more attempts. */

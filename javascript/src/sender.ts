@@ -1,10 +1,10 @@
 /** The sending half of a connection: when messages are written, and who waits for room. */
 
-import { isUtf8 } from "node:buffer";
+import { atEndOfTurn, isUtf8 } from "#runtime";
 
 import type { Link } from "./link/link.js";
 import { Outbox } from "./outbox.js";
-import { toBytes } from "./wire/bytes.js";
+import { smallCopy, toBytes } from "./wire/bytes.js";
 import { Fault, PanpipeError } from "./wire/error.js";
 import { Fifo } from "./wire/fifo.js";
 import type { Encoder } from "./wire/framing/framing.js";
@@ -104,7 +104,7 @@ export class Sender {
   /** Lets an admitted message wait for room. */
   queue(message: Uint8Array, waiter: Waiter, isCall: boolean): void {
     // A small message is its caller's again at once, as it is when there is room.
-    this.#unsent.push({ message: message.length < byReference ? Buffer.from(message) : message, waiter, isCall });
+    this.#unsent.push({ message: message.length < byReference ? smallCopy(message) : message, waiter, isCall });
     this.hold();
   }
 
@@ -201,8 +201,7 @@ export class Sender {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
     this.hold();
-    // Ticks run when every promise of this turn has: all that they send is in the outbox by then.
-    process.nextTick(this.#endTurn);
+    atEndOfTurn(this.#endTurn);
   }
 
   readonly #endTurn = (): void => {

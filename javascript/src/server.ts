@@ -1,5 +1,7 @@
 /** A server: a listener whose every connection is answered by one handler or service. */
 
+import { warn, type Bytes } from "#runtime";
+
 import { HandlerFailure, type Answering } from "./answering.js";
 import type { Listener } from "./listener.js";
 import type { Connection } from "./connection.js";
@@ -12,7 +14,7 @@ import type { Message } from "./wire/session.js";
  * Answers a message: what it returns is the reply; `null` and `undefined` send nothing. It may be asynchronous.
  * It runs for one message of a connection at a time; connections do not wait for each other.
  */
-export type Handler<M extends Message = Buffer> = (message: M, peer: Connection) => Reply | PromiseLike<Reply>;
+export type Handler<M extends Message = Bytes> = (message: M, peer: Connection) => Reply | PromiseLike<Reply>;
 
 /** What a handler may answer. A reply of 16 KiB or more is not copied, so do not change it afterwards. */
 export type Reply = Uint8Array | string | null | undefined | void;
@@ -100,12 +102,12 @@ export class Server implements AsyncDisposable {
 function report(peer: Connection | Peer, error: unknown): void {
   if (error instanceof HandlerFailure) {
     const why = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : String(error.cause);
-    process.emitWarning(`the handler failed, which closes its connection on ${peer.address}: ${why}`, "PanpipeHandlerError");
+    warn(`the handler failed, which closes its connection on ${peer.address}: ${why}`, "PanpipeHandlerError");
   } else if (!(error instanceof PanpipeError)) {
     throw error;
   } else if (error.doing.startsWith("replying") && ["too-large", "unsupported"].includes(error.code)) {
-    process.emitWarning(`the handler's reply cannot be sent, which closes its connection: ${error.message}`, "PanpipeHandlerError");
+    warn(`the handler's reply cannot be sent, which closes its connection: ${error.message}`, "PanpipeHandlerError");
   } else if (["bad-peer", "too-large", "version", "io"].includes(error.code)) {
-    process.emitWarning(error.message, "PanpipePeerWarning");
+    warn(error.message, "PanpipePeerWarning");
   }
 }

@@ -16,7 +16,7 @@ function runWith(addon, script) {
   const folder = path("copy");
   const modules = join(folder, "node_modules", "@panpipe", "native");
   fs.cpSync(new URL("../dist/", import.meta.url), join(folder, "dist"), { recursive: true });
-  fs.writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
+  fs.cpSync(new URL("../package.json", import.meta.url), join(folder, "package.json"));
   if (addon !== null) fs.mkdirSync(modules, { recursive: true });
   if (addon !== null) fs.writeFileSync(join(modules, "index.js"), addon);
   return runAlone(script, { env: { ...process.env, NODE_PATH: "" } }, join(folder, "dist", "index.js"));

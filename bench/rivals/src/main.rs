@@ -6,6 +6,7 @@ use panpipe_bench_measure::{Contender, Outcome, run};
 mod libzmq;
 mod over_tarpc;
 mod over_tonic;
+mod over_tungstenite;
 
 const CONTENDERS: &[Contender] = &[
     Contender { name: "libzmq", serve: libzmq::serve, measure: libzmq::measure },
@@ -18,6 +19,11 @@ const CONTENDERS: &[Contender] = &[
         name: "tarpc",
         serve: |_, address| on_tokio(over_tarpc::serve(path(address)?)),
         measure: |task, address| on_tokio(over_tarpc::measure(task, path(address)?)),
+    },
+    Contender {
+        name: "tungstenite",
+        serve: |role, _| on_tokio(over_tungstenite::serve(role)),
+        measure: |task, address| on_tokio(over_tungstenite::measure(task, address)),
     },
 ];
 

@@ -32,11 +32,17 @@ const table: Readonly<Record<string, Code>> = {
 export function classify(error: unknown): Fault {
   if (error instanceof Fault) return error;
   const code = codeOf(error);
-  return new Fault(table[code] ?? "io", error instanceof Error ? error.message : String(error));
+  return new Fault(table[code] ?? ofTls(code) ?? "io", error instanceof Error ? error.message : String(error));
 }
 
 /** The system's name of an error, as in `ECONNREFUSED`, or an empty string. */
 export function codeOf(error: unknown): string {
   const { code } = (error ?? {}) as { code?: unknown };
   return typeof code === "string" ? code : "";
+}
+
+/** What OpenSSL says by an alert of the other end, or of what that sent. */
+function ofTls(code: string): Code | null {
+  if (!/^(ERR_SSL_|EPROTO$)/.test(code)) return null;
+  return /CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED/.test(code) ? "unauthenticated" : "bad-peer";
 }

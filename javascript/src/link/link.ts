@@ -34,6 +34,9 @@ export interface LinkEvents {
   onRefused(fault: Fault): void;
 }
 
+/** What the other end of a link speaks. */
+export type Speaks = "panpipe" | "plain";
+
 /** A link that goes one way. */
 export interface OneWay {
   way: "reads" | "writes";
@@ -49,6 +52,10 @@ export interface Link {
   readonly oneWay?: OneWay | undefined;
   /** Set where others write too: each part of a write is a whole frame, of at most so many bytes. */
   readonly whole?: number | undefined;
+  /** Set where the other end was found to speak this, whatever the address says. */
+  readonly speaks?: Speaks | undefined;
+  /** The secret to say hello with; null for none. */
+  readonly token?: string | null | undefined;
   /** What is known of the other end. */
   readonly remote: Remote;
   /** Bytes handed over and not yet taken by the system; while it is not 0 they must not be changed. */

@@ -1,18 +1,15 @@
 /** A link over Node's streams: one socket, or one stream to read and another to write. */
 
-import fs from "node:fs";
-import type { Readable, Writable } from "node:stream";
+import type { Duplex, Readable, Writable } from "node:stream";
 
 import { Fault } from "../wire/error.js";
 import type { HttpGuard } from "../wire/http.js";
 import { classify } from "./classify.js";
-import type { Link, LinkEvents, OneWay, Remote } from "./link.js";
+import type { Link, LinkEvents, OneWay, Remote, Speaks } from "./link.js";
+import { savedFrom } from "./saved.js";
 
 /** After our end the peer may take this many milliseconds for its own; closing earlier could destroy what it has not yet read. */
 const linger = 2000;
-
-/** What had arrived when a write failed is saved up to so many bytes. */
-const savedAtMost = 1024 * 1024;
 
 /** A stream that may keep this process alive. */
 export type Held = { ref?: () => void; unref?: () => void };
@@ -27,6 +24,12 @@ export interface StreamOptions {
   whole?: number | undefined;
   /** Closes what `end` alone leaves open, as with a process's own stdout. */
   afterEnd?: () => void;
+  /** What was read of `input` already. */
+  first?: Uint8Array | undefined;
+  /** What the other end was found to speak. */
+  speaks?: Speaks | undefined;
+  /** The secret to say hello with. */
+  token?: string | null | undefined;
 }
 
 /** Moves bytes over `input` and `output`, which may be the same socket. */
@@ -34,6 +37,9 @@ export class StreamLink implements Link {
   readonly remote: Remote;
   readonly oneWay: OneWay | undefined;
   readonly whole: number | undefined;
+  readonly speaks: Speaks | undefined;
+  readonly token: string | null;
+  #paused = false;
   #events: LinkEvents | null = null;
   #over = false;
   // A write has failed, and Node will say so in the next tick.
@@ -52,6 +58,8 @@ export class StreamLink implements Link {
     this.remote = options.remote;
     this.oneWay = options.oneWay;
     this.whole = options.whole;
+    this.speaks = options.speaks;
+    this.token = options.token ?? null;
     input.on("error", (error) => {
       this.#failing = false;
       this.#lose(classify(error));
@@ -76,14 +84,31 @@ export class StreamLink implements Link {
     this.#events = events;
     // A connection that waited to be accepted may have been reset meanwhile.
     if (this.input.destroyed) process.nextTick(() => this.#lose(this.#broken ?? new Fault("connection-lost", "the link was closed")));
-    const { guard } = this.options;
-    this.input.on("data", guard === undefined ? (chunk: Uint8Array) => this.#events?.onData(chunk) : (chunk: Uint8Array) => this.#guarded(guard, chunk));
-    this.input.on("end", () => {
+    const { guard, first } = this.options;
+    const read = guard === undefined ? (chunk: Uint8Array) => this.#events?.onData(chunk) : (chunk: Uint8Array) => this.#guarded(guard, chunk);
+    if (first === undefined) this.#read(read);
+    else {
+      // Whoever starts a link is not told of anything before that is done.
+      process.nextTick(() => {
+        if (first.length > 0) read(first);
+        if (this.#events !== null) this.#read(read);
+      });
+    }
+    this.unref();
+  }
+
+  #read(read: (chunk: Uint8Array) => void): void {
+    const { input } = this;
+    const end = () => {
       this.#over = true;
       this.#events?.onEnd();
-    });
-    this.input.on("close", () => this.#lose(new Fault("connection-lost", "the link was closed")));
-    this.unref();
+    };
+    input.on("data", read);
+    if (input.readableEnded) end();
+    else input.on("end", end);
+    input.on("close", () => this.#lose(new Fault("connection-lost", "the link was closed")));
+    // Who read the first bytes has paused it.
+    if (!this.#paused) input.resume();
   }
 
   write(parts: readonly Uint8Array[]): void {
@@ -102,10 +127,12 @@ export class StreamLink implements Link {
   }
 
   pause(): void {
+    this.#paused = true;
     this.input.pause();
   }
 
   resume(): void {
+    this.#paused = false;
     this.input.resume();
   }
 
@@ -137,22 +164,9 @@ export class StreamLink implements Link {
     this.#events?.onWritten();
   };
 
-  /** A write that fails makes Node destroy a socket in the next tick, unread input included: the last replies of a peer that has closed. */
   #save(): void {
-    const { fd } = ((this.input as { _handle?: { fd?: number } | null })._handle ?? {});
-    if ((this.output as unknown) !== this.input || fd === undefined || fd < 0 || this.input.readableLength > 0) return;
-    const chunks: Buffer[] = [];
-    try {
-      for (let size = 0; size < savedAtMost; ) {
-        const bytes = Buffer.allocUnsafeSlow(64 * 1024);
-        const count = fs.readSync(fd, bytes);
-        if (count === 0) break;
-        chunks.push(bytes.subarray(0, count));
-        size += count;
-      }
-    } catch {
-      // Nothing more has arrived, or the connection was reset: the error of the write tells enough.
-    }
+    if ((this.output as unknown) !== this.input) return;
+    const chunks = savedFrom(this.input as Duplex);
     // Before the error is told, and not within the turn of whoever writes.
     process.nextTick(() => chunks.forEach((chunk) => this.input.emit("data", chunk)));
   }

@@ -7,7 +7,7 @@ import { Fault } from "../wire/error.js";
 import type { Packets } from "../wire/packets.js";
 import { classify, codeOf } from "./classify.js";
 import { DatagramLink } from "./datagram.js";
-import { readHostPort, resolveHost, writeHostPort } from "./host-port.js";
+import { readHostPort, resolveHost, writeHostPort, type HostScheme } from "./host-port.js";
 import type { Limits, Link, LinkListener, ListenerEvents, Transport } from "./link.js";
 import { Mailbox, Room } from "./mailbox.js";
 import { Senders } from "./senders.js";
@@ -16,6 +16,8 @@ import { within } from "./socket.js";
 /** What fits through nearly every network in one piece, and what fits into a datagram at all (RFC 768). */
 const usual = 1200;
 const largest = 65_507;
+
+const scheme: HostScheme = { scheme: "udp", encrypted: false, port: null };
 
 /** The transport `udp`. */
 export const udp: Transport = {
@@ -29,16 +31,16 @@ export const udp: Transport = {
     packets: true,
     plain: true,
     check(target, { insecure, group, broadcast }) {
-      readHostPort("udp", target, insecure);
+      readHostPort(scheme, target, insecure);
       if (group !== "" && broadcast) throw new Fault("invalid-address", "group and broadcast=true exclude each other: one goes to those who have joined, the other to all");
     },
   },
 
   async connect(address: Address, limits: Limits): Promise<Link> {
-    const { host, port } = readHostPort("udp", address.target, address.insecure);
+    const { host, port } = readHostPort(scheme, address.target, address.insecure);
     if (port === 0) throw new Fault("invalid-address", "port 0 is for listening: nobody can be reached there");
     // Nobody says whether somebody is there, so that the first address has to do.
-    const [numeric] = await within(limits, resolveHost("udp", host, address.insecure));
+    const [numeric] = await within(limits, resolveHost(scheme, host, address.insecure));
     const { text, group, broadcast } = address;
     const link = new UdpLink({ host: numeric!, port, group, broadcast }, packetsOf(address), new Mailbox(new Room(text)));
     await within(limits, link.open());
@@ -46,8 +48,8 @@ export const udp: Transport = {
   },
 
   async listen(address: Address, events: ListenerEvents): Promise<LinkListener> {
-    const { host, port } = readHostPort("udp", address.target, address.insecure);
-    const hosts = await resolveHost("udp", host, address.insecure);
+    const { host, port } = readHostPort(scheme, address.target, address.insecure);
+    const hosts = await resolveHost(scheme, host, address.insecure);
     const { group, broadcast } = address;
     const sockets = await bindAll(host === "localhost" && group === "" ? hosts : hosts.slice(0, 1), port, group);
     if (broadcast) sockets.forEach((socket) => socket.setBroadcast(true));

@@ -1,7 +1,8 @@
 /** Addresses: `scheme:target?option=value`, the whole configuration of one end. Held by `vectors/address.json`. */
 
 import { Fault, PanpipeError, known } from "./error.js";
-import { commonOptions, defaults, readOption, settleProtocol, type Options } from "./option.js";
+import type { Framing } from "./framing/framing.js";
+import { asPlain, commonOptions, defaults, readOption, settleProtocol, type Option, type Options } from "./option.js";
 
 /** An address, read. */
 export interface Address extends Options {
@@ -13,9 +14,22 @@ export interface Address extends Options {
   target: string;
   /** The options that were given, percent-decoded. */
   options: Readonly<Record<string, string>>;
+  /** Whether the other end may be on another machine. */
+  elsewhere: boolean;
+  /** How plain messages are framed on a link of bytes; null where there are only packets. */
+  plainFraming: Framing | null;
 }
 
-/** What an address needs to know of a transport; the registry of transports is an argument, because a browser has others. */
+/** What addresses may say; an argument, because a browser has other transports, few options and no framings. */
+export interface Vocabulary {
+  transports: readonly TransportInfo[];
+  /** Beside those that every transport takes. */
+  options: readonly Option[];
+  /** The framing of a name; throws a `Fault` that lists the known ones. Null where all transports move packets. */
+  framing: ((name: string) => Framing) | null;
+}
+
+/** What an address needs to know of a transport. */
 export interface TransportInfo {
   /** Its name in an address. */
   scheme: string;
@@ -38,9 +52,9 @@ export interface TransportInfo {
 }
 
 /** Reads an address; throws `invalid-address` or `unsupported`. */
-export function parseAddress(text: string, transports: readonly TransportInfo[]): Address {
+export function parseAddress(text: string, vocabulary: Vocabulary): Address {
   try {
-    return parse(text, transports);
+    return parse(text, vocabulary);
   } catch (error) {
     if (error instanceof Fault) throw error.during(`reading the address ${JSON.stringify(text)}`, text);
     throw error;
@@ -52,17 +66,17 @@ const oneWay = "one-way";
 const pairKinds = ["socket", "pipe", oneWay];
 
 /** Reads what `pair` takes: `KIND?OPTIONS`, of which each part may be missing, or the options alone. The kind is the target. */
-export function parsePair(text: string): Address {
+export function parsePair(text: string, vocabulary: Vocabulary): Address {
   const into = { ...defaults };
   try {
     const question = text.indexOf("?");
     const [kind, given] = question >= 0 ? [text.slice(0, question), text.slice(question + 1)] : text.includes("=") ? ["", text] : [text, ""];
     const target = kind === "" ? pairKinds[0]! : kind;
     if (!pairKinds.includes(target)) throw new Fault("unsupported", `there is no pair ${JSON.stringify(kind)}; ${known(pairKinds)}`);
-    const options = given === "" ? {} : readOptions(given, [...commonOptions, "chaos"], into);
+    const options = given === "" ? {} : readOptions(given, optionsOf(["framing", "chaos"], vocabulary), into);
     if (into.chaos !== null && target !== pairKinds[0]) throw new Fault("unsupported", "chaos needs a pair of sockets");
     settleProtocol(options, into, target === oneWay);
-    return { ...into, text: `pair:${text}`, scheme: "pair", target, options };
+    return { ...into, text: `pair:${text}`, scheme: "pair", target, options, elsewhere: false, plainFraming: plainFramingOf(into, vocabulary) };
   } catch (error) {
     if (error instanceof Fault) throw error.during(`making the pair ${JSON.stringify(text)}`, text);
     throw error;
@@ -80,7 +94,8 @@ export function writtenTarget(address: Address): string {
   return address.text.slice(address.scheme.length + 1).split("?", 1)[0]!;
 }
 
-function parse(text: string, transports: readonly TransportInfo[]): Address {
+function parse(text: string, vocabulary: Vocabulary): Address {
+  const { transports } = vocabulary;
   if (typeof text !== "string") throw new PanpipeError("invalid-address", "reading an address", { text: "an address is a string" });
   const full = text === "-" || text.startsWith("-?") ? `stdio:${text.slice(1)}` : text;
   const colon = full.indexOf(":");
@@ -95,13 +110,22 @@ function parse(text: string, transports: readonly TransportInfo[]): Address {
   const question = full.indexOf("?");
   const target = percentDecode(full.slice(colon + 1, question < 0 ? undefined : question));
   const into = { ...defaults };
-  const options = question < 0 ? {} : readOptions(full.slice(question + 1), [...commonOptions.filter((name) => name !== "framing" || !transport.packets), ...transport.options], into);
+  const own = transport.packets ? transport.options : ["framing", ...transport.options];
+  const options = question < 0 ? {} : readOptions(full.slice(question + 1), optionsOf(own, vocabulary), into);
   settleProtocol(options, into, transport.plain === true);
   transport.check(target, into, options);
-  return { ...into, text, scheme, target, options };
+  return { ...into, text, scheme, target, options, elsewhere: transport.reaches === "other machines", plainFraming: plainFramingOf(into, vocabulary) };
 }
 
-function readOptions(text: string, allowed: readonly string[], into: Options): Record<string, string> {
+function optionsOf(names: readonly string[], vocabulary: Vocabulary): Option[] {
+  return [...commonOptions, ...vocabulary.options.filter(({ info }) => names.includes(info.name))];
+}
+
+function plainFramingOf(options: Options, vocabulary: Vocabulary): Framing | null {
+  return vocabulary.framing === null ? null : vocabulary.framing(asPlain(options).framing);
+}
+
+function readOptions(text: string, allowed: readonly Option[], into: Options): Record<string, string> {
   const given: Record<string, string> = Object.create(null);
   for (const part of text.split("&")) {
     const equals = part.indexOf("=");

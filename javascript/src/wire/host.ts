@@ -21,6 +21,11 @@ export function isMulticast(host: string): boolean {
   return parts !== null && parts[0]! >> 8 === 0xff;
 }
 
+/** The one form of a numeric address, in which two are compared. */
+export function canonical(host: string): string {
+  return groups(host)?.map((group) => group.toString(16)).join(":") ?? host;
+}
+
 function isV4(host: string): boolean {
   const parts = host.split(".");
   return parts.length === 4 && parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256);

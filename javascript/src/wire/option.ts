@@ -1,8 +1,7 @@
-/** Options: what may follow the `?` of an address, and how each value is read. */
+/** Options: what may follow the `?` of an address. Those that every transport takes are read here, the others in `transport-option.ts`. */
 
 import { Fault, known } from "./error.js";
-import { resolveFraming } from "./framing/mod.js";
-import { isMulticast } from "./host.js";
+import type { Authority } from "./websocket/authority.js";
 
 /** How a call is written in messages. */
 export type Protocol = "panpipe" | "plain";
@@ -10,7 +9,7 @@ export type Protocol = "panpipe" | "plain";
 const protocols: readonly Protocol[] = ["panpipe", "plain"];
 
 /** What the panpipe protocol calls its own framing. */
-const ownFraming = "panpipe";
+export const ownFraming = "panpipe";
 
 /** The framing of plain messages when none is said. */
 const plainFraming = "length:u32be";
@@ -55,6 +54,39 @@ export interface Options {
   socket: boolean;
   /** What a link inside this process is put through; null for nothing. */
   chaos: Chaos | null;
+  /** Who may come to a listener that tells its peers apart by their first bytes; null where all speak the same. */
+  accepts: Accepts | null;
+  /** Names that a listener is called by. */
+  hosts: readonly Authority[];
+  /** Web origins whose pages may connect, as `readOrigin` answers them. */
+  origins: readonly string[];
+  /** Where the secret is that who connects must know; null for none. */
+  token: Token | null;
+  /** The folder whose files a listener gives out; empty for none. */
+  static: string;
+  /** PEM files: who vouches for the other end, this end's certificate and its key, and who vouches for those who connect. Each empty for none. */
+  ca: string;
+  cert: string;
+  key: string;
+  clientCa: string;
+  /** What the other end's certificate must be, as SHA-256 in lower-case hex; empty for whatever is vouched for. */
+  fingerprints: readonly string[];
+}
+
+/** Who may come to one port. */
+export interface Accepts {
+  /** Peers of the panpipe protocol. */
+  panpipe: boolean;
+  /** WebSocket, which carries whichever of the others may come. */
+  websocket: boolean;
+  /** Peers of plain messages with this framing; null for none. */
+  framing: string | null;
+}
+
+/** Where a secret is: in a variable of the environment, in a file, or in a file that the listener makes. */
+export interface Token {
+  kind: "env" | "file" | "new";
+  place: string;
 }
 
 /** Users and groups, any of whom may connect. */
@@ -102,21 +134,27 @@ export const defaults: Readonly<Options> = {
   stderr: "tail",
   socket: false,
   chaos: null,
+  accepts: null,
+  hosts: [],
+  origins: [],
+  token: null,
+  static: "",
+  ca: "",
+  cert: "",
+  key: "",
+  clientCa: "",
+  fingerprints: [],
 };
 
-/** Options that every transport takes. */
-export const commonOptions: readonly string[] = ["framing", "protocol", "max", "timeout", "text", "reconnect"];
-
-interface Option {
+/** An option of addresses. */
+export interface Option {
   info: OptionInfo;
+  /** Reads a value; throws a `Fault`. */
   read(value: string, into: Options): void;
 }
 
-const table: readonly Option[] = [
-  {
-    info: { name: "framing", value: "a framing", default: "panpipe; length where the protocol is plain" },
-    read: (value, into) => void (into.framing = value === ownFraming ? value : resolveFraming(value).name),
-  },
+/** Options that every transport takes, beside the framing of those that move bytes. */
+export const commonOptions: readonly Option[] = [
   { info: { name: "protocol", value: "panpipe or plain", default: "panpipe; plain with another framing, over FIFOs and datagrams" }, read: readProtocol },
   {
     info: { name: "max", value: "bytes, or with KiB, MiB, GiB", default: "16MiB" },
@@ -128,39 +166,56 @@ const table: readonly Option[] = [
   },
   { info: { name: "text", value: "true or false", default: "false" }, read: (value, into) => void (into.textMode = truth("text", value)) },
   { info: { name: "reconnect", value: "true or false", default: "false" }, read: (value, into) => void (into.reconnect = truth("reconnect", value)) },
-  {
-    info: { name: "backlog", value: "1 to 65535", default: "1024" },
-    read: (value, into) => void (into.backlog = count("backlog", value, 65_535)),
-  },
-  {
-    info: { name: "connections", value: "1 to 1000000", default: "1024" },
-    read: (value, into) => void (into.connections = count("connections", value, 1_000_000)),
-  },
-  {
-    info: { name: "insecure", value: "true or false", default: "false" },
-    read: (value, into) => void (into.insecure = truth("insecure", value)),
-  },
-  { info: { name: "mode", value: "octal file mode up to 0777", default: "0600" }, read: readMode },
-  { info: { name: "allow", value: "users and groups, as uid:1000,gid:100", default: "whom the file's mode lets in; for an abstract name this user and root" }, read: readAllow },
-  { info: { name: "reply", value: "the path of another FIFO", default: "none: the listener only reads, and who connects only writes" }, read: readReply },
-  { info: { name: "once", value: "true or false", default: "false" }, read: (value, into) => void (into.once = truth("once", value)) },
-  { info: { name: "exclusive", value: "true or false", default: "false" }, read: (value, into) => void (into.exclusive = truth("exclusive", value)) },
-  { info: { name: "group", value: "a multicast address, as in 239.1.2.3", default: "none" }, read: readGroup },
-  { info: { name: "broadcast", value: "true or false", default: "false" }, read: (value, into) => void (into.broadcast = truth("broadcast", value)) },
-  { info: { name: "stderr", value: "tail, inherit or null", default: "tail" }, read: readStderr },
-  { info: { name: "socket", value: "true or false", default: "false" }, read: (value, into) => void (into.socket = truth("socket", value)) },
-  { info: { name: "chaos", value: "a seed, a whole number below 2^64, or one followed by ,cut", default: "none" }, read: readChaos },
 ];
 
-/** Reads one option into `into`; `allowed` are the names that this transport takes. */
-export function readOption(name: string, value: string, allowed: readonly string[], into: Options): void {
-  const option = table.find((each) => each.info.name === name);
-  if (option === undefined || !allowed.includes(name)) {
-    throw new Fault("unsupported", `there is no option ${JSON.stringify(name)} here; ${known(allowed)}`);
-  }
+/** Reads one option into `into`; `allowed` are those that this transport takes. */
+export function readOption(name: string, value: string, allowed: readonly Option[], into: Options): void {
+  const option = allowed.find((each) => each.info.name === name);
+  if (option === undefined) throw new Fault("unsupported", `there is no option ${JSON.stringify(name)} here; ${known(allowed.map(({ info }) => info.name))}`);
   option.read(value, into);
 }
 
+/** The truth that a value says. */
+export function truth(name: string, value: string): boolean {
+  if (value !== "true" && value !== "false") throw new Fault("invalid-address", `${name}=${value} must be true or false`);
+  return value === "true";
+}
+
+/** The same options for plain messages. */
+export function asPlain<O extends Options>(options: O): O {
+  return options.protocol === "plain" ? options : { ...options, protocol: "plain", framing: options.accepts?.framing ?? plainFraming };
+}
+
+/** Fills in which of framing and protocol was left out; a `Fault` for what does not go together. `plain` says that the transport means that when neither is given. */
+export function settleProtocol(given: Readonly<Record<string, string>>, into: Options, plain: boolean): void {
+  if (into.accepts !== null) return settleAccepted(into.accepts, given, into);
+  if (!("protocol" in given)) into.protocol = "framing" in given ? (into.framing === ownFraming ? "panpipe" : "plain") : plain ? "plain" : "panpipe";
+  if (!("framing" in given)) into.framing = into.protocol === "plain" ? plainFraming : ownFraming;
+  if (into.protocol === "plain") {
+    if (into.framing === ownFraming) throw new Fault("unsupported", "framing=panpipe is the framing of protocol=panpipe alone");
+    return refuseReconnect(into);
+  }
+  if (into.framing !== ownFraming) throw new Fault("unsupported", `protocol=panpipe has its own framing, and framing=${given["framing"]} is another`);
+  refuseText(into);
+}
+
+/** The same where each peer says what it speaks. */
+function settleAccepted(accepts: Accepts, given: Readonly<Record<string, string>>, into: Options): void {
+  const other = ["framing", "protocol"].find((name) => name in given);
+  if (other !== undefined) throw new Fault("invalid-address", `accept says what each peer may speak, and ${other} says it too`);
+  into.protocol = accepts.panpipe ? "panpipe" : "plain";
+  into.framing = accepts.panpipe ? ownFraming : accepts.framing!;
+  if (!accepts.panpipe) refuseReconnect(into);
+  if (accepts.framing === null) refuseText(into);
+}
+
+function refuseReconnect(options: Options): void {
+  if (options.reconnect) throw new Fault("unsupported", "reconnect=true needs protocol=panpipe, which knows which calls were sent");
+}
+
+function refuseText(options: Options): void {
+  if (options.textMode) throw new Fault("unsupported", "text=true needs protocol=plain or a framing; the values of protocol=panpipe say themselves which are text");
+}
 
 const units: Readonly<Record<string, number>> = { "": 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 const times: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, m: 60_000 };
@@ -183,74 +238,8 @@ function duration(value: string): number {
   return milliseconds;
 }
 
-function truth(name: string, value: string): boolean {
-  if (value !== "true" && value !== "false") throw new Fault("invalid-address", `${name}=${value} must be true or false`);
-  return value === "true";
-}
-
 function readProtocol(value: string, into: Options): void {
   const protocol = protocols.find((each) => each === value);
   if (protocol === undefined) throw new Fault("unsupported", `there is no protocol ${JSON.stringify(value)}; ${known(protocols)}`);
   into.protocol = protocol;
-}
-
-/** The same options for plain messages. */
-export function asPlain<O extends Options>(options: O): O {
-  return options.protocol === "plain" ? options : { ...options, protocol: "plain", framing: plainFraming };
-}
-
-/** Fills in which of framing and protocol was left out; a `Fault` for what does not go together. `plain` says that the transport means that when neither is given. */
-export function settleProtocol(given: Readonly<Record<string, string>>, into: Options, plain: boolean): void {
-  if (!("protocol" in given)) into.protocol = "framing" in given ? (into.framing === ownFraming ? "panpipe" : "plain") : plain ? "plain" : "panpipe";
-  if (!("framing" in given)) into.framing = into.protocol === "plain" ? plainFraming : ownFraming;
-  if (into.protocol === "plain") {
-    if (into.framing === ownFraming) throw new Fault("unsupported", "framing=panpipe is the framing of protocol=panpipe alone");
-    if (into.reconnect) throw new Fault("unsupported", "reconnect=true needs protocol=panpipe, which knows which calls were sent");
-    return;
-  }
-  if (into.framing !== ownFraming) throw new Fault("unsupported", `protocol=panpipe has its own framing, and framing=${given["framing"]} is another`);
-  if (into.textMode) throw new Fault("unsupported", "text=true needs protocol=plain or a framing; the values of protocol=panpipe say themselves which are text");
-}
-
-function count(name: string, value: string, most: number): number {
-  const number = /^\d{1,7}$/.test(value) ? Number(value) : 0;
-  if (number < 1 || number > most) throw new Fault("invalid-address", `${name}=${value} must be 1 to ${most}`);
-  return number;
-}
-
-function readMode(value: string, into: Options): void {
-  if (!/^0*[0-7]{1,3}$/.test(value)) throw new Fault("invalid-address", `mode=${value} must be an octal file mode, as in 0600`);
-  into.mode = parseInt(value, 8);
-}
-
-function readAllow(value: string, into: Options): void {
-  const allow: Allow = { uids: [], gids: [] };
-  for (const part of value.split(",")) {
-    const [, kind, number] = /^(uid|gid):(\d+)$/.exec(part) ?? [];
-    if (number === undefined || Number(number) >= 2 ** 32) throw new Fault("invalid-address", `allow=${value} must be users and groups, as in uid:1000,gid:100`);
-    (kind === "uid" ? allow.uids : allow.gids).push(Number(number));
-  }
-  into.allow = allow;
-}
-
-function readStderr(value: string, into: Options): void {
-  if (value !== "tail" && value !== "inherit" && value !== "null") throw new Fault("invalid-address", `stderr=${value} must be tail, inherit or null`);
-  into.stderr = value;
-}
-
-function readGroup(value: string, into: Options): void {
-  if (!isMulticast(value)) throw new Fault("invalid-address", `group=${value} must be a multicast address, as in 239.1.2.3 or ff02::1234`);
-  into.group = value;
-}
-
-function readReply(value: string, into: Options): void {
-  if (value === "") throw new Fault("invalid-address", "reply= needs the path of another FIFO");
-  into.reply = value;
-}
-
-function readChaos(value: string, into: Options): void {
-  const parts = /^(\d{1,20})(,cut)?$/.exec(value);
-  const seed = BigInt(parts?.[1] ?? -1);
-  if (parts === null || seed >= 2n ** 64n) throw new Fault("invalid-address", `chaos=${value} must be a whole number below 2^64, or one followed by ,cut`);
-  into.chaos = { seed, cuts: parts[2] !== undefined };
 }

@@ -65,7 +65,7 @@ fn an_address_that_cannot_be_is_2_with_what_could_be() {
     for (address, error) in [
         (
             "gopher://x",
-            "unsupported: no scheme is called \"gopher\"; known: tcp, unix, unix-seqpacket, udp, unix-dgram, fifo, stdio, \
+            "unsupported: no scheme is called \"gopher\"; known: tcp, tls, ws, wss, unix, unix-seqpacket, udp, unix-dgram, fifo, stdio, \
              fd, mem, spawn",
         ),
         (

@@ -474,8 +474,8 @@ impl Link {
         }
     }
 
-    /// Whether its handshake has read what the descriptor will not announce again.
-    pub(crate) fn has_begun(&self) -> bool {
+    /// Whether its handshake has read what the descriptor will not announce again: an endpoint over it has it already.
+    pub fn has_begun(&self) -> bool {
         matches!(&self.kind, Kind::Layered(layers) if layers.has_begun())
     }
 

@@ -46,7 +46,7 @@ pub(crate) enum Source {
         is_inherited: bool,
     },
     /// Listening sockets, and those who came and have not said yet what they speak.
-    Arrivals(Arrivals),
+    Arrivals(Box<Arrivals>),
     /// Sockets that everybody sends to.
     Senders { senders: Arc<Senders>, file: Mutex<Option<SocketFile>> },
     /// One link that is there already.

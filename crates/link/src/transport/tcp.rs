@@ -232,7 +232,7 @@ fn plan(address: &Address) -> Result<Option<Plan>> {
     }
     if is_website {
         let is_usual = port == if gate::is_tls(address) { 443 } else { 80 };
-        plan = plan.to_website(if is_usual { host.to_owned() } else { format!("{host}:{port}") }, path);
+        plan = plan.at_website(if is_usual { host.to_owned() } else { format!("{host}:{port}") }, path);
     }
     Ok(Some(plan))
 }
@@ -262,7 +262,7 @@ pub(super) fn listen(address: &Address) -> Result<Listener> {
     let (host, path) = place(address).map_or(("", ""), |place| (place.host_text, place.path));
     let gate = Gate::new(&real, host, port, path, secrets);
     let arrivals = Arrivals::new(gate, sockets, address)?;
-    Ok(Listener::new(real, Source::Arrivals(arrivals)))
+    Ok(Listener::new(real, Source::Arrivals(Box::new(arrivals))))
 }
 
 /// The same address with the port that it has become.

@@ -2,9 +2,7 @@
 
 mod broken;
 mod client;
-mod fingerprint;
-pub(crate) mod options;
-mod pem;
+pub(crate) mod pem;
 mod server;
 mod side;
 mod verify;
@@ -13,8 +11,6 @@ mod verify;
 mod tests;
 
 pub(crate) use client::ClientTls;
-pub use fingerprint::Fingerprint;
-pub(crate) use fingerprint::parse_fingerprints;
 pub(crate) use server::ServerTls;
 
 use std::io::IoSlice;
@@ -30,6 +26,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::UnbufferedServerConnection;
 
 use self::side::Side;
+use super::fingerprint::{Fingerprint, parse_fingerprints};
 use super::link::with_room;
 use super::stream::Broken;
 
@@ -39,8 +36,8 @@ const INPUT: usize = 64 << 10;
 /// Ciphertext that may wait to be written before no more plaintext is taken.
 const OUTPUT: usize = 64 << 10;
 
-/// How often what fills a read may hold no data, before it is an attack.
-const FRUITLESS_READS: usize = 16;
+/// Ciphertext that may come without data in it, as tickets and key updates do, before it is an attack.
+const FRUITLESS: usize = 1 << 20;
 
 /// What [`Tls::read`] and [`Tls::write`] answer once TLS broke; [`Tls::broken`] says why.
 pub(crate) const BROKEN: Errno = Errno::PROTO;
@@ -59,6 +56,8 @@ pub(crate) struct Tls {
     output: BytesMut,
     /// Whether a whole record came.
     has_heard: bool,
+    /// Bytes of ciphertext that came since the last data.
+    fruitless: usize,
     /// Whether the last read has emptied the socket.
     has_emptied: bool,
     /// Whether the other side has closed.
@@ -97,6 +96,7 @@ impl Tls {
             record: 0,
             output,
             has_heard: false,
+            fruitless: 0,
             has_emptied: false,
             has_ended: false,
             has_closed: false,
@@ -129,34 +129,41 @@ impl Tls {
                 Err(errno) => self.broken = Some(Broken::by(errno)),
             }
         }
+        self.write_what_it_takes(socket);
         self.broken.clone().map_or(Ok(false), Err)
     }
 
     /// Reads once from the socket and appends to `inbox` all the plaintext that this completes, whatever its capacity, but
     /// at most 64 KiB. Zero once the other side has closed. Only after the handshake.
     ///
-    /// What a read makes necessary to write, as answers to key updates, is written with the next plaintext or at once.
+    /// What this makes necessary to write is written as far as the system takes it; answers to key updates go before the
+    /// next plaintext. What is wrong behind good plaintext is told by the next read.
     ///
     /// # Errors
     /// `AGAIN` when nothing came; [`BROKEN`]; the system's.
     pub(crate) fn read(&mut self, socket: &OwnedFd, inbox: &mut BytesMut) -> Result<usize, Errno> {
         let before = inbox.len();
-        for _ in 0..FRUITLESS_READS {
+        loop {
             if self.broken.is_some() {
                 return Err(BROKEN);
             }
             if self.has_ended || self.has_closed {
                 return Ok(0);
             }
-            with_room(|room| self.read_into(socket, room, inbox))?;
-            match inbox.len() - before {
-                0 if self.has_emptied && self.broken.is_none() && !self.has_ended => return Err(Errno::AGAIN),
-                0 => {}
-                count => return Ok(count),
+            let came = with_room(|room| self.read_into(socket, room, inbox))?;
+            self.write_what_it_takes(socket);
+            let count = inbox.len() - before;
+            if count > 0 {
+                self.fruitless = 0;
+                return Ok(count);
+            }
+            self.fruitless += came;
+            if self.fruitless > FRUITLESS {
+                self.broken = Some(Broken::new(ErrorKind::BadPeer, "the other side sends TLS records without data"));
+            } else if self.has_read_all() {
+                return Err(Errno::AGAIN);
             }
         }
-        self.broken = Some(Broken::new(ErrorKind::BadPeer, "the other side sends TLS records without data"));
-        Err(BROKEN)
     }
 
     /// Whether the last read has emptied the socket, so that readiness tells of what comes next.
@@ -263,7 +270,7 @@ impl Tls {
         // A header alone tells already where it is not one.
         if self.rest.len() - self.record >= HEADER {
             let mut input = std::mem::take(&mut self.rest);
-            self.open(socket, &mut input, &mut BytesMut::new());
+            self.open(&mut input, &mut BytesMut::new());
         }
         if is_whole {
             self.has_heard = true;
@@ -288,20 +295,20 @@ impl Tls {
         self.broken.get_or_insert_with(|| Broken::by(errno));
     }
 
-    fn read_into(&mut self, socket: &OwnedFd, room: &mut [u8], inbox: &mut BytesMut) -> Result<(), Errno> {
+    fn read_into(&mut self, socket: &OwnedFd, room: &mut [u8], inbox: &mut BytesMut) -> Result<usize, Errno> {
         let kept = self.rest.len();
         room[..kept].copy_from_slice(&self.rest);
         let count = recv_some(socket, &mut room[kept..INPUT])?;
         self.has_emptied = count < INPUT - kept;
         match count {
             0 => self.broken = Some(Broken::cut(false)),
-            _ => self.open(socket, &mut room[..kept + count], inbox),
+            _ => self.open(&mut room[..kept + count], inbox),
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Goes through ciphertext and keeps the rest of it.
-    fn open(&mut self, socket: &OwnedFd, input: &mut [u8], inbox: &mut BytesMut) {
+    fn open(&mut self, input: &mut [u8], inbox: &mut BytesMut) {
         let found = self.side.open(input, &mut self.output, inbox);
         self.has_ended |= found.has_ended;
         self.rest.clear();
@@ -309,14 +316,15 @@ impl Tls {
         self.broken = match found.error {
             Some(error) => Some(Broken::of(&error)),
             None if self.rest.len() >= INPUT => {
-                Some(Broken::new(ErrorKind::BadPeer, "a TLS handshake message of more than 64 KiB"))
+                Some(Broken::new(ErrorKind::BadPeer, "more than 64 KiB of TLS handshake messages at once"))
             }
             None => None,
         };
-        if self.broken.is_some() {
-            // The alert. What becomes of it changes nothing.
-            let _ = self.flush(socket);
-        }
+    }
+
+    /// Writes the alert, or what else there is. What becomes of it changes nothing of what was read.
+    fn write_what_it_takes(&mut self, socket: &OwnedFd) {
+        let _ = self.flush(socket);
     }
 
     /// Writes ciphertext, of which what the system does not take waits.

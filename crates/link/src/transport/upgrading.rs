@@ -45,7 +45,7 @@ impl Plan {
     }
 
     /// A WebSocket at `path` of `host`, which is written as in the field Host.
-    pub(crate) fn to_website(self, host: String, path: &str) -> Self {
+    pub(crate) fn at_website(self, host: String, path: &str) -> Self {
         let path = if path.is_empty() { "/" } else { path };
         Plan { website: Some((host, path.to_owned())), ..self }
     }

@@ -247,10 +247,10 @@ impl WebSocket {
 
     #[inline]
     fn end_message(&mut self, inbox: &mut BytesMut) -> Result<(), Violation> {
-        let Some(message) = self.message.take() else { return Ok(()) };
-        if message.is_text && !self.text.ends() {
+        if self.message.is_some_and(|message| message.is_text) && !self.text.ends() {
             return Err(invalid_text());
         }
+        let Some(message) = self.message.take() else { return Ok(()) };
         let length = (message.length as u32).to_be_bytes();
         if let Some(place) = message.place {
             inbox[place..place + LENGTH].copy_from_slice(&length);

@@ -32,7 +32,7 @@ pub fn read_request(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Refusa
     let mut request = httparse::Request::new(&mut fields);
     let status = request.parse(seen).map_err(|error| match error {
         httparse::Error::TooManyHeaders => Refusal::new(431, format!("more than {MOST_FIELDS} fields")),
-        httparse::Error::Version => Refusal::new(505, "a version of HTTP other than 1.1"),
+        httparse::Error::Version if has_version(seen) => Refusal::new(505, "a version of HTTP other than 1.1"),
         error => Refusal::new(400, format!("no head of a request: {error}")),
     })?;
     if is_bare {
@@ -52,6 +52,12 @@ pub fn read_request(bytes: &[u8]) -> Result<Option<(Request<'_>, usize)>, Refusa
         return Err(Refusal::new(400, "a target that is no path"));
     }
     Ok(Some((Request { method, target, minor, fields: Fields::new(request.headers) }, size)))
+}
+
+/// Whether a request line that was refused for its version has one.
+fn has_version(line: &[u8]) -> bool {
+    let version = line.splitn(3, |byte| *byte == b' ').nth(2).and_then(|rest| rest.strip_prefix(b"HTTP/"));
+    version.and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit)
 }
 
 impl<'a> Request<'a> {

@@ -211,6 +211,11 @@ export class Session {
     this.#state.outgoing.control(GOODBYE, 0);
   }
 
+  /** Tells the other end why it is not talked to, and ends. */
+  turnAway(fault: Fault): void {
+    this.#state.break(fault, true);
+  }
+
   /** This end closes at once; who waits is told `fault`. */
   close(fault: Fault): void {
     this.#state.end(null, fault);

@@ -68,6 +68,8 @@ export interface SessionOptions {
   datagrams: boolean;
   /** Of datagrams, where ids begin: chance, below 2^52. */
   firstId?: number;
+  /** Of a client, the secret that it shows; null for none. */
+  token?: string | null;
   /** How many of the bytes that were ever taken may have left. */
   left(): number;
 }
@@ -141,7 +143,8 @@ export class State implements Senders {
     outbox.begin(HELLO, 0, 0, 0);
     outbox.append(magic);
     outbox.append(Uint8Array.of(version));
-    pack(outbox, { max: this.options.max, calls: this.options.calls }, "settings");
+    const { max, calls, token = null } = this.options;
+    pack(outbox, { max, calls, ...(token === null ? {} : { token }) }, "settings");
     outbox.end();
   }
 
@@ -256,13 +259,13 @@ export class State implements Senders {
     throw new Fault("bad-peer", `${what} of the call ${id}, which was never made`);
   }
 
-  /** The other end broke the protocol: it is told, and everything ends. */
-  break(fault: Fault): void {
+  /** The other end broke the protocol: it is told, and everything ends; also that nothing that it sent has run, where that is so. */
+  break(fault: Fault, nothingRan = false): void {
     if (this.over) return;
     // So that a client can read why.
     if (!this.#greets) this.hello();
     this.outgoing.outbox.begin(GOODBYE, 0, 0, 0);
-    packFailure(this.outgoing.outbox, { code: fault.code, message: fault.text });
+    packFailure(this.outgoing.outbox, { code: fault.code, message: fault.text, ...(nothingRan ? { ran: "no" } : {}) });
     this.outgoing.outbox.end();
     this.end(fault, fault);
   }

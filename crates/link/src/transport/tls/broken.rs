@@ -1,5 +1,7 @@
 //! Why TLS broke, in panpipe's codes.
 
+use std::net::IpAddr;
+
 use panpipe_wire::{Error, ErrorKind};
 use rustix::io::Errno;
 use rustls::pki_types::UnixTime;
@@ -27,7 +29,10 @@ impl Broken {
 
     /// The system's error, met in the handshake.
     pub(super) fn by(errno: Errno) -> Self {
-        Self::new(os_error::kind(errno), format!("in the TLS handshake: {}", os_error::text(errno)))
+        match os_error::kind(errno) {
+            ErrorKind::ConnectionLost => Self::cut(true),
+            kind => Self::new(kind, format!("in the TLS handshake: {}", os_error::text(errno))),
+        }
     }
 
     /// The end of the input where TLS had not ended.
@@ -60,6 +65,8 @@ impl Broken {
             }
             rustls::Error::PeerIncompatible(
                 PeerIncompatible::ServerDoesNotSupportTls12Or13
+                // TLS 1.2 brought it.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired
                 | PeerIncompatible::SupportedVersionsExtensionRequired
                 | PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled,
@@ -85,7 +92,7 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::NotValidForNameContext { expected, presented } => {
             let mut names: Vec<_> = presented.iter().take(MOST_NAMES).map(|name| plain(name)).collect();
             if presented.len() > MOST_NAMES {
-                names.push("others");
+                names.push("others".to_owned());
             }
             let names = match names.is_empty() {
                 true => "no name".to_owned(),
@@ -115,9 +122,11 @@ fn certificate(error: &CertificateError) -> String {
 }
 
 /// A name that webpki tells as `DnsName("localhost")` or `IpAddress(::1)`.
-fn plain(name: &str) -> &str {
+fn plain(name: &str) -> String {
     let inner = name.split_once('(').and_then(|(_, name)| name.strip_suffix(')'));
-    inner.unwrap_or(name).trim_matches('"')
+    let name = inner.unwrap_or(name).trim_matches('"');
+    // webpki writes `::1` as `0::1`.
+    name.parse().map_or_else(|_| name.to_owned(), |ip: IpAddr| ip.to_string())
 }
 
 /// A time for people, in its largest unit.

@@ -33,22 +33,23 @@ impl ServerTls {
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| files.error(ErrorKind::Io, error.to_string()))?;
-        let verifier = match (super::fingerprints(address), files.roots("client_ca")?) {
-            (Some(fingerprints), _) => Some(CallerVerifier::known_by(fingerprints)),
-            (None, Some((roots, listed))) => {
-                let verifier = CallerVerifier::issued_by(roots, listed);
-                Some(verifier.map_err(|reason| files.error(ErrorKind::InvalidAddress, reason))?)
-            }
-            (None, None) => None,
+        let verifier = match super::fingerprints(address) {
+            Some(fingerprints) => Some(CallerVerifier::known_by(fingerprints)),
+            None => match files.roots("client_ca")? {
+                Some((roots, listed)) => {
+                    let verifier = CallerVerifier::issued_by(roots, listed);
+                    Some(verifier.map_err(|reason| files.error(ErrorKind::InvalidAddress, reason))?)
+                }
+                None => None,
+            },
         };
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(Arc::new(verifier)),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(certificates, key).map_err(|error| files.unfit(&error))?;
-        // Each connection proves anew who is at its ends, and nothing of one is kept for the next.
+        // Each connection proves anew who is at its ends, and no tickets are sent for another.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
         config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
         Ok(ServerTls { config: Arc::new(config) })
     }

@@ -120,7 +120,7 @@ impl Pair {
             let mut session = Panpipe::new(&address, side, now);
             match between {
                 Between::Bytes => {}
-                Between::Packets(most) => session.use_packets(most),
+                Between::Packets(most) => session.use_packets(most, false),
                 Between::Datagrams(most) => {
                     session.use_packets(most, false);
                     session.use_datagrams(true);

@@ -3,38 +3,36 @@
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::BytesMut;
-use panpipe_wire::{Address, Method};
+use panpipe_wire::{Address, ErrorKind};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustls::pki_types::ServerName;
+use rustls::version::TLS12;
+use rustls::{ClientConfig, SupportedProtocolVersion};
 
-use super::super::{Broken, ClientTls, ServerTls, Tls, options};
+use super::super::verify::ListenerVerifier;
+use super::super::{BROKEN, Broken, ClientTls, ServerTls, Tls, provider};
+use crate::transport::fingerprint::Fingerprint;
 use crate::transport::pair;
 
-/// What an address over TLS is to these tests.
-pub(super) const METHOD: &Method = &Method {
-    scheme: "tls",
-    form: "tls://HOST:PORT",
-    options: &[options::CA, options::CERT, options::KEY, options::CLIENT_CA, options::FINGERPRINT],
-    check: |_| Ok(()),
-    moves_packets: false,
-    protocol: "panpipe",
-    reaches: "other machines",
-    reliable: "",
-    ordered: "",
-    readers: "",
-    death: "",
-    costs: "",
-    trial: None,
-    good_for: "",
-    not_for: "",
-};
-
-/// An address with these options, which begin with `?`.
+/// An address with these options.
 pub(super) fn address(options: &str) -> Address {
-    Address::parse(&format!("tls://localhost:1{options}"), &[METHOD]).unwrap()
+    let options = if options.is_empty() { String::new() } else { format!("?{options}") };
+    crate::parse(&format!("tls://localhost:1{options}")).unwrap()
+}
+
+/// What a connecting end to localhost with these options wants.
+pub(super) fn client(options: &str) -> ClientTls {
+    ClientTls::read(&address(options), "localhost", None).unwrap()
+}
+
+/// What a listener with these options wants.
+pub(super) fn server(options: &str) -> ServerTls {
+    ServerTls::read(&address(options), None).unwrap()
 }
 
 /// A folder of one test, removed with it.
@@ -47,56 +45,58 @@ impl Place {
         Place(path)
     }
 
-    /// Writes a file, and its path.
-    pub(super) fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
+    pub(super) fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
     }
 
-    fn params(name: &str, change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    /// Writes a file, and its path.
+    pub(super) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.0.join(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// A self-signed certificate for localhost and the loopback addresses.
+    pub(super) fn certificate(&self, name: &str) -> Certified {
+        self.changed(name, |_| {})
+    }
+
+    /// One as `change` would have it.
+    pub(super) fn changed(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Certified {
+        let (params, key) = Self::begin(name, change);
+        let certificate = params.self_signed(&key).unwrap();
+        self.keep(name, &certificate, params, key)
+    }
+
+    /// One that another issues.
+    pub(super) fn issued(&self, name: &str, issuer: &Certified) -> Certified {
+        let (params, key) = Self::begin(name, |_| {});
+        let certificate = params.signed_by(&key, &Issuer::from_params(&issuer.params, &issuer.secret)).unwrap();
+        self.keep(name, &certificate, params, key)
+    }
+
+    fn begin(name: &str, change: impl FnOnce(&mut CertificateParams)) -> (CertificateParams, KeyPair) {
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
-        params
-    }
-
-    /// A self-signed certificate for localhost and the loopback addresses, as `change` would have it.
-    pub(super) fn certificate(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Certified<'_> {
-        let key = KeyPair::generate().unwrap();
-        let params = Self::params(name, change);
-        let certificate = params.self_signed(&key).unwrap();
-        let (text, der) = (certificate.pem(), certificate.der().to_vec());
-        self.keep(name, text, der, params, key)
-    }
-
-    /// The same issued by another.
-    pub(super) fn issued(
-        &self,
-        name: &str,
-        issuer: &Certified<'_>,
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> Certified<'_> {
-        let key = KeyPair::generate().unwrap();
-        let params = Self::params(name, change);
-        let certificate = params.signed_by(&key, &Issuer::from_params(&issuer.params, &issuer.secret)).unwrap();
-        let (text, der) = (certificate.pem(), certificate.der().to_vec());
-        self.keep(name, text, der, params, key)
+        (params, KeyPair::generate().unwrap())
     }
 
     fn keep(
         &self,
         name: &str,
-        text: String,
-        der: Vec<u8>,
+        certificate: &rcgen::Certificate,
         params: CertificateParams,
         secret: KeyPair,
-    ) -> Certified<'_> {
-        self.file(&format!("{name}.crt"), &text);
-        self.file(&format!("{name}.key"), &secret.serialize_pem());
-        Certified { place: self, name: name.to_owned(), der, params, secret }
+    ) -> Certified {
+        Certified {
+            cert: self.file(&format!("{name}.crt"), certificate.pem()),
+            key: self.file(&format!("{name}.key"), secret.serialize_pem()),
+            der: certificate.der().to_vec(),
+            params,
+            secret,
+        }
     }
 }
 
@@ -106,27 +106,44 @@ impl Drop for Place {
     }
 }
 
-/// A certificate and its key, in files.
-pub(super) struct Certified<'a> {
-    place: &'a Place,
-    name: String,
+/// A certificate and its key, and the files of both.
+pub(super) struct Certified {
+    pub(super) cert: String,
+    pub(super) key: String,
     pub(super) der: Vec<u8>,
+    pub(super) secret: KeyPair,
     params: CertificateParams,
-    secret: KeyPair,
 }
 
-impl Certified<'_> {
-    pub(super) fn cert(&self) -> String {
-        format!("{}/{}.crt", self.place.0.display(), self.name)
-    }
-
-    pub(super) fn key(&self) -> String {
-        format!("{}/{}.key", self.place.0.display(), self.name)
-    }
-
+impl Certified {
     /// The options of who shows it.
-    pub(super) fn server(&self) -> String {
-        format!("?cert={}&key={}", self.cert(), self.key())
+    pub(super) fn shown(&self) -> String {
+        format!("cert={}&key={}", self.cert, self.key)
+    }
+
+    /// The option of a client that believes it.
+    pub(super) fn believed(&self) -> String {
+        format!("ca={}", self.cert)
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.der)
+    }
+
+    /// A client that knows it, and no other version of TLS than this.
+    pub(super) fn known_with(&self, version: &'static SupportedProtocolVersion) -> ClientTls {
+        let config = ClientConfig::builder_with_provider(Arc::clone(provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ListenerVerifier::known_by(vec![self.fingerprint()])))
+            .with_no_client_auth();
+        ClientTls { config: Arc::new(config), name: ServerName::try_from("localhost").unwrap() }
+    }
+
+    /// Clients that know it, of each version of TLS.
+    pub(super) fn known(&self) -> [ClientTls; 2] {
+        [self.known_with(&TLS12), self.known_with(&rustls::version::TLS13)]
     }
 }
 
@@ -136,6 +153,9 @@ pub(super) struct End {
     pub(super) socket: OwnedFd,
 }
 
+/// What an end came to: done, or the code and the reason.
+pub(super) type Outcome = Result<(), (ErrorKind, String)>;
+
 /// Both ends.
 pub(super) struct Ends {
     pub(super) client: End,
@@ -143,22 +163,29 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// A server with the first options, and a client with the second.
-    pub(super) fn new(_place: &Place, server: &str, client: &str) -> Self {
+    pub(super) fn new(client: &ClientTls, server: &ServerTls) -> Self {
         let (ours, theirs) = pair::sockets().unwrap();
-        let client = Tls::connect(&ClientTls::read(&address(client), "localhost", None).unwrap()).unwrap();
-        let server = Tls::accept(&ServerTls::read(&address(server), None).unwrap()).unwrap();
-        Ends { client: End { tls: client, socket: ours }, server: End { tls: server, socket: theirs } }
+        Ends {
+            client: End { tls: Tls::connect(client).unwrap(), socket: ours },
+            server: End { tls: Tls::accept(server).unwrap(), socket: theirs },
+        }
+    }
+
+    /// Both, past the handshake.
+    pub(super) fn connected(client: &ClientTls, server: &ServerTls) -> Self {
+        let mut ends = Self::new(client, server);
+        assert_eq!(ends.shake(), (Ok(()), Ok(())));
+        ends
     }
 
     /// Goes through the handshake, and how it ended for the client and for the server.
-    pub(super) fn shake(&mut self) -> (Result<(), Broken>, Result<(), Broken>) {
+    pub(super) fn shake(&mut self) -> (Outcome, Outcome) {
         let (mut client, mut server) = (None, None);
-        while client.is_none() || server.is_none() {
+        for _ in 0..10 {
             client = client.or_else(|| self.client.shake());
             server = server.or_else(|| self.server.shake());
         }
-        (client.unwrap(), server.unwrap())
+        (client.expect("the client waits"), server.expect("the server waits"))
     }
 
     /// Sends one text there and another back.
@@ -171,12 +198,17 @@ impl Ends {
     }
 }
 
+fn told(broken: &Broken) -> (ErrorKind, String) {
+    (broken.kind, broken.reason.clone())
+}
+
 impl End {
-    fn shake(&mut self) -> Option<Result<(), Broken>> {
+    /// Goes on with the handshake, and how it ended if it has.
+    pub(super) fn shake(&mut self) -> Option<Outcome> {
         match self.tls.handshake(&self.socket) {
             Ok(true) => Some(Ok(())),
             Ok(false) => None,
-            Err(broken) => Some(Err(broken)),
+            Err(broken) => Some(Err(told(&broken))),
         }
     }
 
@@ -185,19 +217,34 @@ impl End {
         assert_eq!(self.tls.write(&self.socket, &[IoSlice::new(text)]), Ok(text.len()));
     }
 
+    /// Reads once.
+    pub(super) fn read(&mut self) -> Result<Vec<u8>, Errno> {
+        let mut inbox = BytesMut::new();
+        let count = self.tls.read(&self.socket, &mut inbox)?;
+        assert_eq!(count, inbox.len());
+        Ok(inbox.to_vec())
+    }
+
     /// Waits for so many bytes.
     #[track_caller]
     pub(super) fn receive(&mut self, count: usize) -> Vec<u8> {
-        let mut inbox = BytesMut::new();
-        while inbox.len() < count {
-            match self.tls.read(&self.socket, &mut inbox) {
-                Ok(1..) => {}
+        let mut text = Vec::new();
+        while text.len() < count {
+            match self.read() {
+                Ok(more) if !more.is_empty() => text.extend(more),
                 Err(Errno::AGAIN) => {
                     poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], None).unwrap();
                 }
                 other => panic!("{other:?}: {:?}", self.tls.broken()),
             }
         }
-        inbox.to_vec()
+        text
+    }
+
+    /// Reads on to where TLS breaks, and why it does.
+    #[track_caller]
+    pub(super) fn breaks(&mut self) -> (ErrorKind, String) {
+        assert_eq!(self.read(), Err(BROKEN));
+        told(self.tls.broken().unwrap())
     }
 }

@@ -1,0 +1,303 @@
+/** A link over a WebSocket whose upgrade is done: each message is a packet. */
+
+import { createHash, randomFillSync } from "node:crypto";
+import type { Duplex } from "node:stream";
+
+import { nothing } from "../wire/bytes.js";
+import { Fault } from "../wire/error.js";
+import { packetCost, type Packets } from "../wire/packets.js";
+import { headSize, largestBody } from "../wire/panpipe/frame.js";
+import { NORMAL, faultOfClose } from "../wire/websocket/closing.js";
+import { BINARY, CLOSE, PONG, TEXT, applyMask, headSizeOf, writeHead } from "../wire/websocket/frame.js";
+import { Receiver, type Carries } from "../wire/websocket/receiving.js";
+import { classify } from "./classify.js";
+import type { Link, LinkEvents, Remote, Speaks } from "./link.js";
+import { savedFrom } from "./saved.js";
+import type { Held } from "./stream.js";
+
+/** After our Close the other end may take this many milliseconds for its own. */
+const linger = 2000;
+
+/** From this size on a message is written from where it lies; below, copying it is cheaper than one more part of a write. */
+const byReference = 16 * 1024;
+
+/** Bytes of chance that are got at a time. */
+const chanceSize = 8192;
+
+/** Largest frame of the panpipe protocol, with room for the longest name behind what counts as its body. */
+const largestFrame = headSize + largestBody + 255;
+
+const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** Answers the field Sec-WebSocket-Key (RFC 6455, section 4.2.2). */
+export function acceptOf(key: string): string {
+  return createHash("sha1").update(key + guid).digest("base64");
+}
+
+/** What a WebSocket link may be given beside its stream. */
+export interface WebSocketOptions {
+  /** Whether this end connected. */
+  client: boolean;
+  /** Largest message, in bytes. */
+  max: number;
+  carries: Carries;
+  remote: Remote;
+  /** What was read of the stream already. */
+  first: Uint8Array;
+  speaks?: Speaks | undefined;
+}
+
+/** Moves messages over a socket, which nobody else reads or writes. */
+export class WebSocketLink implements Link {
+  readonly packets: Packets;
+  readonly remote: Remote;
+  readonly speaks: Speaks | undefined;
+  readonly #receiver: Receiver;
+  #events: LinkEvents | null = null;
+  // Whether the stream is read.
+  #reading = false;
+  #paused = false;
+  // A write has failed, and Node will say so in the next tick.
+  #failing = false;
+  // What broke it before anybody had started it.
+  #broken: Fault | null = null;
+  #told = false;
+  #closeSent = false;
+  #handed = 0;
+  #begun = 0;
+  #closing: Promise<boolean> | null = null;
+  #onEmpty: (() => void) | null = null;
+
+  constructor(
+    readonly stream: Duplex,
+    readonly options: WebSocketOptions,
+  ) {
+    const { client, max, carries, remote, speaks } = options;
+    const frames = carries === "frames";
+    this.remote = remote;
+    this.speaks = speaks;
+    this.packets = { largest: frames ? headSize + largestBody : max, empty: true, alone: false, lossy: false, many: false };
+    this.#receiver = new Receiver(client, frames ? Math.max(max, largestFrame) : max, carries, (message) => this.#events?.onData(message));
+    stream.on("error", (error) => {
+      this.#failing = false;
+      this.#lose(classify(error));
+    });
+  }
+
+  get pending(): number {
+    // Whoever sends without end lets no tick come, so that it must wait for this one.
+    return this.#failing ? Infinity : this.stream.writableLength;
+  }
+
+  get left(): number {
+    return this.stream.destroyed ? this.#begun : Infinity;
+  }
+
+  start(events: LinkEvents): void {
+    this.#events = events;
+    // A connection that waited to be accepted may have been reset meanwhile.
+    if (this.stream.destroyed) process.nextTick(() => this.#lose(this.#broken ?? cut()));
+    // Whoever starts a link is not told of anything before that is done.
+    if (this.options.first.length === 0) this.#read();
+    else process.nextTick(() => this.#read());
+    this.unref();
+  }
+
+  write(parts: readonly Uint8Array[]): void {
+    if (this.#closeSent || this.stream.destroyed) return;
+    const { carries } = this.options;
+    const cost = carries === "frames" ? 0 : packetCost;
+    for (const part of parts) this.#handed += part.length + cost;
+    const atOnce = this.stream.writableLength === 0;
+    this.#send(carries === "text" ? TEXT : BINARY, parts);
+    if (this.stream.errored) {
+      this.#failing = true;
+      const chunks = savedFrom(this.stream);
+      // Before the error is told, and not within the turn of whoever writes.
+      process.nextTick(() => chunks.forEach((chunk) => this.stream.emit("data", chunk)));
+    } else if (atOnce) this.#begun = this.#handed;
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.stream.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    if (this.#reading) this.stream.resume();
+  }
+
+  ref(): void {
+    (this.stream as Held).ref?.();
+  }
+
+  unref(): void {
+    (this.stream as Held).unref?.();
+  }
+
+  close(timeout: number): Promise<boolean> {
+    return (this.#closing ??= this.#close(timeout));
+  }
+
+  destroy(): void {
+    this.#events = null;
+    this.stream.destroy();
+  }
+
+  /** Reads what was read already, and what comes. */
+  #read(): void {
+    if (this.#reading) return;
+    this.#reading = true;
+    const { stream } = this;
+    const { first } = this.options;
+    if (first.length > 0) this.#receive(first);
+    stream.on("data", (chunk: Buffer) => this.#receive(chunk));
+    stream.on("end", () => {
+      this.#lose(cut());
+      this.#end();
+    });
+    stream.on("close", () => this.#lose(cut()));
+    // Who read the upgrade has paused it.
+    if (!this.#paused) stream.resume();
+  }
+
+  #receive(chunk: Uint8Array): void {
+    const receiver = this.#receiver;
+    if (receiver.over) return;
+    receiver.receive(chunk);
+    const { closed, violation } = receiver;
+    if (violation !== null) {
+      this.#pong();
+      this.#sendClose(violation.close);
+      this.#lose(violation.fault);
+    } else if (closed !== null) {
+      this.#sendClose(closed.code);
+      const fault = faultOfClose(closed.code, closed.reason);
+      if (fault !== null) this.#lose(fault);
+      else if (!this.#told) {
+        this.#told = true;
+        this.#events?.onEnd();
+      }
+    } else if (receiver.ping !== null && this.stream.writableLength === 0) return this.#pong();
+    else return;
+    this.#end();
+  }
+
+  /** Answers the latest ping. While output waits the next replaces it. */
+  #pong(): void {
+    const { ping } = this.#receiver;
+    this.#receiver.ping = null;
+    if (ping !== null && !this.#closeSent) this.#send(PONG, [ping]);
+  }
+
+  #sendClose(code: number | null): void {
+    if (this.#closeSent || this.stream.destroyed) return;
+    this.#send(CLOSE, [code === null ? nothing : Buffer.from([code >>> 8, code & 255])]);
+    this.#closeSent = true;
+  }
+
+  /** Nothing more is sent. */
+  #end(): void {
+    if (!this.stream.writableEnded) this.stream.end();
+  }
+
+  /** Writes each part as a frame, all in one go where that is possible. */
+  #send(opcode: number, parts: readonly Uint8Array[]): void {
+    const masked = this.options.client;
+    let size = 0;
+    for (const { length } of parts) size += headSizeOf(length, masked) + (masked || length < byReference ? length : 0);
+    const slab = Buffer.allocUnsafe(size);
+    const out: Uint8Array[] = [];
+    let from = 0;
+    let at = 0;
+    for (const part of parts) {
+      const mask = masked ? freshMask() : null;
+      at = writeHead(slab, at, opcode, part.length, mask);
+      if (!masked && part.length >= byReference) {
+        out.push(slab.subarray(from, at), part);
+        from = at;
+      } else {
+        slab.set(part, at);
+        if (mask !== null) applyMask(slab, at, at + part.length, mask, 0);
+        at += part.length;
+      }
+    }
+    if (at > from) out.push(from === 0 ? slab : slab.subarray(from, at));
+    const { stream } = this;
+    if (out.length > 1) stream.cork();
+    for (const piece of out) stream.write(piece, this.#written);
+    if (out.length > 1) stream.uncork();
+  }
+
+  // One function for every write, which Node then calls once for many.
+  readonly #written = (error?: Error | null): void => {
+    if (error !== undefined && error !== null) return;
+    // The next write, of all that had gathered, has begun.
+    this.#begun = this.#handed;
+    if (this.stream.writableLength === 0) {
+      if (this.#receiver.ping !== null) this.#pong();
+      this.#onEmpty?.();
+    }
+    this.#events?.onWritten();
+  };
+
+  #lose(fault: Fault): void {
+    if (this.#told) return;
+    if (this.#events === null) this.#broken ??= fault;
+    else this.#told = true;
+    this.#events?.onLost(fault);
+  }
+
+  async #close(timeout: number): Promise<boolean> {
+    const { stream } = this;
+    this.#events = null;
+    this.#paused = false;
+    this.ref();
+    this.#sendClose(NORMAL);
+    // What still comes is dropped, up to the other end's Close: unread input would turn our end into a reset, which destroys what we sent.
+    this.#read();
+    stream.resume();
+    const written = await this.#empty(timeout);
+    this.unref();
+    const timer = setTimeout(() => this.destroy(), written ? linger : 0).unref();
+    stream.once("close", () => clearTimeout(timer));
+    stream.once("end", () => this.destroy());
+    if (stream.readableEnded || stream.destroyed) this.destroy();
+    return written;
+  }
+
+  /** Whether all was taken by the system within so many milliseconds. */
+  #empty(timeout: number): Promise<boolean> {
+    const { stream } = this;
+    if (stream.destroyed || stream.writableLength === 0) return Promise.resolve(stream.writableLength === 0);
+    return new Promise((resolve) => {
+      const settle = (written: boolean) => {
+        clearTimeout(timer);
+        stream.off("close", broken);
+        this.#onEmpty = null;
+        resolve(written);
+      };
+      const broken = () => settle(false);
+      const timer = setTimeout(broken, Math.min(timeout, 2 ** 31 - 1));
+      stream.once("close", broken);
+      this.#onEmpty = () => settle(true);
+    });
+  }
+}
+
+function cut(): Fault {
+  return new Fault("connection-lost", "the connection was cut without a Close");
+}
+
+let chance: Buffer | null = null;
+let chanceAt = chanceSize;
+
+/** Four bytes that nobody can foretell (RFC 6455, section 5.3). */
+function freshMask(): Uint8Array {
+  if (chanceAt === chanceSize) {
+    chance = randomFillSync(chance ?? Buffer.allocUnsafeSlow(chanceSize));
+    chanceAt = 0;
+  }
+  return chance!.subarray(chanceAt, (chanceAt += 4));
+}
