@@ -14,6 +14,7 @@ import time
 import tty
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import panpipe
@@ -153,8 +154,9 @@ def picture(game: Game) -> str:
         tiles[row * WIDTH + column] = (255, 255, 255) if seen.tick % 10 < 5 else (255, 240, 120)
     for number, player in seen.players.items():
         if not player.is_down:
-            shade = (255, 255, 255) if number == game.you else tuple(part * 2 // 5 for part in COLOURS[number])
-            tiles[int(player.y) * WIDTH + int(player.x)] = shade  # type: ignore[assignment]
+            red, green, blue = COLOURS[number]
+            dark = (red * 2 // 5, green * 2 // 5, blue * 2 // 5)
+            tiles[int(player.y) * WIDTH + int(player.x)] = (255, 255, 255) if number == game.you else dark
     clock = f"{'next round in' if seen.is_pause else 'time left'} {seen.seconds} s"
     beside = [clock, f"{game.ticks} ticks/s, {game.lost} % lost", ""]
     for number, player in game.ranking():
@@ -163,7 +165,8 @@ def picture(game: Game) -> str:
     lines = []
     for line in range((HEIGHT + 1) // 2):
         upper, lower = tiles[2 * line * WIDTH :][:WIDTH], tiles[(2 * line + 1) * WIDTH :][:WIDTH]
-        cells = (f"{paint(up, 38)}{paint(low, 48)}▀" for up, low in zip(upper, lower, strict=True))
+        runs = groupby(zip(upper, lower, strict=True))
+        cells = (f"{paint(up, 38)}{paint(low, 48)}{'▀' * len(list(run))}" for (up, low), run in runs)
         lines.append(f" {''.join(cells)}\x1b[0m  {beside[line] if line < len(beside) else ''}\x1b[K")
     return "\x1b[H" + "\r\n".join(lines) + "\r\n\n arrows or WASD steer, space dashes, q leaves\x1b[J"
 
@@ -212,7 +215,9 @@ async def play_alone(game: Game) -> None:
         if turn % 30 == 29 and game.newest is not None and game.you in game.newest.players:
             places = [number for number, _ in game.ranking()]
             tiles, place = game.newest.players[game.you].tiles, places.index(game.you) + 1
-            print(f"{game.ticks} snapshots, {game.lost} % lost, {tiles} tiles, place {place} of {len(places)}", flush=True)
+            print(
+                f"{game.ticks} snapshots, {game.lost} % lost, {tiles} tiles, place {place} of {len(places)}", flush=True
+            )
 
 
 async def main(name: str = "Python", address: str = "udp://localhost:9999?protocol=panpipe") -> None:

@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 impl Game {
     fn service(&self) -> Service {
-        let (joining, steering, pinged) = (self.clone(), self.clone(), self.clone());
+        let (joining, watching, steering, pinged) = (self.clone(), self.clone(), self.clone(), self.clone());
         Service::new()
             .title("game", env!("CARGO_PKG_VERSION"))
             .method("join", move |context: Context, name: String| {
@@ -66,6 +66,11 @@ impl Game {
                 async move { game.join(context, &name) }
             })
             .doc("Lets the caller play; snapshots come once it steers")
+            .method("watch", move |context: Context| {
+                let game = watching.clone();
+                async move { game.watch(context) }
+            })
+            .doc("Sends snapshots to one who does not play, until the connection ends; not over UDP")
             .method("steer", move |key: u64, number: u32, dx: f32, dy: f32, dash: bool| {
                 steering.steer(key, Steer { number, dx, dy, dash });
                 std::future::ready(Ok(()))
@@ -81,6 +86,24 @@ impl Game {
         let joined = joined.ok_or_else(|| HandlerError::new("twelve play already").code("busy"))?;
         tokio::spawn(self.clone().show(peer, joined.key));
         Ok(Welcome { you: joined.you, key: joined.key })
+    }
+
+    fn watch(&self, context: Context) -> Result<(), HandlerError> {
+        let peer = context.peer().ok_or_else(|| HandlerError::new("the caller has gone"))?;
+        if peer.remote().transport == "udp" {
+            // Anybody can write any sender's address on a datagram; see `show`.
+            return Err(HandlerError::new("who is sent much over UDP has to play").code("unsupported"));
+        }
+        let mut newest = self.newest.clone();
+        tokio::spawn(async move {
+            while newest.changed().await.is_ok() {
+                let snapshot = newest.borrow_and_update().clone();
+                if peer.send("snapshot", snapshot).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(())
     }
 
     fn steer(&self, key: u64, steer: Steer) {
