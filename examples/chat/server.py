@@ -102,6 +102,7 @@ def say(text: str) -> None:
     tell("said", name, checked(text, "a message", LONGEST_TEXT))
 
 
+@service.plain
 def look_in(line: str) -> str:
     """Answers a line of somebody who has no more than nc."""
     match line.split(maxsplit=1):
@@ -117,9 +118,6 @@ def look_in(line: str) -> str:
             return "said"
         case _:
             return "who, last, or say TEXT"
-
-
-service.plain(look_in)
 
 
 def tell(kind: str, name: str, text: str = "") -> None:

@@ -62,8 +62,11 @@ for (;;) {
     }
   } catch (error) {
     reason = error.remoteMessage ?? error.message;
-    if (last === null && !["refused", "connection-lost"].includes(error.code)) leaving = true;
-    if (leaving && error.code !== "closed") show(`! ${reason}`);
+    if (!leaving && last === null && !["refused", "connection-lost"].includes(error.code)) {
+      show(`! ${reason}`);
+      leaving = true;
+      process.exitCode = 1;
+    }
   }
   await peer?.close();
   if (leaving) break;

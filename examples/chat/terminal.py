@@ -74,6 +74,8 @@ async def main(name: str, address: str = "tcp://localhost:9999") -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    if not tasks[0].cancelled():
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -292,9 +292,9 @@ impl Arena {
         let Arena { bombs, players, floor, .. } = self;
         bombs.retain(|&(column, row)| {
             let (x, y) = (f32::from(column) + 0.5, f32::from(row) + 0.5);
-            let taker = players.iter().find(|player| {
-                player.standing != Standing::Down && (player.x - x).hypot(player.y - y) < BODY + 0.6
-            });
+            let taker = players
+                .iter()
+                .find(|player| player.standing != Standing::Down && (player.x - x).hypot(player.y - y) < BODY + 0.6);
             if let Some(taker) = taker {
                 floor.paint(x, y, BOMB, taker.id);
             }
@@ -357,7 +357,13 @@ impl Player {
         if self.standing == Standing::Up {
             // Where it is it has painted already; what lies ahead is what it glides over next.
             let ahead = floor.at(self.x + self.wish.0 * AHEAD, self.y + self.wish.1 * AHEAD);
-            let most = if ahead == 0 { SPEED } else if ahead == self.id { OWN_SPEED } else { OTHERS_SPEED };
+            let most = if ahead == 0 {
+                SPEED
+            } else if ahead == self.id {
+                OWN_SPEED
+            } else {
+                OTHERS_SPEED
+            };
             self.speed.0 += (self.wish.0 * most - self.speed.0) * GRIP;
             self.speed.1 += (self.wish.1 * most - self.speed.1) * GRIP;
         }

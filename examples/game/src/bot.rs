@@ -39,9 +39,8 @@ impl Bot {
             self.think(own, floor, bombs, random);
         }
         self.patience = self.patience.saturating_sub(1);
-        let prey = others.iter().find(|(id, x, y, standing)| {
-            *id != own.id && *standing == Standing::Up && near(*x, *y, 4.0)
-        });
+        let prey =
+            others.iter().find(|(id, x, y, standing)| *id != own.id && *standing == Standing::Up && near(*x, *y, 4.0));
         match prey {
             // Not every time: people should have a chance.
             Some(&(_, x, y, _)) if own.is_ready() && random.share() < 0.04 => (x - own.x, y - own.y, true),

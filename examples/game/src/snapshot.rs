@@ -86,7 +86,8 @@ impl Snapshot {
         out.extend(self.left.to_be_bytes());
         out.push(self.players.len() as u8);
         for player in &self.players {
-            let flags = [(player.is_dashing, DASHING), (player.is_down, DOWN), (player.is_bot, BOT), (player.is_ready, READY)];
+            let flags =
+                [(player.is_dashing, DASHING), (player.is_down, DOWN), (player.is_bot, BOT), (player.is_ready, READY)];
             out.push(player.id);
             out.push(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum());
             out.extend(((player.x * 1000.0) as u16).to_be_bytes());
@@ -156,7 +157,10 @@ mod tests {
             arena.step();
         }
         let snapshot = Snapshot::of(&arena);
-        assert_eq!((snapshot.players.len(), snapshot.players[0].name.len(), snapshot.bombs.len()), (12, LONGEST_NAME, 3));
+        assert_eq!(
+            (snapshot.players.len(), snapshot.players[0].name.len(), snapshot.bombs.len()),
+            (12, LONGEST_NAME, 3)
+        );
         let bytes = snapshot.encode();
         // A panpipe frame adds 17 bytes and the method's name.
         assert!(bytes.len() + 17 + "snapshot".len() <= 1200, "{} bytes", bytes.len());

@@ -1,6 +1,6 @@
 //! The game's server: 30 ticks a second, for programs over UDP and for browsers over WebSocket.
 //!
-//! server [--port 9999] [--bots 5] [--loss 0.0] [--seed 0]
+//! paint-server [--port 9999] [--bots 5] [--loss 0.0] [--seed 0]
 //!
 //! `--loss 0.1` loses a tenth of what it sends and of what it hears, the same tenth for the same seed.
 
