@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 MODULE := python/panpipe/_panpipe.abi3.so
 ADDON := javascript/native/panpipe.node
 RIVALS := bench/rivals/target/release/panpipe-rivals
-RUST := $(shell find crates python/src javascript/native bench/src bench/measure conformance -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
+RUST := $(shell find crates python/src javascript/native bench/src bench/measure conformance examples/game -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 TYPESCRIPT := $(shell find javascript/src -name '*.ts' 2>/dev/null)
 
 .PHONY: help
@@ -21,7 +21,7 @@ tools: # Says what is missing or too old before anything is built
 build: tools target/release/panpipe $(MODULE) javascript/dist/index.js $(ADDON) ## Builds the command, the Python module and the npm packages
 
 target/release/panpipe: $(RUST)
-	cargo build --release --quiet --locked -p panpipe-cli -p panpipe-python -p panpipe-native
+	cargo build --release --quiet --locked -p panpipe-cli -p panpipe-python -p panpipe-native -p panpipe-game
 	@touch $@
 
 $(MODULE): target/release/panpipe .venv/ready
