@@ -202,7 +202,7 @@ function showFacts() {
   const { newest } = snapshots;
   if (newest === null) return;
   const seconds = Math.ceil(newest.left / 30);
-  clock.textContent = newest.isPause ? `Next round in ${seconds}` : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  clock.textContent = newest.isPause ? `Next in ${seconds}` : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   clock.dataset.hurry = String(!newest.isPause && seconds <= 10);
   const { ticks, loss } = snapshots.count(performance.now());
   byId("ticks").textContent = String(ticks);
