@@ -79,6 +79,7 @@ pub(crate) struct PeerCore {
 
 impl PeerCore {
     pub(crate) fn new(link: Link, address: &Address, side: Side, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let has_more = link.has_begun();
         Ok(PeerCore {
             endpoint: Endpoint::open(link, address, side),
             watch: Watch::new(event_loop)?,
@@ -91,7 +92,7 @@ impl PeerCore {
             stopped: HashMap::new(),
             sends: HashMap::new(),
             waiters: Vec::new(),
-            has_more: false,
+            has_more,
             is_draining: false,
             is_remote: address.reaches_other_machines(),
             reconnects: address.reconnect && side == Side::Client,
@@ -308,6 +309,9 @@ impl PeerCore {
         this.peer = Some(peer);
         this.service = service;
         this.watch.start(slf)?;
+        if this.has_more {
+            this.watch.end_turn_soon(slf.py(), Instant::now())?;
+        }
         this.watch.update(slf.py(), &this.endpoint)
     }
 

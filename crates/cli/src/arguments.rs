@@ -1,12 +1,16 @@
 //! The command line: what may be asked, and the help that says so.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use panpipe::Policy;
+use panpipe_link::Address;
 
+use crate::cert;
+use crate::program::Program;
 use crate::stubs::Language;
 
 const EXAMPLES: &str = "\
@@ -15,6 +19,8 @@ Examples:
   panpipe call tcp://localhost:9999 upper 'Hello, server!'     prints HELLO, SERVER!
   panpipe describe tcp://localhost:9999                        what a service offers
   panpipe serve 'tcp://localhost:9999?framing=raw' --upper     the same for any plain socket program
+  panpipe serve 'tcp://localhost:9999?accept=panpipe,ws,lines' --upper
+                                                               for callers, browsers and nc on one port
   panpipe methods                                              what may stand in an address
 
 Exit codes:
@@ -52,6 +58,15 @@ Examples:
   panpipe stubs tcp://localhost:9999 --lang ts > garden.ts
   panpipe stubs spawn: --lang py -- node garden.mjs > garden.py";
 
+const CERT_EXAMPLES: &str = "\
+Examples:
+  panpipe cert server.example 192.0.2.7        writes server.example.crt and server.example.key
+  panpipe cert server.example --days 30 --force
+
+It signs itself, and is for localhost, 127.0.0.1 and ::1 too. The key is for its owner alone to read.
+Whoever listens gives cert= and key=; whoever connects gives ca= with the .crt, or fingerprint= with what is printed.
+The other way round it works too: a listener with client_ca= or fingerprint= takes clients that show theirs.";
+
 /// Connects any two processes over any IPC method: the method is only an address.
 #[derive(Parser)]
 #[command(name = "panpipe", version, after_help = EXAMPLES)]
@@ -74,6 +89,8 @@ pub(crate) enum Command {
     Describe(Describe),
     /// Write a client with types from what a service offers
     Stubs(Stubs),
+    /// Make a certificate and its key, for addresses over TLS
+    Cert(Cert),
     /// Print the script that has a shell complete this command: bash, zsh, fish and others
     Completions {
         /// The shell
@@ -119,6 +136,11 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
+    /// The program that answers, for the messages of `address`.
+    pub(crate) fn program_for(&self, address: &Address) -> Option<Arc<Program>> {
+        (!self.program.is_empty()).then(|| Arc::new(Program::new(self.program.clone(), address)))
+    }
+
     /// The program with its arguments, for people.
     pub(crate) fn command(&self) -> String {
         self.program.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -218,6 +240,20 @@ pub(crate) struct Stubs {
     pub(crate) lang: Language,
     #[command(flatten)]
     pub(crate) started: Started,
+}
+
+#[derive(Args)]
+#[command(after_help = CERT_EXAMPLES)]
+pub(crate) struct Cert {
+    /// The names or IP addresses that the listener is reached by; the files are called after the first
+    #[arg(required = true, value_name = "NAME", value_parser = cert::name)]
+    pub(crate) names: Vec<String>,
+    /// How many days it is valid
+    #[arg(long, value_name = "N", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) days: u32,
+    /// Replace files that are there
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 fn policy(name: &str) -> Result<Policy, String> {

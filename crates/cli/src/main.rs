@@ -2,6 +2,7 @@
 
 mod arguments;
 mod call;
+mod cert;
 mod describe;
 mod description;
 mod given;
@@ -9,6 +10,7 @@ mod json;
 mod log;
 mod manual;
 mod measure;
+mod messages_served;
 mod methods;
 mod methods_served;
 mod program;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Publish(publish) => topic::publish(publish),
         Command::Describe(describe) => describe::run(describe),
         Command::Stubs(stubs) => stubs::run(stubs),
+        Command::Cert(cert) => cert::run(cert),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man => manual::man(),
         Command::Methods { markdown, measure } => methods::run(markdown, measure),

@@ -1,19 +1,26 @@
-//! What `panpipe serve` offers at an address that means calls: its handlers as methods.
+//! What `panpipe serve` offers at an address that means calls: its handlers as methods, and for the plain peers of such an
+//! address as they are.
 
 use std::sync::Arc;
 
 use panpipe::{Bytes, HandlerError, Service, Value};
+use panpipe_link::{Address, PLAIN};
 
 use crate::arguments::Handler;
+use crate::messages_served;
 use crate::program::Program;
 
-/// The service of a handler.
-pub(crate) fn service(handler: &Handler, program: Option<Program>) -> Service {
+/// The service of a handler, at an address.
+pub(crate) fn service(handler: &Handler, address: &Address) -> Service {
     let service = Service::new().title("panpipe serve", env!("CARGO_PKG_VERSION"));
-    match program {
+    let accepts_plain = address.accepts.as_ref().is_some_and(|accepts| accepts.framing.is_some());
+    let service = match accepts_plain {
+        true => service.plain(messages_served::handler(handler, &address.for_peer_of(PLAIN))),
+        false => service,
+    };
+    match handler.program_for(address) {
         Some(program) => {
             let doc = format!("Runs {}: its argument is stdin, its stdout the reply", handler.command());
-            let program = Arc::new(program);
             let run = move |input: Value| {
                 let program = Arc::clone(&program);
                 async move { run(&program, input).await }

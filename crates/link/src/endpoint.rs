@@ -245,6 +245,9 @@ impl<S: Session> Endpoint<S> {
                 Err(errno) if self.link.survives(errno) => self.refuse_datagram(errno, "receiving from"),
                 Err(errno) => {
                     self.fail_input(errno);
+                    if let Some(error) = self.broken.take() {
+                        self.session.output_failed(error);
+                    }
                     return Input::Drained;
                 }
             }

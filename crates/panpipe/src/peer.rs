@@ -131,9 +131,14 @@ impl Drop for Handle {
 impl Peer {
     /// A peer over `link`, and the task that drives it.
     pub(crate) fn over(link: Link, address: &Address, side: Side, service: Option<Service>) -> Result<Self> {
+        let has_begun = link.has_begun();
         let shared = Shared::new(link, address, side, service)?;
         let peer = Peer(Arc::new(Handle(shared)));
         peer.0.0.lock().peer = Arc::downgrade(&peer.0);
+        if has_begun {
+            // The descriptor does not announce it.
+            peer.0.0.lock().dispatch(Instant::now());
+        }
         tokio::spawn(driver::drive(driver::End(Arc::clone(&peer.0.0))));
         Ok(peer)
     }

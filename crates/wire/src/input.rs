@@ -184,7 +184,9 @@ impl Input {
         }
         let begun = BytesMut::from(&self.bytes[..]);
         let room = std::mem::replace(&mut self.bytes, begun);
-        spare::give(spare::Room::Inbox, room, std::mem::take(&mut self.size));
+        // Whoever appends may have put other room in the place of what it was given.
+        let size = std::mem::take(&mut self.size).max(room.capacity());
+        spare::give(spare::Room::Inbox, room, size);
     }
 
     /// Says that a read filled all the room it was given: the next may bring more.

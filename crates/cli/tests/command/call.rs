@@ -82,6 +82,7 @@ fn help_manual_and_completions_show_what_there_is() {
         (&["--help"][..], "panpipe serve tcp://localhost:9999 --upper"),
         (&["--help"], "panpipe call tcp://localhost:9999 upper 'Hello, server!'"),
         (&["serve", "--help"], "-- tr a-z A-Z"),
+        (&["cert", "--help"], "panpipe cert server.example 192.0.2.7"),
         (&["call", "--help"], "panpipe call tcp://localhost:9999 upper 'Hello, server!'"),
     ] {
         let outcome = finish(panpipe(arguments.iter().copied()).stdin(Stdio::null()), b"");

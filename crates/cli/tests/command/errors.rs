@@ -65,7 +65,7 @@ fn an_address_that_cannot_be_is_2_with_what_could_be() {
     for (address, error) in [
         (
             "gopher://x",
-            "unsupported: no scheme is called \"gopher\"; known: tcp, unix, unix-seqpacket, udp, unix-dgram, fifo, stdio, \
+            "unsupported: no scheme is called \"gopher\"; known: tcp, tls, ws, wss, unix, unix-seqpacket, udp, unix-dgram, fifo, stdio, \
              fd, mem, spawn",
         ),
         (
@@ -75,7 +75,7 @@ fn an_address_that_cannot_be_is_2_with_what_could_be() {
         ("tcp://localhost:1?protocol=http", "unsupported: no protocol is called \"http\"; known: panpipe, plain"),
         (
             "tcp://localhost:1?mode=0600",
-            "unsupported: tcp has no option \"mode\"; known: framing, protocol, max, timeout, text, reconnect, backlog, connections, insecure",
+            "unsupported: tcp has no option \"mode\"; known: framing, protocol, max, timeout, text, reconnect, backlog, connections, insecure, accept, host, origin, token, static",
         ),
         ("tcp://localhost", "invalid-address: the port is missing: tcp://HOST:PORT"),
         ("localhost", "invalid-address: an address is written scheme:target, as tcp://localhost:9999"),

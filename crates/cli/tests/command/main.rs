@@ -4,6 +4,7 @@
 
 mod activation;
 mod call;
+mod cert;
 mod errors;
 mod fifo;
 mod methods;

@@ -49,6 +49,9 @@ impl Endpoint<Panpipe> {
         (self.broken, self.retry_at, self.read_timeout) = (None, None, None);
         self.renewals = self.renewals.wrapping_add(1);
         self.session.renew(now);
+        if self.link.has_begun() {
+            self.on_readable();
+        }
     }
 
     /// The session, to be asked.

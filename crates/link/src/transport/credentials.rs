@@ -2,6 +2,8 @@
 
 use panpipe_wire::OptionInfo;
 
+use super::fingerprint::parse_fingerprints;
+
 /// The option that names whom to trust.
 pub(super) const CA: OptionInfo = OptionInfo {
     name: "ca",
@@ -44,15 +46,9 @@ pub(super) const FINGERPRINT: OptionInfo = OptionInfo {
     value: "a list of sha256: and 64 hex digits",
     default: "none",
     summary: "the other side's certificate must be one of these; its name, issuer and dates are not looked at then",
-    check: |value| value.split(',').all(is_fingerprint),
+    check: |value| parse_fingerprints(value).is_some(),
 };
 
 fn is_path(value: &str) -> bool {
     !value.is_empty()
-}
-
-fn is_fingerprint(value: &str) -> bool {
-    let Some(hex) = value.strip_prefix("sha256:") else { return false };
-    let digits: Vec<_> = hex.bytes().filter(|&byte| byte != b':').collect();
-    digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit)
 }

@@ -90,6 +90,11 @@ impl Layers {
         self.frames.as_ref().and_then(|frames| frames.broken.as_ref()).or(self.stream.broken())
     }
 
+    /// Whether what comes may still say why nothing can be written any more.
+    pub(crate) fn expects_last_words(&self) -> bool {
+        self.broken().is_none() && self.frames.as_ref().is_none_or(|frames| frames.websocket.closed().is_none())
+    }
+
     /// The largest message, where it moves messages.
     pub(crate) fn largest_packet(&self) -> Option<usize> {
         self.frames.as_ref().map(|frames| frames.largest)
@@ -123,19 +128,20 @@ impl Layers {
                     return ended;
                 }
                 scratch.clear();
-                match self.begun.is_empty() {
+                let has_emptied = match self.begun.is_empty() {
                     true => match self.stream.read(scratch) {
                         Ok(0) => return frames.cut(),
-                        read => read?,
+                        read => self.stream.has_emptied(read? < READ),
                     },
                     false => {
-                        std::mem::swap(scratch, &mut self.begun);
-                        scratch.len()
+                        scratch.extend_from_slice(&std::mem::take(&mut self.begun));
+                        false
                     }
                 };
-                frames.has_read_all = scratch.len() < READ;
                 let before = inbox.len();
                 frames.receive(scratch, inbox, &mut self.stream);
+                // No readiness announces an end that has come already.
+                frames.has_read_all = has_emptied && frames.broken.is_none() && frames.websocket.closed().is_none();
                 match inbox.len() - before {
                     0 => {}
                     count => return Ok(count),
@@ -180,8 +186,10 @@ impl Layers {
     }
 
     /// Says to the other side that nothing more comes, as far as the system takes that now.
+    ///
+    /// To one that has cut the connection, or was told already why it ends, no close says that all went well.
     pub(crate) fn end_output(&mut self) {
-        if let Some(frames) = &mut self.frames {
+        if let Some(frames) = self.frames.as_mut().filter(|frames| frames.broken.is_none()) {
             frames.close(NORMAL, "");
         }
         let _ = self.flush();
@@ -212,13 +220,18 @@ impl Frames {
     }
 
     fn receive(&mut self, bytes: &mut BytesMut, inbox: &mut BytesMut, stream: &mut Stream) {
-        if let Err(violation) = self.websocket.receive(bytes, inbox) {
+        let received = self.websocket.receive(bytes, inbox);
+        let has_control = self.websocket.has_control();
+        if has_control {
+            let mask = self.masks.next(self.role);
+            self.websocket.control(mask, &mut self.output);
+        }
+        // The last of all: a ping that came before has its pong.
+        if let Err(violation) = received {
             self.close(violation.close, &violation.reason);
             self.broken = Some(Broken { kind: violation.kind, reason: violation.reason });
         }
-        if self.websocket.has_control() || self.broken.is_some() {
-            let mask = self.masks.next(self.role);
-            self.websocket.control(mask, &mut self.output);
+        if has_control || self.broken.is_some() {
             // What is not written now waits, as the rest of any message does; if that fails the next write says so.
             let _ = self.flush(stream);
         }
@@ -327,4 +340,71 @@ fn with_scratch<T>(with: impl FnOnce(&mut BytesMut) -> T) -> T {
         scratch.reserve(READ);
         with(scratch)
     })
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+    use crate::transport::link::Link;
+    use crate::transport::tls::{ClientTls, ServerTls};
+    use crate::transport::{pair, parse};
+    use crate::{Endpoint, Event, Input};
+
+    fn is_readable(fd: &OwnedFd) -> bool {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&at_once)).is_ok_and(|count| count > 0)
+    }
+
+    #[test]
+    fn a_close_right_behind_a_message_is_told_without_more_input() {
+        let (ours, theirs) = pair::sockets().unwrap();
+        let address = parse("ws://localhost:1?protocol=plain").unwrap();
+        let mut layers = Layers::messages(Stream::plain(ours), BytesMut::new(), Role::Client, &address);
+        rustix::io::write(&theirs, b"\x82\x02hi\x88\x02\x03\xe8").unwrap();
+        let mut inbox = BytesMut::new();
+        assert_eq!(layers.read(&mut inbox), Ok(6));
+        assert!(!is_readable(layers.socket()) && !layers.has_read_all(), "nothing will announce the end");
+        assert_eq!(layers.read(&mut inbox), Ok(0));
+        assert_eq!(&inbox[..], b"\0\0\0\x02hi");
+    }
+
+    #[test]
+    fn what_a_read_of_tls_leaves_in_the_socket_is_read_too() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let path = std::env::temp_dir().join(format!("panpipe-layers-{}", std::process::id()));
+        let (cert, key) = (path.with_extension("crt"), path.with_extension("key"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let (cert, key) = (cert.display(), key.display());
+        let at = |options| parse(&format!("wss://localhost:1?protocol=plain&{options}")).unwrap();
+        let (client, server) = (at(format!("ca={cert}")), at(format!("cert={cert}&key={key}")));
+        let (ours, theirs) = pair::sockets().unwrap();
+        let mut ours = Stream::connect(ours, &ClientTls::read(&client, "localhost", None).unwrap()).unwrap();
+        let mut theirs = Stream::accept(theirs, &ServerTls::read(&server, None).unwrap()).unwrap();
+        while !(ours.shake_hands().unwrap() & theirs.shake_hands().unwrap()) {}
+        let endpoint = |stream, role, address| {
+            let layers = Layers::messages(stream, BytesMut::new(), role, address);
+            Endpoint::new(Link::layered(layers), address)
+        };
+        let (mut ours, mut theirs) = (endpoint(ours, Role::Client, &client), endpoint(theirs, Role::Server, &server));
+        let message = [0; 1000];
+        let sent = (0..2000).filter(|_| theirs.send(&message, true).is_ok()).count();
+        let mut received = 0;
+        while received < sent {
+            theirs.flush();
+            if ours.on_readable() == Input::Drained {
+                // Who waits for edges is told only of what comes from now on.
+                assert!(!is_readable(ours.reader()), "{received} of {sent}");
+            }
+            while let Some(event) = ours.next_event(std::time::Instant::now(), true) {
+                assert!(matches!(event, Event::Message(Ok(message)) if message.len() == 1000));
+                received += 1;
+            }
+        }
+        for file in [cert.to_string(), key.to_string()] {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
 }

@@ -307,11 +307,12 @@ impl Link {
         link
     }
 
-    /// Whether the child, which does not read any more, may say by its end why; a read tells that or, with `PIPE`, that it
-    /// lives on.
+    /// Whether who does not read any more may still say why: a child by its end, which a read tells, or with `PIPE` that
+    /// it lives on; the other end of TLS or a WebSocket by what it sent last.
     pub(crate) fn expects_last_words(&mut self) -> bool {
         match &mut self.kind {
             Kind::Child(child) => child.expects_last_words(),
+            Kind::Layered(layers) => layers.expects_last_words(),
             _ => false,
         }
     }
@@ -474,8 +475,8 @@ impl Link {
         }
     }
 
-    /// Whether its handshake has read what the descriptor will not announce again.
-    pub(crate) fn has_begun(&self) -> bool {
+    /// Whether its handshake has read what the descriptor will not announce again: an endpoint over it has it already.
+    pub fn has_begun(&self) -> bool {
         matches!(&self.kind, Kind::Layered(layers) if layers.has_begun())
     }
 

@@ -7,6 +7,7 @@ mod credentials;
 mod datagram;
 mod fd;
 mod fifo;
+mod fingerprint;
 mod gate;
 mod layers;
 mod link;
@@ -25,7 +26,6 @@ mod stdio;
 mod stream;
 mod tcp;
 #[cfg(feature = "tls")]
-#[allow(dead_code, reason = "the transports over it come next")]
 mod tls;
 mod udp;
 mod unix;
@@ -36,14 +36,14 @@ mod ws;
 
 pub use connecting::{Connecting, Progress};
 pub use fifo::claim_to_read;
+#[cfg(feature = "tls")]
+pub use fingerprint::Fingerprint;
 pub use link::Link;
 pub use listener::{Accepted, Listener};
 pub use pair::{pair, pair_address};
 pub use remote::Remote;
 pub(crate) use spawn::LastWords;
 pub use spawn::{Child, address_with_command, lacks_command, spawn_address};
-#[cfg(feature = "tls")]
-pub use tls::Fingerprint;
 pub(crate) use waiting_read::WaitingRead;
 
 use panpipe_wire::{Address, Method, Result};

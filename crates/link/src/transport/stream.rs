@@ -103,6 +103,16 @@ impl Stream {
         }
     }
 
+    /// Whether the last read, which `was_short` of its room, has emptied the socket, so that readiness tells of what comes
+    /// next.
+    pub(crate) fn has_emptied(&self, was_short: bool) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.has_read_all();
+        }
+        was_short
+    }
+
     /// Takes what there is room for now.
     pub(crate) fn write(&mut self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
         #[cfg(feature = "tls")]

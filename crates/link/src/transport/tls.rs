@@ -2,9 +2,7 @@
 
 mod broken;
 mod client;
-mod fingerprint;
-pub(crate) mod options;
-mod pem;
+pub(crate) mod pem;
 mod server;
 mod side;
 mod verify;
@@ -13,8 +11,6 @@ mod verify;
 mod tests;
 
 pub(crate) use client::ClientTls;
-pub use fingerprint::Fingerprint;
-pub(crate) use fingerprint::parse_fingerprints;
 pub(crate) use server::ServerTls;
 
 use std::io::IoSlice;
@@ -30,6 +26,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::UnbufferedServerConnection;
 
 use self::side::Side;
+use super::fingerprint::{Fingerprint, parse_fingerprints};
 use super::link::with_room;
 use super::stream::Broken;
 
@@ -238,15 +235,6 @@ impl Tls {
         self.has_closed = true;
         self.side.close(&mut self.rest, &mut self.output);
         let _ = self.flush(socket);
-    }
-
-    /// Reads and drops what has arrived, at most 64 KiB, and tells how many bytes of ciphertext these were: what an end
-    /// does that has closed, lest the system break the connection (RFC 1122, section 4.2.2.13).
-    ///
-    /// # Errors
-    /// `AGAIN` when nothing came; the system's.
-    pub(crate) fn discard(&mut self, socket: &OwnedFd) -> Result<usize, Errno> {
-        with_room(|room| recv_some(socket, &mut room[..INPUT]))
     }
 
     /// Why TLS broke, if it did.

@@ -327,7 +327,7 @@ fn room_that_is_lent_is_not_given_away() {
 
 fn datagrams(may_be_lost: bool) -> Plain {
     let mut session = session("max=100");
-    session.use_packets(100, false);
+    session.use_packets(100, true);
     session.use_datagrams(may_be_lost);
     session
 }

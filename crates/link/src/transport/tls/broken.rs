@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use panpipe_wire::{Error, ErrorKind};
+use panpipe_wire::ErrorKind;
 use rustix::io::Errno;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
@@ -78,11 +78,6 @@ impl Broken {
             | rustls::Error::NoApplicationProtocol => Self::new(ErrorKind::BadPeer, format!("TLS: {error}")),
             _ => Self::new(ErrorKind::Io, format!("TLS: {error}")),
         }
-    }
-
-    /// The error that it makes of the -ing phrase `doing`.
-    pub(crate) fn error(&self, doing: impl Into<String>) -> Error {
-        Error::new(self.kind, doing).because(self.reason.clone())
     }
 }
 

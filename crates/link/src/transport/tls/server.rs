@@ -48,9 +48,8 @@ impl ServerTls {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(certificates, key).map_err(|error| files.unfit(&error))?;
-        // Each connection proves anew who is at its ends, and nothing of one is kept for the next.
+        // Each connection proves anew who is at its ends, and no tickets are sent for another.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
         config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
         Ok(ServerTls { config: Arc::new(config) })
     }

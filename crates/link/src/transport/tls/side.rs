@@ -9,8 +9,8 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedConnectionCommon, UnbufferedStatus};
 use rustls::{CommonState, Error, ProtocolVersion};
 
-/// Bytes of a record that is full, of which the largest that TLS allows are a little more: four of them are what is read
-/// and written at once.
+/// Bytes of ciphertext in a full record of ours: four of them are what is read and written at once. TLS allows a little
+/// more.
 const RECORD: usize = 16 << 10;
 
 /// Either side of a connection.

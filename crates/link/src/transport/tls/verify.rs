@@ -15,8 +15,8 @@ use rustls::{
 };
 use webpki::EndEntityCert;
 
-use super::fingerprint::Fingerprint;
 use super::provider;
+use crate::transport::fingerprint::Fingerprint;
 
 /// Judges a listener for who connects to it.
 #[derive(Debug)]

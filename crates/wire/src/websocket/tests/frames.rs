@@ -179,9 +179,13 @@ fn the_frames_of_the_vectors_come_out_as_they_say() {
 fn a_length_that_is_announced_takes_no_memory() {
     let announced = 1 << 30;
     let mut websocket = WebSocket::new(Role::Server, announced, Carries::Binary);
-    let mut wire = encode(&serde_json::json!({"op": "binary", "announces": announced}), Role::Client);
     let mut inbox = BytesMut::new();
-    websocket.receive(&mut wire, &mut inbox).unwrap();
+    for frame in [
+        serde_json::json!({"op": "binary", "text": "a whole one"}),
+        serde_json::json!({"op": "binary", "announces": announced}),
+    ] {
+        websocket.receive(&mut encode(&frame, Role::Client), &mut inbox).unwrap();
+    }
     let ten_bytes = &mut [1; 10];
     websocket.receive(ten_bytes, &mut inbox).unwrap();
     assert_eq!(websocket.gathered.len(), 4 + 10);
@@ -225,6 +229,18 @@ fn only_one_close_is_sent_and_nothing_after_it() {
         }
         assert_eq!(output.len(), length);
     }
+}
+
+#[test]
+fn a_close_is_answered_and_a_ping_before_it_is_not() {
+    let mut websocket = WebSocket::new(Role::Server, 100, Carries::Binary);
+    for part in [serde_json::json!({"op": "ping"}), serde_json::json!({"op": "close", "code": 1001})] {
+        websocket.receive(&mut encode(&part, Role::Client), &mut BytesMut::new()).unwrap();
+    }
+    let mut output = Vec::new();
+    websocket.control(MASK, &mut output);
+    assert_eq!(sent(&output, Role::Server), [(8, vec![3, 233])]);
+    assert!(!websocket.has_control() && websocket.has_sent_close());
 }
 
 #[test]

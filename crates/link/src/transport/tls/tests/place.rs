@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use panpipe_wire::{Address, ErrorKind, Method};
+use panpipe_wire::{Address, ErrorKind};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -14,34 +14,15 @@ use rustls::pki_types::ServerName;
 use rustls::version::TLS12;
 use rustls::{ClientConfig, SupportedProtocolVersion};
 
-use super::super::fingerprint::Fingerprint;
 use super::super::verify::ListenerVerifier;
-use super::super::{BROKEN, Broken, ClientTls, ServerTls, Tls, options, provider};
+use super::super::{BROKEN, Broken, ClientTls, ServerTls, Tls, provider};
+use crate::transport::fingerprint::Fingerprint;
 use crate::transport::pair;
-
-/// What an address over TLS is to these tests.
-const METHOD: &Method = &Method {
-    scheme: "tls",
-    form: "tls://HOST:PORT",
-    options: &[options::CA, options::CERT, options::KEY, options::CLIENT_CA, options::FINGERPRINT],
-    check: |_| Ok(()),
-    moves_packets: false,
-    protocol: "panpipe",
-    reaches: "other machines",
-    reliable: "",
-    ordered: "",
-    readers: "",
-    death: "",
-    costs: "",
-    trial: None,
-    good_for: "",
-    not_for: "",
-};
 
 /// An address with these options.
 pub(super) fn address(options: &str) -> Address {
     let options = if options.is_empty() { String::new() } else { format!("?{options}") };
-    Address::parse(&format!("tls://localhost:1{options}"), &[METHOD]).unwrap()
+    crate::parse(&format!("tls://localhost:1{options}")).unwrap()
 }
 
 /// What a connecting end to localhost with these options wants.

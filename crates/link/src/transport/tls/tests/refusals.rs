@@ -284,6 +284,22 @@ fn alerts_in_the_handshake_have_their_codes() {
 }
 
 #[test]
+fn an_alert_of_who_has_gone_is_heard() {
+    let place = Place::new("gone");
+    let certificate = place.certificate("server");
+    for (alert, code, reason) in [
+        (&[21, 3, 3, 0, 2, 2, 40][..], BadPeer, "the other side ended TLS by the alert HandshakeFailure"),
+        (&[21, 3, 3], ConnectionLost, "the other side closed inside the TLS handshake"),
+        (&[], ConnectionLost, "the other side closed inside the TLS handshake"),
+    ] {
+        let (mut end, other) = alone(Tls::connect(&client(&certificate.believed())).unwrap());
+        send(&other, alert, SendFlags::empty()).unwrap();
+        drop(other);
+        assert_eq!(end.shake(), Some(Err((code, reason.to_owned()))));
+    }
+}
+
+#[test]
 fn no_version_in_common_is_a_bad_peer() {
     let place = Place::new("version");
     let certificate = place.certificate("server");
