@@ -13,13 +13,26 @@ import type { Limits } from "./link.js";
 /** Each connection proves anew who is at its ends. */
 const common: tls.SecureContextOptions = { minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_TICKET };
 
-/** Makes a connected socket secure, and sees to it that the other end is `host`, or has one of the fingerprints of the address. Throws `unauthenticated`, `bad-peer`, `connection-lost` and what files throw. */
-export function secured(socket: net.Socket, host: string, address: Address, alpn: string | null, { timeout, signal }: Limits): Promise<tls.TLSSocket> {
-  const { ca, fingerprints } = address;
+/** Whom a connecting end believes, and what it shows. */
+export type Credentials = tls.SecureContextOptions;
+
+/** Reads what an address names of them, before anything is connected. Throws what files throw. */
+export function credentialsOf(address: Address): Credentials {
+  return { ...(address.ca === "" ? {} : { ca: readFile("ca", address.ca) }), ...identityOf(address) };
+}
+
+/** Makes a connected socket secure, and sees to it that the other end is `host`, or has one of the fingerprints of the address. Throws `unauthenticated`, `bad-peer`, `connection-lost`. */
+export function secured(
+  socket: net.Socket,
+  host: string,
+  { fingerprints }: Address,
+  credentials: Credentials,
+  alpn: string | null,
+  { timeout, signal }: Limits,
+): Promise<tls.TLSSocket> {
   const options: tls.ConnectionOptions = {
     ...common,
-    ...(ca === "" ? {} : { ca: readFile("ca", ca) }),
-    ...identityOf(address),
+    ...credentials,
     ...(alpn === null ? {} : { ALPNProtocols: [alpn] }),
     socket,
     host,
