@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 MODULE := python/panpipe/_panpipe.abi3.so
 ADDON := javascript/native/panpipe.node
 RIVALS := bench/rivals/target/release/panpipe-rivals
-RUST := $(shell find crates python/src javascript/native bench/src bench/measure conformance -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
+RUST := $(shell find crates python/src javascript/native bench/src bench/measure conformance examples/game -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 TYPESCRIPT := $(shell find javascript/src -name '*.ts' 2>/dev/null)
 
 .PHONY: help
@@ -21,7 +21,7 @@ tools: # Says what is missing or too old before anything is built
 build: tools target/release/panpipe $(MODULE) javascript/dist/index.js $(ADDON) ## Builds the command, the Python module and the npm packages
 
 target/release/panpipe: $(RUST)
-	cargo build --release --quiet --locked -p panpipe-cli -p panpipe-python -p panpipe-native
+	cargo build --release --quiet --locked -p panpipe-cli -p panpipe-python -p panpipe-native -p panpipe-game
 	@touch $@
 
 $(MODULE): target/release/panpipe .venv/ready
@@ -40,7 +40,7 @@ node_modules/ready: package.json package-lock.json javascript/package.json javas
 	@npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-javascript/dist/index.js: node_modules/ready $(TYPESCRIPT) javascript/tsconfig.json
+javascript/dist/index.js: node_modules/ready $(TYPESCRIPT) javascript/tsconfig.json javascript/tsconfig.browser.json javascript/bundle.mjs
 	@npm run --silent --workspace panpipe build
 	@touch $@
 
@@ -93,6 +93,7 @@ lint: tools .venv/ready node_modules/ready ## Checks format, lints and types in 
 	.venv/bin/ruff format --check --quiet --config python/pyproject.toml python demo bench conformance examples
 	cd python && ../.venv/bin/mypy --no-error-summary
 	npx tsc --project javascript --noEmit
+	npx tsc --project javascript/tsconfig.browser.json --emitDeclarationOnly false --noEmit
 	npx tsc --noEmit --strict --types node javascript/native/index.d.ts
 
 .PHONY: format

@@ -19,6 +19,7 @@ __all__ = [
     "Topic",
     "WaitingCore",
     "accept_core",
+    "check_service",
     "connect",
     "decode_value",
     "encode_value",
@@ -102,7 +103,8 @@ class Listener:
     def accept(self, *, timeout: float | None = None) -> Any:
         """Waits for the next connection; ``None`` when no more will come.
 
-        It is a ``Peer`` where the address means the panpipe protocol, and else a ``Connection``.
+        It is a ``Peer`` where the address means the panpipe protocol, and else a ``Connection``; with ``accept`` in the
+        address, whichever the other end speaks.
 
         Raises ``DeadlineExceeded`` after ``timeout`` seconds, ``Closed`` or ``Io``.
         """
@@ -127,6 +129,9 @@ def listen(address: str) -> Listener:
     Raises ``InvalidAddress``, ``Unsupported``, ``AddressInUse``, ``NotFound``, ``Permission``, ``PathTooLong``,
     ``Busy`` or ``Io``.
     """
+
+def check_service(address: str, has_plain: bool) -> None:
+    """Says whether a service, which may answer plain messages too, can be served at an address."""
 
 def pair(
     kind: str, services: tuple[Registry | None, Registry | None]

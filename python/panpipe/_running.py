@@ -53,7 +53,7 @@ async def run(
             generator = begin()
             return await _produce(core, call, _from_thread(generator) if method.in_thread else each_of(generator))
         case _:
-            return await _in_pool(begin)
+            return await in_pool(begin)
 
 
 async def each_of(items: Any) -> AsyncIterator[Any]:
@@ -76,13 +76,14 @@ async def _produce(core: _panpipe.PeerCore, call: int, generator: Any) -> None:
 
 async def _from_thread(generator: Any) -> AsyncIterator[Any]:
     try:
-        while (item := await _in_pool(partial(next, generator, _PENDING))) is not _PENDING:
+        while (item := await in_pool(partial(next, generator, _PENDING))) is not _PENDING:
             yield item
     finally:
-        await _in_pool(generator.close)
+        await in_pool(generator.close)
 
 
-async def _in_pool(function: Callable[[], Any]) -> Any:
+async def in_pool(function: Callable[[], Any]) -> Any:
+    """Calls a function in a thread of the loop's pool."""
     running = asyncio.get_running_loop().run_in_executor(None, copy_context().run, function)
     try:
         return await asyncio.shield(running)

@@ -1,12 +1,14 @@
 """A service: the methods and topics that the other end of a connection may use."""
 
 import asyncio
+import inspect
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from panpipe import _panpipe
+from panpipe._answering import PlainHandler
 from panpipe._convert import Kinds
 from panpipe._method import Method
 from panpipe._topic import Topic
@@ -39,6 +41,7 @@ class Service:
         self._kinds = Kinds()
         self._methods: dict[str, Method] = {}
         self._topics: dict[str, Topic] = {}
+        self._plain: PlainHandler | None = None
         self._registry = _panpipe.Registry()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._register(Method(self.describe, "panpipe.describe", Kinds(), False))
@@ -63,6 +66,32 @@ class Service:
             _check(named, self._methods)
             self._methods[named] = Method(function, named, self._kinds, thread)
             self._register(self._methods[named])
+            return function
+
+        return add if function is None else add(function)
+
+    @overload
+    def plain(self, function: _F, /) -> _F: ...
+    @overload
+    def plain(self, *, thread: bool = False) -> Callable[[_F], _F]: ...
+    def plain(self, function: Any = None, *, thread: bool = False) -> Any:
+        """Answers plain messages: ``@service.plain``, ``@service.plain(thread=True)``, or ``service.plain(function)``.
+
+        They come from peers that know nothing of panpipe, to addresses with a framing in ``accept``.  The function gets
+        the message, bytes or with ``text=true`` a string, and what it returns is sent back; ``None`` sends nothing.  A
+        plain one runs in the loop, an ``async def`` one beside others, with ``thread=True`` a plain one in a thread of
+        the loop's pool; the messages of one connection are handled one after another.  One that raises is logged and
+        closes its connection, which it finds as ``panpipe.current().peer``.
+
+        Raises ``ValueError`` when there is a handler already, ``TypeError`` for an async one in a thread.
+        """
+
+        def add(function: _F) -> _F:
+            if self._plain is not None:
+                raise ValueError("there is a handler of plain messages already")
+            if thread and inspect.iscoroutinefunction(function):
+                raise TypeError("an async function runs in the loop, not in a thread")
+            self._plain = PlainHandler(function, thread)
             return function
 
         return add if function is None else add(function)
@@ -94,7 +123,10 @@ class Service:
         return topic
 
     def aserve(self, address: str | _panpipe.Listener) -> "Serving":
-        """Serves on asyncio: ``async with service.aserve(address) as server``; awaited, it serves until cancelled."""
+        """Serves on asyncio: ``async with service.aserve(address) as server``; awaited, it serves until cancelled.
+
+        Raises what ``serve`` raises.
+        """
         from panpipe._serving import Serving
 
         return Serving(address, self)

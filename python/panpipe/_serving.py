@@ -8,7 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from panpipe import _context, _panpipe
+from panpipe._answering import Answering
 from panpipe._closing import Closes, Opening
+from panpipe._connection import Connection
 from panpipe._error import Error
 from panpipe._peer import Peer
 from panpipe._service import Service
@@ -31,6 +33,8 @@ class Serving(Opening["ServiceServer"]):
 
     @staticmethod
     async def _open(address: str | _panpipe.Listener, service: Service) -> "ServiceServer":
+        place = address if isinstance(address, str) else address.address
+        _panpipe.check_service(place, service._plain is not None)
         return ServiceServer(_panpipe.listen(address) if isinstance(address, str) else address, service)
 
     async def _for_ever(self) -> None:
@@ -39,14 +43,15 @@ class Serving(Opening["ServiceServer"]):
 
 
 class ServiceServer(Closes):
-    """A running server of a service; each connection is a peer."""
+    """A running server of a service; each connection is a peer, or one of plain messages that its handler answers."""
 
     def __init__(self, listener: _panpipe.Listener, service: Service) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener, self._service = listener, service
         self._address = listener.address
         self._watched: list[int] = []
-        self._peers: set[Peer] = set()
+        # What a handler knows each connection as, and what looks after it.
+        self._served: dict[Peer | Connection, Peer | Answering] = {}
         self._most = listener._most_connections
         self._closed = self._loop.create_future()
         self._is_closing = False
@@ -60,8 +65,8 @@ class ServiceServer(Closes):
 
     @property
     def peers(self) -> frozenset[Peer]:
-        """Who is connected."""
-        return frozenset(self._peers)
+        """Who is connected; those who send plain messages are not among them."""
+        return frozenset(served for served in self._served.values() if isinstance(served, Peer))
 
     async def wait(self) -> None:
         """Waits until the server is closed or nobody can come any more; raises what ended it."""
@@ -70,37 +75,37 @@ class ServiceServer(Closes):
     async def close(self, grace: float = 10.0) -> None:
         """Stops listening, refuses calls, ends subscriptions, lets what runs finish for ``grace`` seconds, and closes.
 
-        Handlers that run longer are cancelled.  A handler may be what closes the server: it does not wait for itself,
-        and the connection that it answers on is closed after it.
+        Plain messages that have come and are not being handled are dropped.  Handlers that run longer are cancelled.  A
+        handler may be what closes the server: it does not wait for itself, and the connection that it answers on is
+        closed after it.
         """
         self._is_closing = True
         self._stop_listening()
         handler = _context.handler.get()
-        is_ours = handler is not None and not handler.is_over and handler.context.peer in self._peers
-        own = handler.context.peer if handler is not None and is_ours else None
-        await self._close(self._peers - {own}, grace)
+        own = None if handler is None or handler.is_over else self._served.get(handler.context.peer)
+        await self._close([served for served in self._served.values() if served is not own], grace)
         if own is None:
             self._finish()
         else:
             self._closing = self._loop.create_task(self._close_last(own, grace))
 
-    async def _close(self, peers: set[Peer], grace: float) -> None:
+    async def _close(self, all_served: list[Peer | Answering], grace: float) -> None:
         try:
             async with asyncio.timeout(grace):
-                await asyncio.gather(*(peer._drain() for peer in peers))
+                await asyncio.gather(*(served._drain() for served in all_served))
         except TimeoutError:
             pass
         finally:
-            await asyncio.gather(*(peer.close() for peer in peers), return_exceptions=True)
+            await asyncio.gather(*(served.close() for served in all_served), return_exceptions=True)
 
-    async def _close_last(self, peer: Peer, grace: float) -> None:
-        await self._close({peer}, grace)
+    async def _close_last(self, served: Peer | Answering, grace: float) -> None:
+        await self._close([served], grace)
         self._finish()
 
     def _accept(self) -> None:
         """Takes in who has come, and waits for more if there is room for them."""
         try:
-            while not self._is_closing and len(self._peers) < self._most:
+            while not self._is_closing and len(self._served) < self._most:
                 accepted = _panpipe.accept_core(self._listener, self._loop)
                 if accepted is None:
                     return self._watch()
@@ -112,23 +117,31 @@ class ServiceServer(Closes):
                     self._stop_listening()
                     self._is_closing = True
                     break
-                assert isinstance(accepted, _panpipe.PeerCore)
-                peer = Peer(accepted, self._service)
-                self._peers.add(peer)
-                peer._on_end = functools.partial(self._left, peer)
+                self._add(accepted)
         except Error as error:
             self._stop_listening()
             if not self._closed.done():
                 self._closed.set_exception(error)
             return
         self._unwatch()
-        if self._is_closing and not self._peers:
+        if self._is_closing and not self._served:
             self._finish()
 
-    def _left(self, peer: Peer, error: Error | None) -> None:
+    def _add(self, core: _panpipe.PeerCore | _panpipe.Core) -> None:
+        if isinstance(core, _panpipe.PeerCore):
+            served: Peer | Answering = Peer(core, self._service)
+        else:
+            # It was seen before listening that there is a handler.
+            assert self._service._plain is not None
+            served = Answering(core, self._service._plain)
+        peer = served if isinstance(served, Peer) else served.connection
+        self._served[peer] = served
+        served._on_end = functools.partial(self._left, peer)
+
+    def _left(self, peer: Peer | Connection, error: Error | None) -> None:
         if error is not None and error.code != "closed":
             _log.warning("connection closed: %s", error)
-        self._peers.discard(peer)
+        self._served.pop(peer, None)
         self._accept()
 
     def _watch(self) -> None:

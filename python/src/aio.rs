@@ -88,7 +88,7 @@ pub(crate) fn open_pair<'py>(
     Ok((new_core(one, &address, Side::Client, event_loop)?, new_core(other, &address, Side::Server, event_loop)?))
 }
 
-/// The core that an address's protocol asks for.
+/// The core that the protocol asks for, which is the link's own where its listener tells peers apart.
 pub(crate) fn new_core<'py>(
     link: Link,
     address: &Address,
@@ -96,7 +96,7 @@ pub(crate) fn new_core<'py>(
     event_loop: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = event_loop.py();
-    match address.protocol == PANPIPE {
+    match link.address_of(address).protocol == PANPIPE {
         true => Ok(Bound::new(py, PeerCore::new(link, address, side, event_loop)?)?.into_any()),
         false => Ok(Bound::new(py, Core::new(link, address, event_loop)?)?.into_any()),
     }

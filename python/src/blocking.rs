@@ -129,7 +129,8 @@ impl Connection {
     }
 }
 
-/// What an address's protocol makes of a link: a connection, or a core for `panpipe.Peer`.
+/// What the protocol makes of a link, which is its own where its listener tells peers apart: a connection, or a core for
+/// `panpipe.Peer`.
 fn connection<'py>(
     py: Python<'py>,
     link: Link,
@@ -137,7 +138,7 @@ fn connection<'py>(
     side: Side,
     service: Option<Py<Registry>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    match address.protocol == PANPIPE {
+    match link.address_of(address).protocol == PANPIPE {
         true => Ok(Bound::new(py, WaitingCore::new(link, address, side, service))?.into_any()),
         false => {
             let connection = Connection::new(Blocking::new(Endpoint::new(link, address)), address);
@@ -240,7 +241,6 @@ impl Listener {
 
     #[getter]
     fn _most_connections(&self, py: Python<'_>) -> PyResult<usize> {
-        error::result(py, self.address.check_speaks(PANPIPE))?;
         Ok(self.open(py, "serving")?.most_connections())
     }
 

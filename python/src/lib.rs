@@ -30,7 +30,7 @@ mod _panpipe {
     #[pymodule_export]
     use crate::server::{Server, framings, methods};
     #[pymodule_export]
-    use crate::service::{Handler, Registry, Topic, running};
+    use crate::service::{Handler, Registry, Topic, check_service, running};
     #[pymodule_export]
     use crate::value::{decode_value, encode_value};
     #[pymodule_export]

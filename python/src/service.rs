@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use bytes::Bytes;
-use panpipe_link::CallId;
 use panpipe_link::panpipe::{Body, Flags, Policy};
+use panpipe_link::{Address, CallId, Error, ErrorKind, PANPIPE, Result};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::peer::PeerCore;
-use crate::value;
 use crate::waiting::WaitingCore;
+use crate::{error, value};
 
 /// How a method runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,6 +111,28 @@ impl Registry {
 
     pub(crate) fn topic<'py>(&self, py: Python<'py>, name: &str) -> Option<Bound<'py, Topic>> {
         lock(&self.topics).get(name).map(|topic| topic.bind(py).clone())
+    }
+}
+
+/// Says whether a service, which may answer plain messages too, can be served at an address.
+#[pyfunction]
+pub(crate) fn check_service(py: Python<'_>, address: &str, has_plain: bool) -> PyResult<()> {
+    let checked = panpipe_link::parse(address).and_then(|address| check_answered(&address, has_plain));
+    error::result(py, checked)
+}
+
+/// Says whether everybody who may come to an address would be answered.
+fn check_answered(address: &Address, has_plain: bool) -> Result<()> {
+    let framing = address.accepts.as_ref().and_then(|accepts| accepts.framing);
+    match framing {
+        None => address.check_speaks(PANPIPE),
+        Some(_) if has_plain => Ok(()),
+        Some(framing) => {
+            let reason =
+                format!("{framing} in accept brings plain messages: give the service a handler of them with plain");
+            let error = Error::new(ErrorKind::Unsupported, format!("listening on {}", address.text()));
+            Err(error.because(reason).at(address.text()))
+        }
     }
 }
 

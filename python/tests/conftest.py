@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import uvloop
 
+from certificates import Certificates
+
 ADDRESSES = ["tcp://localhost:0", "unix:{tmp}/panpipe-*", "unix:@panpipe-test-*"]
 FRAMINGS = ["raw", "lines", "nul", "length", "length:u16le", "length:u64", "netstring", "varint", "content-length"]
 
@@ -83,11 +85,27 @@ def upper(program: Callable[[str], Program]) -> Callable[[str], str]:
     return lambda address: program(SERVER.format(address=address)).line()
 
 
+def place_of(address: str) -> str:
+    """The host and port of an address."""
+    return address.split("//")[1].split("?")[0].split("/")[0]
+
+
+def to(address: str, options: str = "", *, scheme: str | None = None) -> str:
+    """What connects to the address of a listener: its place, with options of its own, perhaps by another scheme."""
+    listened, place = address.split("?")[0].split(":", 1)
+    return f"{scheme or listened}:{place}?{options}".removesuffix("?")
+
+
 def plain(address: str) -> socket.socket:
-    """A plain socket, connected to a tcp address."""
-    host, port = address.removeprefix("tcp://").split("?")[0].rsplit(":", 1)
-    _opened.append(socket.create_connection((host, int(port)), timeout=30))
-    return _opened[-1]
+    """A plain socket, connected to the place of an address."""
+    host, port = place_of(address).rsplit(":", 1)
+    return kept(socket.create_connection((host.strip("[]"), int(port)), timeout=30))
+
+
+def kept(opened: socket.socket) -> socket.socket:
+    """A socket that is closed at the end of the test, if not before."""
+    _opened.append(opened)
+    return opened
 
 
 _opened: list[socket.socket] = []
@@ -98,3 +116,9 @@ def _close_plain_sockets() -> Iterator[None]:
     yield
     while _opened:
         _opened.pop().close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Pairs for TLS, made once."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))

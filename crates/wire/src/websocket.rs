@@ -85,6 +85,9 @@ pub enum Carries {
 /// The subprotocol of the panpipe protocol.
 const PANPIPE: &str = "panpipe";
 
+/// The subprotocol of plain messages, for those who have to offer one.
+const PLAIN: &str = "panpipe.plain";
+
 /// One end of a connection after the upgrade.
 ///
 /// It holds what has come of a message that is not whole yet, one ping of at most 125 bytes, and nothing else.

@@ -167,8 +167,8 @@ export class WebSocketLink implements Link {
     if (receiver.over) return;
     receiver.receive(chunk);
     const { closed, violation } = receiver;
+    if (receiver.over) this.#pong();
     if (violation !== null) {
-      this.#pong();
       this.#sendClose(violation.close);
       this.#lose(violation.fault);
     } else if (closed !== null) {
