@@ -24,6 +24,7 @@ mod values;
 mod victim;
 mod web_victim;
 mod websocket_frames;
+mod websocket_heads;
 mod written_websocket;
 
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     cases.extend(values::cases(&folder));
     cases.extend(bad::cases(&folder));
     cases.extend(websocket_frames::cases());
+    cases.extend(websocket_heads::cases(&folder));
     let removed = skip::Skips::of("hostile").and_then(|mut skips| {
         let cases = skips.remove_from(cases);
         skips.finish(arguments.list).map(|()| cases)

@@ -206,18 +206,18 @@ pub(crate) fn open(address: &str, speaks_panpipe: bool) -> Result<Stream> {
     );
     stream.write_all(request.as_bytes())?;
     let head = read_head(&mut stream)?;
-    check_upgrade(&head, KEY, speaks_panpipe)?;
+    check_upgrade(&head, KEY, speaks_panpipe.then_some("panpipe"))?;
     Ok(stream)
 }
 
-/// Fails unless this is the right answer to a request with this key.
-pub(crate) fn check_upgrade(head: &str, key: &str, speaks_panpipe: bool) -> Result<()> {
+/// Fails unless this is the right answer to a request with this key, which selects this subprotocol.
+pub(crate) fn check_upgrade(head: &str, key: &str, subprotocol: Option<&str>) -> Result<()> {
     let is_right = head.starts_with("HTTP/1.1 101 ")
         && field(head, "Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
         && field(head, "Connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade"))
         && field(head, "Sec-WebSocket-Accept") == Some(&accept(key))
         && field(head, "Sec-WebSocket-Extensions").is_none()
-        && field(head, "Sec-WebSocket-Protocol") == speaks_panpipe.then_some("panpipe");
+        && field(head, "Sec-WebSocket-Protocol") == subprotocol;
     match is_right {
         true => Ok(()),
         false => Err(format!("the upgrade is answered with {head:?}").into()),
