@@ -191,7 +191,7 @@ export class Reception {
     const answer = judge(this.#policy, request);
     if (answer.do === "refuse") return arrival.say(refusalText(answer.status, answer.why, answer.headOnly, this.#allow));
     if (answer.do === "file") return this.#serveFile(arrival, answer.path, answer.headOnly);
-    arrival.stream.write(upgradeResponse(acceptOf(answer.key), answer.panpipe));
+    arrival.stream.write(upgradeResponse(acceptOf(answer.key), answer.selected));
     const { address } = this.terms;
     const first = arrival.first.bytes.subarray(request.size);
     const carries = answer.panpipe ? "frames" : address.textMode ? "text" : "binary";
