@@ -135,6 +135,10 @@ def test_players_come_back_to_a_game_that_begins_anew(playing: Playing) -> None:
             pass
 
     asyncio.run(asyncio.wait_for(all_are_back(), NET))
+    for player in players.values():
+        # At most two lines are older than the new game.
+        said = [line(player) for _ in range(5)]
+        assert int(said[-1].split()[0]) > 20, said
 
 
 def test_who_does_not_play_is_not_sent_datagrams(playing: Playing) -> None:
