@@ -24,7 +24,7 @@ export interface ConnectOptions {
 export async function connectBy(transport: Pick<Transport, "connect">, parsed: Address, options: ConnectOptions): Promise<Peer | Connection> {
   const { text } = parsed;
   const { signal, service } = options;
-  if (service !== undefined) checkService(parsed, text);
+  if (service !== undefined) checkService(service, parsed, text);
   if (signal !== undefined) expectMany(signal);
   const timeout = milliseconds(options.timeout, parsed.timeout);
   const link = await transport.connect(parsed, { timeout, signal });

@@ -10,7 +10,8 @@ import { Listener } from "./listener.js";
 import { Connection } from "./connection.js";
 import { checkService, opened } from "./opening.js";
 import { Peer } from "./peer.js";
-import { Server, type Handler } from "./server.js";
+import type { Handler } from "./plain-serving.js";
+import { Server } from "./server.js";
 import { Service } from "./service.js";
 import { closeOnTerm } from "./terminating.js";
 import { parsePair, type TransportInfo } from "./wire/address.js";
@@ -22,7 +23,8 @@ import type { Message } from "./wire/session.js";
 export { Listener } from "./listener.js";
 export type { ConnectOptions } from "./connecting.js";
 export { Connection, type WaitOptions } from "./connection.js";
-export { Server, type Handler, type Reply } from "./server.js";
+export type { Handler, Reply } from "./plain-serving.js";
+export { Server } from "./server.js";
 export { options, type CallOptions, type MarkedOptions } from "./call-options.js";
 export type { Context } from "./context.js";
 export { Items, Lagged } from "./items.js";
@@ -59,7 +61,7 @@ export async function connect<C extends Peer | Connection = Peer>(address: strin
  */
 export async function listen<C extends Peer | Connection = Peer>(address: string, options: { service?: Service | undefined } = {}): Promise<Listener<C>> {
   const parsed = parse(address);
-  if (options.service !== undefined) checkService(parsed, address);
+  if (options.service !== undefined) checkService(options.service, parsed, address);
   return Listener.open<C>(parsed, transportOf(parsed), options.service ?? null);
 }
 
@@ -78,7 +80,8 @@ export async function serve<M extends Message = Bytes>(address: string, answers:
     return server;
   }
   if (parsed.protocol === "panpipe") {
-    throw new PanpipeError("unsupported", `serving on ${address}`, { address, text: "a function answers plain messages, and this address means the panpipe protocol; add a framing, as in framing=lines, or give a Service" });
+    const why = parsed.accepts === null ? "this address means the panpipe protocol; add a framing, as in framing=lines, or give a Service" : "accept lists panpipe; give a Service, with plain() for the others";
+    throw new PanpipeError("unsupported", `serving on ${address}`, { address, text: `a function answers plain messages, and ${why}` });
   }
   return new Server(await listen<Connection>(address), answers as Handler<any>);
 }
@@ -100,7 +103,7 @@ export async function spawn<C extends Peer | Connection = Peer>(command: readonl
  */
 export function pair<C extends Peer | Connection = Peer>(text = "", services: readonly [Service?, Service?] = []): [C, C] {
   const parsed = parsePair(text, vocabulary);
-  for (const service of services) if (service !== undefined) checkService(parsed, parsed.text);
+  for (const service of services) if (service !== undefined) checkService(service, parsed, parsed.text);
   const [a, b] = pairLinks(parsed);
   return [opened(a, parsed, parsed.text, true, services[0] ?? null) as C, opened(b, parsed, parsed.text, false, services[1] ?? null) as C];
 }

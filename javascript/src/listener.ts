@@ -5,6 +5,7 @@ import { classify } from "./link/classify.js";
 import type { Connection } from "./connection.js";
 import { opened } from "./opening.js";
 import type { Peer } from "./peer.js";
+import { PlainServing } from "./plain-serving.js";
 import type { Service } from "./service.js";
 import { withTarget, type Address } from "./wire/address.js";
 import { PanpipeError } from "./wire/error.js";
@@ -18,12 +19,16 @@ export class Listener<C extends Peer | Connection = Peer> implements AsyncIterab
   readonly #arrived = new Fifo<Link>();
   readonly #accepting = new Fifo<(peer: C | null) => void>();
   readonly #service: Service | null;
+  /** Not for users: answers the peers of plain messages, where a service does. */
+  readonly plain: PlainServing | null;
   #ended = false;
   #closed = false;
 
   private constructor(address: Address, service: Service | null) {
     this.#parsed = address;
     this.#service = service;
+    const handler = service?.plainHandler ?? null;
+    this.plain = handler === null ? null : new PlainServing(handler);
     this.#address = address.text;
   }
 
@@ -93,8 +98,10 @@ export class Listener<C extends Peer | Connection = Peer> implements AsyncIterab
   }
 
   #arrive(link: Link): void {
-    const accept = this.#accepting.shift();
+    const isPlain = this.plain !== null && link.speaks === "plain";
+    const accept = isPlain ? undefined : this.#accepting.shift();
     if (this.#closed) link.destroy();
+    else if (isPlain) void this.plain!.serve(opened(link, this.#parsed, this.#address, false, null) as Connection);
     else if (accept !== undefined) accept(this.#peer(link));
     else {
       // Nobody has asked for it, so it is no reason to live on.

@@ -15,7 +15,7 @@ export function opened(link: Link, address: Address, text: string, client: boole
   if (plain) {
     if (service !== null) {
       link.destroy();
-      throw noService(text);
+      throw noService(text, false);
     }
     return new Connection(link, asPlain(address), text);
   }
@@ -27,10 +27,12 @@ export function opened(link: Link, address: Address, text: string, client: boole
 }
 
 /** Throws `unsupported` where a service cannot be called. */
-export function checkService(address: Address, text: string): void {
-  if (address.protocol === "plain") throw noService(text);
+export function checkService(service: Service, address: Address, text: string): void {
+  const { accepts, protocol } = address;
+  if (accepts === null ? protocol === "plain" : accepts.framing !== null && service.plainHandler === null) throw noService(text, accepts !== null);
 }
 
-function noService(text: string): PanpipeError {
-  return new PanpipeError("unsupported", `serving on ${text}`, { address: text, text: "a service needs protocol=panpipe, and this address means plain messages" });
+function noService(text: string, mixed: boolean): PanpipeError {
+  const why = mixed ? "accept lists a framing, and the service answers no plain messages: give it a handler with plain()" : "a service needs protocol=panpipe, and this address means plain messages";
+  return new PanpipeError("unsupported", `serving on ${text}`, { address: text, text: why });
 }

@@ -1,37 +1,24 @@
 /** A server: a listener whose every connection is answered by one handler or service. */
 
-import { warn, type Bytes } from "#runtime";
-
-import { HandlerFailure, type Answering } from "./answering.js";
-import type { Listener } from "./listener.js";
 import type { Connection } from "./connection.js";
+import type { Listener } from "./listener.js";
 import { Peer } from "./peer.js";
+import { PlainServing, report, type Handler } from "./plain-serving.js";
 import { Service } from "./service.js";
-import { PanpipeError } from "./wire/error.js";
-import type { Message } from "./wire/session.js";
-
-/**
- * Answers a message: what it returns is the reply; `null` and `undefined` send nothing. It may be asynchronous.
- * It runs for one message of a connection at a time; connections do not wait for each other.
- */
-export type Handler<M extends Message = Bytes> = (message: M, peer: Connection) => Reply | PromiseLike<Reply>;
-
-/** What a handler may answer. A reply of 16 KiB or more is not copied, so do not change it afterwards. */
-export type Reply = Uint8Array | string | null | undefined | void;
 
 /** Answers connections until it is closed; it keeps the process alive so long. Made by `serve`. */
 export class Server implements AsyncDisposable {
   readonly #listener: Listener<any>;
-  readonly #handler: Handler<Message> | null;
-  readonly #answering = new Set<Answering>();
+  /** Of plain messages; null where nobody answers such. */
+  readonly #plain: PlainServing | null;
   readonly #peers = new Set<Peer>();
   readonly #done: Promise<void>;
   #closing: Promise<void> | null = null;
 
   /** Not for users: `serve` makes servers. */
-  constructor(listener: Listener<any>, answers: Handler<Message> | Service) {
+  constructor(listener: Listener<any>, answers: Handler<any> | Service) {
     this.#listener = listener;
-    this.#handler = answers instanceof Service ? null : answers;
+    this.#plain = answers instanceof Service ? listener.plain : new PlainServing(answers);
     this.#done = this.#accept();
   }
 
@@ -62,52 +49,26 @@ export class Server implements AsyncDisposable {
   async #accept(): Promise<void> {
     const running = new Set<Promise<void>>();
     for await (const peer of this.#listener as AsyncIterable<Peer | Connection>) {
-      const run: Promise<void> = (peer instanceof Peer ? this.#keep(peer) : this.#serve(peer)).finally(() => running.delete(run));
+      const run: Promise<void> = (peer instanceof Peer ? this.#keep(peer) : this.#plain!.serve(peer)).finally(() => running.delete(run));
       running.add(run);
     }
     await Promise.all(running);
+    await this.#plain?.idle();
   }
 
   async #keep(peer: Peer): Promise<void> {
     this.#peers.add(peer);
     const broke = await peer.closed;
     this.#peers.delete(peer);
-    if (broke !== null) report(peer, broke);
+    if (broke !== null) report(peer.address, broke);
     await peer.close();
-  }
-
-  async #serve(peer: Connection): Promise<void> {
-    const answering = peer.answer((message) => this.#handler!(message, peer));
-    this.#answering.add(answering);
-    if (this.#closing !== null) answering.stop();
-    try {
-      await answering.done;
-    } catch (error) {
-      report(peer, error);
-    } finally {
-      this.#answering.delete(answering);
-      await peer.close();
-    }
   }
 
   async #close(grace?: number): Promise<void> {
     await this.#listener.close();
-    for (const answering of this.#answering) answering.stop();
+    this.#plain?.stop();
     for (const peer of this.#peers) void peer.drain(grace);
-    const late = setTimeout(() => this.#answering.forEach((answering) => answering.giveUp()), Math.min(grace ?? this.#listener.timeout, 2 ** 31 - 1));
+    const late = setTimeout(() => this.#plain?.giveUp(), Math.min(grace ?? this.#listener.timeout, 2 ** 31 - 1));
     await this.#done.finally(() => clearTimeout(late));
-  }
-}
-
-function report(peer: Connection | Peer, error: unknown): void {
-  if (error instanceof HandlerFailure) {
-    const why = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : String(error.cause);
-    warn(`the handler failed, which closes its connection on ${peer.address}: ${why}`, "PanpipeHandlerError");
-  } else if (!(error instanceof PanpipeError)) {
-    throw error;
-  } else if (error.doing.startsWith("replying") && ["too-large", "unsupported"].includes(error.code)) {
-    warn(`the handler's reply cannot be sent, which closes its connection: ${error.message}`, "PanpipeHandlerError");
-  } else if (["bad-peer", "too-large", "version", "io"].includes(error.code)) {
-    warn(error.message, "PanpipePeerWarning");
   }
 }

@@ -1,11 +1,15 @@
 /** Service: what one end answers with, its methods and its topics. */
 
+import type { Bytes } from "#runtime";
+
 import type { Context } from "./context.js";
+import type { Handler } from "./plain-serving.js";
 import { Topic, type TopicOptions } from "./topic.js";
 import { PanpipeError } from "./wire/error.js";
 import { nameBytes } from "./wire/panpipe/names.js";
 import type { Value } from "./wire/panpipe/unpack.js";
 import { Fault } from "./wire/error.js";
+import type { Message } from "./wire/session.js";
 
 /** A parameter of a method: its name, or more than that. `schema` is a JSON Schema. */
 export type Parameter = string | { name: string; required?: boolean; schema?: object; doc?: string };
@@ -37,6 +41,7 @@ export interface Declared {
 export class Service {
   readonly #methods = new Map<string, Declared>();
   readonly #topics = new Map<string, Topic>();
+  #plain: Handler<any> | null = null;
 
   constructor(
     /** What it is called in its description. */
@@ -77,6 +82,12 @@ export class Service {
     return topic;
   }
 
+  /** Answers peers without panpipe, where the address lists a framing in `accept`: every message with what the handler returns. Messages are strings with `text=true` (`plain<string>` in TypeScript). */
+  plain<M extends Message = Bytes>(handler: Handler<M>): this {
+    this.#plain = handler;
+    return this;
+  }
+
   /** What it offers, as an OpenRPC 1.3 document. */
   describe(): { [key: string]: Value } {
     const methods = [...this.#methods.values()].filter(({ name }) => name !== describing);
@@ -86,6 +97,11 @@ export class Service {
       methods: methods.map(describeMethod),
       "x-panpipe-topics": [...this.#topics.keys()],
     };
+  }
+
+  /** Not for users: what answers plain messages. */
+  get plainHandler(): Handler<any> | null {
+    return this.#plain;
   }
 
   /** Not for users: the method of this name. */

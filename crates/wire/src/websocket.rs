@@ -78,12 +78,16 @@ pub enum Carries {
     Binary,
     /// Strings: text messages are sent, either type is received and must be UTF-8.
     Text,
-    /// Frames of the panpipe protocol: binary messages both ways, and text breaks the connection.
-    FramesOnly,
+    /// The stream of the panpipe protocol: binary messages both ways, whose contents follow each other, however they are
+    /// cut; text breaks the connection.
+    Stream,
 }
 
 /// The subprotocol of the panpipe protocol.
 const PANPIPE: &str = "panpipe";
+
+/// The subprotocol of plain messages, for those who have to offer one.
+const PLAIN: &str = "panpipe.plain";
 
 /// One end of a connection after the upgrade.
 ///

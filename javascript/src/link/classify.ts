@@ -32,7 +32,11 @@ const table: Readonly<Record<string, Code>> = {
 export function classify(error: unknown): Fault {
   if (error instanceof Fault) return error;
   const code = codeOf(error);
-  return new Fault(table[code] ?? ofTls(code) ?? "io", error instanceof Error ? error.message : String(error));
+  const tls = ofTls(code);
+  // OpenSSL's own texts begin with numbers and end with a line of its source.
+  const { reason } = (error ?? {}) as { reason?: unknown };
+  if (tls !== null && typeof reason === "string") return new Fault(tls, `TLS: ${reason}`);
+  return new Fault(table[code] ?? tls ?? "io", error instanceof Error ? error.message : String(error));
 }
 
 /** The system's name of an error, as in `ECONNREFUSED`, or an empty string. */

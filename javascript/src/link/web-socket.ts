@@ -10,6 +10,7 @@ import { headSize, largestBody } from "../wire/panpipe/frame.js";
 import { NORMAL, faultOfClose } from "../wire/websocket/closing.js";
 import { BINARY, CLOSE, PONG, TEXT, applyMask, headSizeOf, writeHead } from "../wire/websocket/frame.js";
 import { Receiver, type Carries } from "../wire/websocket/receiving.js";
+import { together } from "../wire/websocket/together.js";
 import { classify } from "./classify.js";
 import type { Link, LinkEvents, Remote, Speaks } from "./link.js";
 import { savedFrom } from "./saved.js";
@@ -49,7 +50,7 @@ export interface WebSocketOptions {
 
 /** Moves messages over a socket, which nobody else reads or writes. */
 export class WebSocketLink implements Link {
-  readonly packets: Packets;
+  readonly packets: Packets | undefined;
   readonly remote: Remote;
   readonly speaks: Speaks | undefined;
   readonly #receiver: Receiver;
@@ -76,8 +77,8 @@ export class WebSocketLink implements Link {
     const frames = carries === "frames";
     this.remote = remote;
     this.speaks = speaks;
-    this.packets = { largest: frames ? headSize + largestBody : max, empty: true, alone: false, lossy: false, many: false };
-    this.#receiver = new Receiver(client, frames ? Math.max(max, largestFrame) : max, carries, (message) => this.#events?.onData(message));
+    this.packets = frames ? undefined : { largest: max, empty: true, alone: false, lossy: false, many: false };
+    this.#receiver = new Receiver(client, frames ? largestFrame : max, carries, (message) => this.#events?.onData(message));
     stream.on("error", (error) => {
       this.#failing = false;
       this.#lose(classify(error));
@@ -109,7 +110,7 @@ export class WebSocketLink implements Link {
     const cost = carries === "frames" ? 0 : packetCost;
     for (const part of parts) this.#handed += part.length + cost;
     const atOnce = this.stream.writableLength === 0;
-    this.#send(carries === "text" ? TEXT : BINARY, parts);
+    this.#send(carries === "text" ? TEXT : BINARY, carries === "frames" ? together(parts, largestFrame) : parts.map((part) => [part]));
     if (this.stream.errored) {
       this.#failing = true;
       const chunks = savedFrom(this.stream);
@@ -167,8 +168,8 @@ export class WebSocketLink implements Link {
     if (receiver.over) return;
     receiver.receive(chunk);
     const { closed, violation } = receiver;
+    if (receiver.over) this.#pong();
     if (violation !== null) {
-      this.#pong();
       this.#sendClose(violation.close);
       this.#lose(violation.fault);
     } else if (closed !== null) {
@@ -188,12 +189,12 @@ export class WebSocketLink implements Link {
   #pong(): void {
     const { ping } = this.#receiver;
     this.#receiver.ping = null;
-    if (ping !== null && !this.#closeSent) this.#send(PONG, [ping]);
+    if (ping !== null && !this.#closeSent) this.#send(PONG, [[ping]]);
   }
 
   #sendClose(code: number | null): void {
     if (this.#closeSent || this.stream.destroyed) return;
-    this.#send(CLOSE, [code === null ? nothing : Buffer.from([code >>> 8, code & 255])]);
+    this.#send(CLOSE, [[code === null ? nothing : Buffer.from([code >>> 8, code & 255])]]);
     this.#closeSent = true;
   }
 
@@ -202,24 +203,30 @@ export class WebSocketLink implements Link {
     if (!this.stream.writableEnded) this.stream.end();
   }
 
-  /** Writes each part as a frame, all in one go where that is possible. */
-  #send(opcode: number, parts: readonly Uint8Array[]): void {
+  /** Writes each message, of which each is in parts, as a frame; all in one go where that is possible. */
+  #send(opcode: number, messages: readonly (readonly Uint8Array[])[]): void {
     const masked = this.options.client;
     let size = 0;
-    for (const { length } of parts) size += headSizeOf(length, masked) + (masked || length < byReference ? length : 0);
+    for (const message of messages) {
+      size += headSizeOf(sizeOf(message), masked);
+      for (const { length } of message) size += masked || length < byReference ? length : 0;
+    }
     const slab = Buffer.allocUnsafe(size);
     const out: Uint8Array[] = [];
     let from = 0;
     let at = 0;
-    for (const part of parts) {
+    for (const message of messages) {
       const mask = masked ? freshMask() : null;
-      at = writeHead(slab, at, opcode, part.length, mask);
-      if (!masked && part.length >= byReference) {
-        out.push(slab.subarray(from, at), part);
-        from = at;
-      } else {
+      at = writeHead(slab, at, opcode, sizeOf(message), mask);
+      let phase = 0;
+      for (const part of message) {
+        if (!masked && part.length >= byReference) {
+          out.push(slab.subarray(from, at), part);
+          from = at;
+          continue;
+        }
         slab.set(part, at);
-        if (mask !== null) applyMask(slab, at, at + part.length, mask, 0);
+        if (mask !== null) phase = applyMask(slab, at, at + part.length, mask, phase);
         at += part.length;
       }
     }
@@ -284,6 +291,13 @@ export class WebSocketLink implements Link {
       this.#onEmpty = () => settle(true);
     });
   }
+}
+
+function sizeOf(parts: readonly Uint8Array[]): number {
+  if (parts.length === 1) return parts[0]!.length;
+  let size = 0;
+  for (const { length } of parts) size += length;
+  return size;
 }
 
 function cut(): Fault {

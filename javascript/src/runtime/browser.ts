@@ -45,7 +45,7 @@ export function later(run: () => void, milliseconds: number): Timer {
 }
 
 /** A page lives as long as it is open, whatever its timers do. */
-export function hold(): void {}
+export function hold(_timer: Timer, _alive: boolean): void {}
 
 /** Runs something when what runs now has ended, and the promises that it has settled were heard. */
 export function atEndOfTurn(run: () => void): void {
@@ -58,4 +58,4 @@ export function warn(text: string, type: string): void {
 }
 
 /** A browser does not mind many listeners. */
-export function expectMany(): void {}
+export function expectMany(_signal: AbortSignal): void {}

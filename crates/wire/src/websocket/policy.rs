@@ -2,7 +2,7 @@
 
 use super::head::{has_item, is_token};
 use super::host::Authority;
-use super::{HostRule, Origin, PANPIPE, Refusal, Request, Token, file, key};
+use super::{HostRule, Origin, PANPIPE, PLAIN, Refusal, Request, Token, file, key};
 use crate::address::percent_decode;
 
 /// The version of WebSocket (RFC 6455, section 4.1).
@@ -118,7 +118,12 @@ impl Policy {
             _ => {}
         }
         let accept = key::accept(key);
-        let subprotocol = if speaks_panpipe { "Sec-WebSocket-Protocol: panpipe\r\n" } else { "" };
+        // A browser fails where it offers some and none is selected.
+        let selected = if speaks_panpipe { PANPIPE } else { PLAIN };
+        let subprotocol = match offered.contains(&selected.as_bytes()) {
+            true => format!("Sec-WebSocket-Protocol: {selected}\r\n"),
+            false => String::new(),
+        };
         let response = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Accept: {accept}\r\n{subprotocol}\r\n"
