@@ -145,7 +145,7 @@ test("a listener needs a certificate and its key, and says which file is missing
   await assert.rejects(listen("wss://localhost:0?cert=/nonexistent/a&key=/nonexistent/b"), { code: "not-found", message: /cert=\/nonexistent\/a/ });
   await assert.rejects(listen(`tls://localhost:0?cert=${server.cert}&key=${certificate().key}`), { code: "invalid-address" });
   await assert.rejects(listen(`tls://localhost:0?cert=${server.cert}&key=${server.cert}`), { code: "invalid-address" });
-  await assert.rejects(connect(`tls://localhost:1?ca=${path("nothing")}`), { code: "refused" });
+  await assert.rejects(connect(`tls://localhost:1?ca=${path("nothing")}`), { code: "not-found" });
   const running = await serve(`tls://localhost:0?${server.pair}`, service());
   await assert.rejects(connect(`${bare(running.address)}?ca=${path("nothing")}`), { code: "not-found" });
   await running.close();

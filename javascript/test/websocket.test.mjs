@@ -73,7 +73,10 @@ function answer(bytes, { listens = "localhost", port = 9000, tls = false, path =
     const request = readRequest(bytes);
     if (request === null) return null;
     const given = judge(policy, request);
-    if (given.do === "upgrade") return { status: 101, panpipe: given.panpipe };
+    if (given.do === "upgrade") {
+      assert.equal(given.selected, given.panpipe ? "panpipe" : given.selected && "panpipe.plain");
+      return { status: 101, panpipe: given.panpipe, ...(given.panpipe || given.selected === null ? {} : { selects: given.selected }) };
+    }
     return given.do === "file" ? { status: 200, file: given.path, ...(given.headOnly ? { head_only: true } : {}) } : { status: given.status };
   } catch (error) {
     if (!(error instanceof BadHead)) throw error;
@@ -85,7 +88,7 @@ for (const vector of vectors.requests) {
   test(`judges ${vector.name}`, () => {
     const port = vector.policy?.port ?? 9000;
     const bytes = head(vectors.request, vector, (each) => each.replaceAll("{port}", port));
-    const expected = Object.fromEntries(Object.entries(vector).filter(([name]) => ["status", "panpipe", "file", "head_only"].includes(name)));
+    const expected = Object.fromEntries(Object.entries(vector).filter(([name]) => ["status", "panpipe", "selects", "file", "head_only"].includes(name)));
     // As bytes come: an answer that is there early stays what it is.
     for (const size of bytes.length < 1000 ? [1, 2, 7, bytes.length] : [bytes.length]) {
       let found = null;
@@ -159,7 +162,7 @@ test("a client's request is answered by our server, and the answer read", () => 
     const bytes = Buffer.from(upgradeRequest({ host: "127.0.0.1:9000", path: "/a b?c[]=ä%", key, panpipe, token }));
     assert.match(String(bytes), /^GET \/a%20b\?c%5B%5D=%C3%A4%25 HTTP/);
     assert.deepEqual(answer(bytes, { path: "/a b?c[]=ä%", token, protocols: [panpipe ? "panpipe" : "plain"] }), { status: 101, panpipe });
-    const response = Buffer.from(upgradeResponse(acceptOf(key), panpipe));
+    const response = Buffer.from(upgradeResponse(acceptOf(key), panpipe ? "panpipe" : null));
     assert.equal(readResponse(response, acceptOf(key), panpipe), response.length);
   }
   assert.equal(acceptOf(key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");

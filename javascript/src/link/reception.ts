@@ -113,7 +113,7 @@ export class Reception {
     try {
       const { secure } = this.terms;
       const stream = secure === null ? socket : await secure.greet(socket, controller.signal);
-      await this.#receive(new Arrival(stream, remoteOf(this.terms.address.scheme, socket)), controller.signal);
+      await this.#receive(new Arrival(socket, stream, remoteOf(this.terms.address.scheme, socket)), controller.signal);
     } catch (error) {
       socket.destroy();
       if (!(error instanceof Fault)) throw error;
@@ -191,11 +191,11 @@ export class Reception {
     const answer = judge(this.#policy, request);
     if (answer.do === "refuse") return arrival.say(refusalText(answer.status, answer.why, answer.headOnly, this.#allow));
     if (answer.do === "file") return this.#serveFile(arrival, answer.path, answer.headOnly);
-    arrival.stream.write(upgradeResponse(acceptOf(answer.key), answer.panpipe));
+    arrival.stream.write(upgradeResponse(acceptOf(answer.key), answer.selected));
     const { address } = this.terms;
     const first = arrival.first.bytes.subarray(request.size);
     const carries = answer.panpipe ? "frames" : address.textMode ? "text" : "binary";
-    this.#give(new WebSocketLink(arrival.stream, { client: false, max: address.max, carries, remote: arrival.remote, first, speaks: answer.panpipe ? "panpipe" : "plain" }));
+    this.#give(arrival, new WebSocketLink(arrival.stream, { client: false, max: address.max, carries, remote: arrival.remote, first, speaks: answer.panpipe ? "panpipe" : "plain" }));
   }
 
   /** The file is sent in its own time, which is not the reception's. */
@@ -213,10 +213,12 @@ export class Reception {
     const { address } = this.terms;
     // The first bytes of the panpipe protocol tell by themselves, and the other side is told in its words.
     const guard = speaks === "panpipe" ? {} : { guard: new HttpGuard() };
-    this.#give(new StreamLink(stream, stream, { remote, first: bytes, ...(address.accepts === null ? {} : { speaks }), ...guard }));
+    this.#give(arrival, new StreamLink(stream, stream, { remote, first: bytes, ...(address.accepts === null ? {} : { speaks }), ...guard }));
   }
 
-  #give(link: Link): void {
+  /** From here on it is its user's, who may close the listener at once. */
+  #give({ socket }: Arrival, link: Link): void {
+    this.#arriving.delete(socket);
     if (this.#closed) link.destroy();
     else this.onLink(link);
   }
@@ -240,6 +242,7 @@ class Arrival {
   readonly first: FirstBytes;
 
   constructor(
+    readonly socket: net.Socket,
     readonly stream: Duplex,
     readonly remote: Remote,
   ) {

@@ -13,48 +13,30 @@ import type { Limits } from "./link.js";
 /** Each connection proves anew who is at its ends. */
 const common: tls.SecureContextOptions = { minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_TICKET };
 
-/** Makes a connected socket secure, and sees to it that the other end is `host`, or has one of the fingerprints of the address. Throws `unauthenticated`, `bad-peer`, `connection-lost` and what files throw. */
-export function secured(socket: net.Socket, host: string, address: Address, alpn: string | null, { timeout, signal }: Limits): Promise<tls.TLSSocket> {
-  const { ca, fingerprints } = address;
-  const options: tls.ConnectionOptions = {
-    ...common,
-    ...(ca === "" ? {} : { ca: readFile("ca", ca) }),
-    ...identityOf(address),
-    ...(alpn === null ? {} : { ALPNProtocols: [alpn] }),
-    socket,
-    host,
-    servername: net.isIP(host) === 0 ? host : "",
-    // Who has the fingerprint is who is meant, whatever its name, issuer and dates; it proves its key all the same.
-    rejectUnauthorized: fingerprints.length === 0,
-    checkServerIdentity: fingerprints.length === 0 ? checkIdentity : () => undefined,
-  };
-  return new Promise((resolve, reject) => {
-    const secure = connectOver(options);
-    const settle = (act: () => void) => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-      secure.off("error", failed).off("close", closed);
-      act();
+/** What a connecting end wants of TLS. */
+export class SecureClient {
+  readonly #options: tls.ConnectionOptions;
+  readonly #fingerprints: readonly string[];
+
+  /** Reads the files of the address. Throws `invalid-address`, `not-found`, `permission`, `io`. */
+  constructor(address: Address, host: string, alpn: string | null) {
+    const { ca, fingerprints } = address;
+    this.#fingerprints = fingerprints;
+    this.#options = {
+      secureContext: fitting(() => tls.createSecureContext({ ...common, ...(ca === "" ? {} : { ca: readFile("ca", ca) }), ...identityOf(address) })),
+      ...(alpn === null ? {} : { ALPNProtocols: [alpn] }),
+      host,
+      servername: net.isIP(host) === 0 ? host : "",
+      // Who has the fingerprint is who is meant, whatever its name, issuer and dates; it proves its key all the same.
+      rejectUnauthorized: fingerprints.length === 0,
+      checkServerIdentity: fingerprints.length === 0 ? checkIdentity : () => undefined,
     };
-    const fail = (fault: Fault) =>
-      settle(() => {
-        secure.on("error", () => {});
-        secure.destroy();
-        socket.destroy();
-        reject(fault);
-      });
-    const failed = (error: Error) => fail(secure.authorizationError ? new Fault("unauthenticated", `the other end cannot prove who it is: ${error.message}`) : classify(error));
-    const closed = () => fail(new Fault("connection-lost", "the other end closed inside the TLS handshake"));
-    const abort = () => fail(new Fault("cancelled", "the caller gave up"));
-    const timer = setTimeout(() => fail(new Fault("deadline-exceeded", "the timeout passed in the TLS handshake")), Math.min(Math.max(timeout, 0), 2 ** 31 - 1));
-    signal?.addEventListener("abort", abort);
-    secure.on("error", failed).on("close", closed);
-    secure.once("secureConnect", () => {
-      const fault = faultOfFingerprint(secure, fingerprints);
-      if (fault === null) settle(() => resolve(secure));
-      else fail(fault);
-    });
-  });
+  }
+
+  /** Makes a connected socket secure, and sees to it that the other end is who was meant. Rejects with `unauthenticated`, `bad-peer`, `connection-lost`, `deadline-exceeded`, `cancelled`. */
+  greet(socket: net.Socket, limits: Limits): Promise<tls.TLSSocket> {
+    return handshake(tls.connect({ ...this.#options, socket }), socket, this.#fingerprints, limits);
+  }
 }
 
 /** What a listener wants of TLS, and the handshakes of those who come. */
@@ -116,8 +98,33 @@ export class SecureListener {
   }
 }
 
-function connectOver(options: tls.ConnectionOptions): tls.TLSSocket {
-  return fitting(() => tls.connect(options));
+function handshake(secure: tls.TLSSocket, socket: net.Socket, fingerprints: readonly string[], { timeout, signal }: Limits): Promise<tls.TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const settle = (act: () => void) => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      secure.off("error", failed).off("close", closed);
+      act();
+    };
+    const fail = (fault: Fault) =>
+      settle(() => {
+        secure.on("error", () => {});
+        secure.destroy();
+        socket.destroy();
+        reject(fault);
+      });
+    const failed = (error: Error) => fail(secure.authorizationError ? new Fault("unauthenticated", `the other end cannot prove who it is: ${error.message}`) : classify(error));
+    const closed = () => fail(new Fault("connection-lost", "the other end closed inside the TLS handshake"));
+    const abort = () => fail(new Fault("cancelled", "the caller gave up"));
+    const timer = setTimeout(() => fail(new Fault("deadline-exceeded", "the timeout passed in the TLS handshake")), Math.min(Math.max(timeout, 0), 2 ** 31 - 1));
+    signal?.addEventListener("abort", abort);
+    secure.on("error", failed).on("close", closed);
+    secure.once("secureConnect", () => {
+      const fault = faultOfFingerprint(secure, fingerprints);
+      if (fault === null) settle(() => resolve(secure));
+      else fail(fault);
+    });
+  });
 }
 
 /** What OpenSSL says of files that it cannot use. */

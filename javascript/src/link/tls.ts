@@ -5,7 +5,7 @@ import { checkOf, tokenOf } from "./gate.js";
 import type { HostScheme } from "./host-port.js";
 import type { Transport } from "./link.js";
 import { listenAtPort } from "./port.js";
-import { secured } from "./secure.js";
+import { SecureClient } from "./secure.js";
 import { StreamLink } from "./stream.js";
 
 const scheme: HostScheme = { scheme: "tls", encrypted: true, port: null };
@@ -26,9 +26,10 @@ export const tls: Transport = {
     const deadline = performance.now() + limits.timeout;
     const place = readToDial(scheme, address);
     const token = tokenOf(address, false);
+    const client = new SecureClient(address, place.host, null);
     const socket = await dial(scheme, place, address, limits);
     const remote = remoteOf("tls", socket);
-    const secure = await secured(socket, place.host, address, null, { ...limits, timeout: deadline - performance.now() });
+    const secure = await client.greet(socket, { ...limits, timeout: deadline - performance.now() });
     return new StreamLink(secure, secure, { remote, token });
   },
 

@@ -12,7 +12,7 @@ import { checkOf, tokenOf } from "./gate.js";
 import { writeHostPort, type HostPort, type HostScheme } from "./host-port.js";
 import type { Limits, Transport } from "./link.js";
 import { alpn, listenAtPort } from "./port.js";
-import { secured } from "./secure.js";
+import { SecureClient } from "./secure.js";
 import { WebSocketLink, acceptOf } from "./web-socket.js";
 
 type Words = Pick<TransportInfo, "goodFor" | "notFor" | "options">;
@@ -26,9 +26,10 @@ function transport(scheme: HostScheme, words: Words): Transport {
       const left = () => ({ ...limits, timeout: deadline - performance.now() });
       const place = readToDial(scheme, address);
       const token = tokenOf(address, false);
+      const client = scheme.encrypted ? new SecureClient(address, place.host, alpn) : null;
       const socket = await dial(scheme, place, address, limits);
       const remote = remoteOf(scheme.scheme, socket);
-      const stream = scheme.encrypted ? await secured(socket, place.host, address, alpn, left()) : socket;
+      const stream = client === null ? socket : await client.greet(socket, left());
       const panpipe = address.protocol === "panpipe";
       const first = await upgraded(stream, scheme, place, panpipe, token, left());
       const carries = panpipe ? "frames" : address.textMode ? "text" : "binary";

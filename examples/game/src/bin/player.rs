@@ -1,6 +1,6 @@
 //! A player that plays by itself, over any address: prints once a second how it goes.
 //!
-//! paint-player [NAME] [ADDRESS]
+//! `paint-player [NAME] [ADDRESS]`
 
 use std::error::Error;
 use std::time::{Duration, Instant};

@@ -12,6 +12,9 @@ const version = "13";
 /** The subprotocol of the panpipe protocol. */
 export const subprotocol = "panpipe";
 
+/** That of plain messages, for those who have to offer one. */
+const plainSubprotocol = "panpipe.plain";
+
 /** What a listener that speaks HTTP grants. */
 export interface Policy {
   /** The path of the WebSocket, decoded, with its query if it has one. */
@@ -47,7 +50,7 @@ export interface Request {
 
 /** What is to be done about a request. All but an upgrade ends with the connection. */
 export type Answer =
-  | { do: "upgrade"; key: string; panpipe: boolean }
+  | { do: "upgrade"; key: string; panpipe: boolean; /** The subprotocol, if one is selected. */ selected: string | null }
   /** `path` is below the folder of files. It may be a folder, or not there. */
   | { do: "file"; path: string; headOnly: boolean }
   | { do: "refuse"; status: number; why: string; headOnly: boolean };
@@ -110,7 +113,9 @@ function decideUpgrade(policy: Policy, fields: Fields): Answer {
   const panpipe = offered.includes(subprotocol);
   if (panpipe && !policy.panpipe) throw new BadHead(400, "the subprotocol panpipe, and plain messages are served here");
   if (!panpipe && !policy.plain) throw new BadHead(400, "no subprotocol panpipe, and only that is served here");
-  return { do: "upgrade", key, panpipe };
+  // A browser fails where it offers some, as one for a token, and none is selected.
+  const selected = [panpipe ? subprotocol : plainSubprotocol].find((each) => offered.includes(each)) ?? null;
+  return { do: "upgrade", key, panpipe, selected };
 }
 
 function required(fields: Fields, name: string): string {

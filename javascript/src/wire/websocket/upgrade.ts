@@ -31,11 +31,11 @@ export function upgradeRequest({ host, path, key, panpipe, token }: Upgrade): st
   );
 }
 
-/** A server's answer to it; `accept` answers the client's key. */
-export function upgradeResponse(accept: string, panpipe: boolean): string {
+/** A server's answer to it; `accept` answers the client's key, and `selected` is the subprotocol, if any is. */
+export function upgradeResponse(accept: string, selected: string | null): string {
   return (
     `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n` +
-    `${panpipe ? `Sec-WebSocket-Protocol: ${subprotocol}\r\n` : ""}\r\n`
+    `${selected === null ? "" : `Sec-WebSocket-Protocol: ${selected}\r\n`}\r\n`
   );
 }
 
