@@ -250,6 +250,27 @@ def test_a_handler_alone_does_not_answer_peers_of_panpipe(run: Run) -> None:
         run(serve())
 
 
+@pytest.mark.parametrize("face", ["blocking", "asyncio"])
+def test_a_handler_alone_answers_people_and_pages(upper: Callable[[str], str], run: Run, face: str) -> None:
+    def use(address: str) -> None:
+        silent = plain(address)
+        assert line_from(plain(address), b"GEORGE\n") == b"GEORGE\n"
+        assert line_from(plain(address), b"x\n") == b"X\n"
+        with panpipe.connect(to(address, "protocol=plain", scheme="ws")) as page:
+            assert page.call("two\nlines") == b"TWO\nLINES"
+        # It has been taken for a person by then, or will be.
+        assert line_from(silent, b"late\n") == b"LATE\n"
+
+    async def serve() -> None:
+        async with panpipe.aio.serve("tcp://localhost:0?accept=ws,lines", bytes.upper) as server:
+            await asyncio.to_thread(use, server.address)
+
+    if face == "asyncio":
+        run(serve())
+    else:
+        use(upper("tcp://localhost:0?accept=ws,lines"))
+
+
 def test_a_service_with_a_handler_may_have_plain_peers_alone(run: Run) -> None:
     async def serve() -> None:
         async with make_service().aserve("tcp://localhost:0?accept=ws,lines") as server:
