@@ -1,6 +1,7 @@
 //! Peers that break rules, written by hand, at every server and every client of the panpipe protocol.
 //! `../../README.md` explains it.
 
+mod arrivals;
 mod assault;
 mod bad;
 #[path = "../suite/certificate.rs"]
@@ -15,6 +16,7 @@ mod place;
 #[path = "../faults/process.rs"]
 #[expect(dead_code, reason = "the faults use more of it")]
 mod process;
+mod secure;
 #[path = "../suite/skip.rs"]
 mod skip;
 #[path = "../suite/stream.rs"]
@@ -60,7 +62,9 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(THREADS);
     let folder = Arc::new(Folder::new());
     // What takes long begins first.
-    let mut cases = assault::cases(&folder);
+    let mut cases = arrivals::cases();
+    cases.extend(assault::cases(&folder));
+    cases.extend(secure::cases(&folder));
     cases.extend(values::cases(&folder));
     cases.extend(bad::cases(&folder));
     cases.extend(websocket_frames::cases());

@@ -26,6 +26,8 @@ struct Bystander {
     stream: Stream,
     /// The number of calls that it has made, where it speaks panpipe.
     calls: Option<u64>,
+    /// What came of that protocol and was not looked at.
+    unread: Vec<u8>,
 }
 
 impl WebVictim {
@@ -37,7 +39,7 @@ impl WebVictim {
         if speaks_panpipe {
             stream.write_all(&message(BINARY, &frames::hello(), Sender::Client))?;
         }
-        let mut bystander = Bystander { stream, calls: speaks_panpipe.then_some(0) };
+        let mut bystander = Bystander { stream, calls: speaks_panpipe.then_some(0), unread: Vec::new() };
         (0..100).try_for_each(|_| bystander.is_answered())?;
         let memory = process::memory(server.places[0].pid)?;
         Ok(WebVictim { peer, server, bystander: Mutex::new(bystander), memory })
@@ -76,15 +78,38 @@ impl Bystander {
             }
         };
         self.stream.write_all(&message(BINARY, &asked, Sender::Client))?;
+        let reply = match self.calls {
+            None => self.message()?,
+            Some(_) => self.reply()?,
+        };
+        match reply.ends_with(b"BYSTANDER") {
+            true => Ok(()),
+            false => Err(format!("the bystander is answered with {reply:?}").into()),
+        }
+    }
+
+    fn message(&mut self) -> Result<Vec<u8>> {
+        let frame = Frame::read(&mut self.stream, Sender::Server)?.ok_or("the bystander was closed")?;
+        match frame.opcode == BINARY {
+            true => Ok(frame.payload),
+            false => Err(format!("the bystander gets {frame:?}").into()),
+        }
+    }
+
+    /// The next REPLY of the panpipe protocol, whose frames are bytes of the messages.
+    fn reply(&mut self) -> Result<Vec<u8>> {
         loop {
-            let frame = Frame::read(&mut self.stream, Sender::Server)?.ok_or("the bystander was closed")?;
-            let is_reply = frame.opcode == BINARY && (self.calls.is_none() || frame.payload.get(4) == Some(&REPLY));
-            match is_reply {
-                true if frame.payload.ends_with(b"BYSTANDER") => return Ok(()),
-                true => return Err(format!("the bystander is answered with {frame:?}").into()),
-                false if frame.opcode == BINARY => {}
-                false => return Err(format!("the bystander gets {frame:?}").into()),
+            if let Some(length) = self.unread.first_chunk().copied().map(u32::from_be_bytes)
+                && self.unread.len() >= 16 + length as usize
+            {
+                let frame: Vec<_> = self.unread.drain(..16 + length as usize).collect();
+                if frame[4] == REPLY {
+                    return Ok(frame);
+                }
+                continue;
             }
+            let message = self.message()?;
+            self.unread.extend(message);
         }
     }
 }

@@ -155,6 +155,8 @@ export class WebSocketLink implements Link {
     if (first.length > 0) this.#receive(first);
     stream.on("data", (chunk: Buffer) => this.#receive(chunk));
     stream.on("end", () => {
+      // No Close of ours says to who has cut it that all went well.
+      this.#closeSent = true;
       this.#lose(cut());
       this.#end();
     });
