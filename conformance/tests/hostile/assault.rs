@@ -305,7 +305,9 @@ fn deaf_clients(victim: &Victim, peer: Peer) -> Result<()> {
     match most.saturating_sub(before) {
         // 9 MiB, twice while they are moved from where they are made to where they wait, and 4 MiB of the other. V8
         // collects late, as above.
-        more if more > if peer.name == "node" { 32 } else { 24 } * MIB => Err(format!("{more} bytes for two clients that do not read").into()),
+        more if more > if peer.name == "node" { 32 } else { 24 } * MIB => {
+            Err(format!("{more} bytes for two clients that do not read").into())
+        }
         _ => Ok(()),
     }
 }
