@@ -5,6 +5,8 @@ FUZZ_SECONDS ?= 60
 # The Python module and the Node addon, as the tests and a user's script find them.
 MODULE := python/panpipe/_panpipe.abi3.so
 ADDON := javascript/native/panpipe.node
+# The module for browsers, where the pages of the examples ask for it.
+PAGES := examples/chat/page/panpipe.js examples/game/page/panpipe.js
 RIVALS := bench/rivals/target/release/panpipe-rivals
 RUST := $(shell find crates python/src javascript/native bench/src bench/measure conformance examples/game -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 TYPESCRIPT := $(shell find javascript/src -name '*.ts' 2>/dev/null)
@@ -18,7 +20,7 @@ tools: # Says what is missing or too old before anything is built
 	@./tools/check
 
 .PHONY: build
-build: tools target/release/panpipe $(MODULE) javascript/dist/index.js $(ADDON) ## Builds the command, the Python module and the npm packages
+build: tools target/release/panpipe $(MODULE) javascript/dist/index.js $(ADDON) $(PAGES) ## Builds the command, the Python module, the npm packages and the examples
 
 target/release/panpipe: $(RUST)
 	cargo build --release --quiet --locked -p panpipe-cli -p panpipe-python -p panpipe-native -p panpipe-game
@@ -43,6 +45,9 @@ node_modules/ready: package.json package-lock.json javascript/package.json javas
 javascript/dist/index.js: node_modules/ready $(TYPESCRIPT) javascript/tsconfig.json javascript/tsconfig.browser.json javascript/bundle.mjs
 	@npm run --silent --workspace panpipe build
 	@touch $@
+
+$(PAGES): javascript/dist/index.js
+	@cp javascript/dist/panpipe.js $@
 
 .PHONY: demo
 demo: build ## Runs the founding example for real, and the same over each address and framing
@@ -110,4 +115,4 @@ docs: build ## Writes the tables of docs/methods.md anew, from the registries
 .PHONY: clean
 clean: ## Removes everything that was built
 	cargo clean
-	rm -rf .venv .venv-bench node_modules bench/rivals/target bench/rivals/node_modules javascript/dist python/panpipe/*.so $(ADDON)
+	rm -rf .venv .venv-bench node_modules bench/rivals/target bench/rivals/node_modules javascript/dist python/panpipe/*.so $(ADDON) $(PAGES)

@@ -13,7 +13,7 @@ async def serve(role, address):
             await socket.send(message)
 
     async with listen(echo, "127.0.0.1", 0, compression=None) as server:
-        print("ws://127.0.0.1:%d" % server.sockets[0].getsockname()[1], flush=True)
+        print(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
         await server.serve_forever()
 
 

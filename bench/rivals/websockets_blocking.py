@@ -11,7 +11,7 @@ def serve(role, address):
             socket.send(message)
 
     with listen(echo, "127.0.0.1", 0, compression=None) as server:
-        print("ws://127.0.0.1:%d" % server.socket.getsockname()[1], flush=True)
+        print(f"ws://127.0.0.1:{server.socket.getsockname()[1]}", flush=True)
         server.serve_forever()
 
 

@@ -109,7 +109,32 @@ pub(crate) const WEBSOCKETS: &[Face] = &[
         workloads: &[call(bars!(AtMost 1.1)), in_flight(bars!(AtLeast 1.0))],
         warm_up: 800,
     },
+    Face {
+        name: "browser-websocket",
+        rivals: &[Rival {
+            name: "bare",
+            program: Program {
+                server: ProgramKind::NodeRival("ws.mjs"),
+                client: ProgramKind::Node("bare_page.mjs"),
+                about: "a WebSocket of a page in Chromium, to the echo of npm ws; answered in order",
+            },
+        }],
+        panpipe: Some(Program::of(
+            ProgramKind::Node("panpipe_page.mjs"),
+            "a page in Chromium that calls a Service in Node; in flight: an async function for each call",
+        )),
+        transports: &["ws"],
+        options: "",
+        workloads: &[
+            Workload { measured: 500, ..call(&[None]) },
+            Workload { measured: 500, ..in_flight(&[Some(REACHING)]) },
+        ],
+        warm_up: 800,
+    },
 ];
+
+/// What a page must reach, whatever a bare one does.
+const REACHING: Bar = Bar::AtLeastAndReaching(0.0, 20.0);
 
 const FOR_A_CONNECTION: &[Workload] = &[Workload {
     name: "for a connection",

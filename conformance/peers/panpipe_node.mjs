@@ -21,6 +21,7 @@ function makeService(log = null) {
   const news = service.topic("news");
   const flooded = service.topic("flood");
   return service
+    .plain((message) => message.map((byte) => (byte >= 0x61 && byte <= 0x7a ? byte - 32 : byte)))
     .method("upper", (text) => text.toUpperCase(), { params: ["text"] })
     .method("add", (a, b) => a + b, { params: ["a", "b"] })
     .method("echo", (bytes) => bytes, { params: ["bytes"] })

@@ -20,6 +20,8 @@ def make_service(log: dict[str, Any] | None = None) -> panpipe.Service:
     running = most = 0
     begun = os.open(log["path"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if log else None
 
+    service.plain(bytes.upper)
+
     @service.method
     def upper(text: str) -> str:
         return text.upper()

@@ -7,8 +7,8 @@ const [name = "Node", address = "udp://localhost:9999?protocol=panpipe"] = proce
 const [WIDTH, HEIGHT] = [48, 27];
 const TICK = 1000 / 30; // milliseconds
 const SILENCE = 2000; // milliseconds without a snapshot: the game has forgotten us, or begun anew
-const ANSWER = 500; // a datagram that gets lost is not sent again
-const BRUSH = 1.4; // tiles from our middle within which all is painted
+const ANSWER = 500; // how long we wait to be let in: a datagram that gets lost is not sent again
+const AHEAD = 2; // tiles that it looks ahead, so that it goes straight on where it can
 
 let newest = null;
 let heard = 0;
@@ -41,21 +41,22 @@ function decode(bytes) {
   return { tick: view.getUint32(0), players, owner };
 }
 
-/** Goes to the nearest tile that is not ours, and dashes at whom it meets. */
-function choose({ players, owner }, you) {
+/** Goes to the tile that is not ours and is nearest to what lies ahead, and dashes at whom it meets. */
+function choose({ players, owner }, you, [dx, dy]) {
   const own = players.get(you);
   if (own === undefined) return [0, 0, false];
-  const distance = (x, y) => Math.hypot(x - own.x, y - own.y);
   for (const [id, { x, y, isDown }] of players) {
-    if (own.isReady && id !== you && !isDown && distance(x, y) < 3.5) return [x - own.x, y - own.y, true];
+    if (own.isReady && id !== you && !isDown && Math.hypot(x - own.x, y - own.y) < 3.5) return [x - own.x, y - own.y, true];
   }
-  let nearest = null;
+  const length = Math.max(Math.hypot(dx, dy), 1);
+  const ahead = { x: own.x + (dx / length) * AHEAD, y: own.y + (dy / length) * AHEAD };
+  let nearest = { x: own.x, y: own.y, far: Infinity };
   for (let tile = 0; tile < WIDTH * HEIGHT; tile++) {
     const [x, y] = [(tile % WIDTH) + 0.5, Math.floor(tile / WIDTH) + 0.5];
-    const far = distance(x, y);
-    if (far > BRUSH && far < (nearest?.far ?? Infinity) && owner(tile) !== you) nearest = { x, y, far };
+    const far = Math.hypot(x - ahead.x, y - ahead.y);
+    if (far < nearest.far && owner(tile) !== you) nearest = { x, y, far };
   }
-  return nearest === null ? [0, 0, false] : [nearest.x - own.x, nearest.y - own.y, false];
+  return [nearest.x - own.x, nearest.y - own.y, false];
 }
 
 function printScore(you) {
@@ -68,20 +69,26 @@ function printScore(you) {
 }
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-const game = await connect(address, { service: eyes });
 for (;;) {
+  let game = null;
   try {
+    // A connection of its own each time: to a game that began anew we are strangers.
+    game = await connect(address, { service: eyes });
     const { you, key } = await game.call("join", name, { timeout: ANSWER });
     heard = Date.now();
     newest = first = null;
+    let wish = [0, 0, false];
     for (let number = 0; Date.now() - heard < SILENCE; number++) {
+      if (newest !== null) wish = choose(newest, you, wish);
       // Everything each time: whichever message arrives says it all.
-      await game.send("steer", key, number, ...(newest === null ? [0, 0, false] : choose(newest, you)));
+      await game.send("steer", key, number, ...wish);
       if (number % 30 === 29 && newest !== null) printScore(you);
       await pause(TICK);
     }
   } catch (error) {
     console.log(`${error.message}; trying again`);
     await pause(1000);
+  } finally {
+    await game?.close();
   }
 }

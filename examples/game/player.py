@@ -22,8 +22,8 @@ import panpipe
 WIDTH, HEIGHT = 48, 27
 TICK = 1 / 30
 SILENCE = 2.0  # seconds without a snapshot: the game has forgotten us, or begun anew
-ANSWER = 0.5  # a datagram that gets lost is not sent again
-BRUSH = 1.4  # tiles from our middle within which all is painted
+ANSWER = 0.5  # how long we wait to be let in: a datagram that gets lost is not sent again
+AHEAD = 2.0  # tiles that it looks ahead, so that it goes straight on where it can
 
 # The colours of nobody and of the players from 1 to 12, as the page has them.
 COLOURS = [
@@ -96,20 +96,24 @@ class Game:
         self.newest, self._heard = snapshot, time.monotonic()
         self._came += 1
 
-    async def play(self, peer: Any) -> None:
-        """Steers, and joins whenever the game does not know us."""
+    async def play(self, address: str) -> None:
+        """Joins and steers, and does so again whenever the game does not know us."""
         while True:
             try:
-                welcome = await peer.options(timeout=ANSWER).call("join", self.name)
-                self.you, self.newest, self._heard, number = welcome["you"], None, time.monotonic(), 0
-                while time.monotonic() - self._heard < SILENCE:
-                    # Everything each time: whichever message arrives says it all.
-                    await peer.send("steer", welcome["key"], number, *self.wish, self.dash)
-                    number += 1
-                    await asyncio.sleep(TICK)
-                    self._count()
+                # A connection of its own each time: to a game that began anew we are strangers.
+                async with panpipe.aio.connect(address, service=self.eyes) as peer:
+                    await self._steer(peer, await peer.options(timeout=ANSWER).call("join", self.name))
             except panpipe.Error:
                 await asyncio.sleep(1)
+
+    async def _steer(self, peer: Any, welcome: dict[str, Any]) -> None:
+        self.you, self.newest, self._heard, number = welcome["you"], None, time.monotonic(), 0
+        while time.monotonic() - self._heard < SILENCE:
+            # Everything each time: whichever message arrives says it all.
+            await peer.send("steer", welcome["key"], number, *self.wish, self.dash)
+            number += 1
+            await asyncio.sleep(TICK)
+            self._count()
 
     def _count(self) -> None:
         if self.newest is None or (not self._first and not self._begin()):
@@ -130,7 +134,7 @@ class Game:
         return sorted(players.items(), key=lambda each: -each[1].tiles)
 
     def choose(self) -> None:
-        """Steers by itself: to the nearest tile that is not ours, and dashes at whom it meets."""
+        """Steers by itself: to the tile that is not ours and is nearest to what lies ahead, and dashes at others."""
         if self.newest is None or (own := self.newest.players.get(self.you)) is None:
             return
         for number, other in self.newest.players.items():
@@ -138,10 +142,12 @@ class Game:
             if own.is_ready and near and number != self.you and not other.is_down:
                 self.wish, self.dash = (other.x - own.x, other.y - own.y), True
                 return
-        tiles = (tile for tile, owner in enumerate(self.newest.floor) if owner != self.you)
-        ways = ((tile % WIDTH + 0.5 - own.x, tile // WIDTH + 0.5 - own.y) for tile in tiles)
-        self.wish = min((way for way in ways if math.hypot(*way) > BRUSH), key=lambda way: math.hypot(*way))
-        self.dash = False
+        length = max(math.hypot(*self.wish), 1)
+        ahead = (own.x + self.wish[0] / length * AHEAD, own.y + self.wish[1] / length * AHEAD)
+        others = (tile for tile, owner in enumerate(self.newest.floor) if owner != self.you)
+        middles = ((tile % WIDTH + 0.5, tile // WIDTH + 0.5) for tile in others)
+        x, y = min(middles, key=lambda middle: math.dist(middle, ahead), default=(own.x, own.y))
+        self.wish, self.dash = (x - own.x, y - own.y), False
 
 
 def picture(game: Game) -> str:
@@ -222,10 +228,9 @@ async def play_alone(game: Game) -> None:
 
 async def main(name: str = "Python", address: str = "udp://localhost:9999?protocol=panpipe") -> None:
     game = Game(name)
-    async with panpipe.aio.connect(address, service=game.eyes) as peer:
-        playing = asyncio.create_task(game.play(peer))
-        await (play_by_hand(game) if sys.stdin.isatty() and sys.stdout.isatty() else play_alone(game))
-        playing.cancel()
+    playing = asyncio.create_task(game.play(address))
+    await (play_by_hand(game) if sys.stdin.isatty() and sys.stdout.isatty() else play_alone(game))
+    playing.cancel()
 
 
 if __name__ == "__main__":

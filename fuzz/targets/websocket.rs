@@ -70,7 +70,7 @@ fuzz_target!(|bytes: &[u8]| {
     let [mode, chunk, bytes @ ..] = bytes else { return };
     let chunk = 1 + usize::from(*chunk) % 40;
     let role = if mode & 1 > 0 { Role::Client } else { Role::Server };
-    let carries = [Carries::Binary, Carries::Text, Carries::FramesOnly][usize::from(mode >> 1) % 3];
+    let carries = [Carries::Binary, Carries::Text, Carries::Stream][usize::from(mode >> 1) % 3];
     match mode >> 6 {
         0 | 1 => {
             let whole = receive(role, carries, bytes, bytes.len().max(1));

@@ -140,7 +140,7 @@ class Service:
         once.  After SIGTERM it returns, Ctrl-C raises ``KeyboardInterrupt``.
 
         Raises ``InvalidAddress``, ``Unsupported``, ``AddressInUse``, ``NotFound``, ``Permission``, ``PathTooLong``,
-        ``Busy`` or ``Io``.
+        ``Busy`` or ``Io``.  An address with a framing in ``accept`` is unsupported without a handler of ``plain``.
         """
         asyncio.run(self._serve(address, grace))
 

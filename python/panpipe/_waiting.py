@@ -342,7 +342,8 @@ def connect(address: str, *, service: Service | None = None, timeout: float | No
     ``service`` are for the other end, which may call them.
 
     Raises ``InvalidAddress``, ``Unsupported``, ``Refused``, ``NotFound``, ``Permission``, ``PathTooLong``, ``Busy``,
-    ``Io``, and ``DeadlineExceeded`` after the address's ``timeout`` or the given seconds.
+    ``Io``, and ``DeadlineExceeded`` after the address's ``timeout`` or the given seconds; over TLS and WebSocket also
+    ``Unauthenticated``, ``BadPeer`` and ``ConnectionLost``.
     """
     return wrap(_panpipe.connect(address, timeout, _registry(service)), service)
 

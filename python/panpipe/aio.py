@@ -44,7 +44,8 @@ def connect(address: str, *, service: Service | None = None, timeout: float | No
     ``service`` are for the other end, which may call them.
 
     Raises ``InvalidAddress``, ``Unsupported``, ``Refused``, ``NotFound``, ``Permission``, ``PathTooLong``, ``Busy``,
-    ``Io``, and ``DeadlineExceeded`` after the address's ``timeout`` or the given seconds.
+    ``Io``, and ``DeadlineExceeded`` after the address's ``timeout`` or the given seconds; over TLS and WebSocket also
+    ``Unauthenticated``, ``BadPeer`` and ``ConnectionLost``.
     """
     return Opening(_connect(address, service, timeout))
 
@@ -145,7 +146,11 @@ class Listener(Closes):
         return self._listener.dropped
 
     async def accept(self) -> Any:
-        """Waits for the next connection; ``None`` when no more will come. Safe to cancel."""
+        """Waits for the next connection; ``None`` when no more will come. Safe to cancel.
+
+        It is a ``Peer`` where the address means the panpipe protocol, and else a ``Connection``; with ``accept`` in the
+        address, whichever the other end speaks.
+        """
         loop = asyncio.get_running_loop()
         if not self._closed:
             async with self._turn:

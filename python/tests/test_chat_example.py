@@ -141,6 +141,17 @@ def test_who_comes_while_people_talk_misses_nothing_and_sees_nothing_twice(termi
     assert len(said) >= 100
 
 
+def test_who_comes_back_sees_only_what_was_said_meanwhile(room: str) -> None:
+    with panpipe.connect(room) as speaker, speaker.stream("join", "Ann") as events:
+        next(events)
+        for text in ("one", "two", "three"):
+            speaker.call("say", text)
+        heard = [next(events) for _ in range(3)]
+        with panpipe.connect(room) as peer, peer.stream("join", "Bob", heard[1]["number"]) as missed:
+            assert next(missed)["people"] == ["Ann", "Bob"]
+            assert next(missed) == heard[2]
+
+
 def test_what_nobody_should_read_is_refused(run: Run, room: str) -> None:
     ann = run("terminal.py", "Ann", room)
     ann.until(r"\* here: Ann")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,12 +67,12 @@ def test_the_examples_meet(name: str, code: str, port: int) -> None:
         assert client.communicate(timeout=30)[0] == b"HELLO, SERVER!\n"
 
 
-@pytest.fixture
-def service_port() -> Iterator[int]:
-    """The port of the README's service."""
+@contextlib.contextmanager
+def serving(name: str, code: str) -> Iterator[int]:
+    """The port of a service of the README, which ends as it is told to."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with start("service.py", EXAMPLES["service.py"], port) as service:
+    with start(name, code, port) as service:
         while True:
             assert service.poll() is None
             try:
@@ -83,6 +84,28 @@ def service_port() -> Iterator[int]:
         service.terminate()
         # It has answered whoever it had to.
         assert service.wait(timeout=30) in (0, -signal.SIGTERM)
+
+
+@pytest.fixture
+def service_port() -> Iterator[int]:
+    """The port of the README's service."""
+    with serving("service.py", EXAMPLES["service.py"]) as port:
+        yield port
+
+
+def test_the_port_for_all_of_the_readme_takes_all(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("here")
+    code = EXAMPLES["everybody.py"].replace("static=page", f"static={tmp_path}")
+    command = ROOT / "target" / "release" / "panpipe"
+    with serving("everybody.py", code) as port:
+        for scheme in ("tcp", "ws"):
+            words = [command, "call", f"{scheme}://localhost:{port}", "upper", "Hello, server!"]
+            assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "HELLO, SERVER!\n"
+        with socket.create_connection(("localhost", port)) as person:
+            person.sendall(b"hello\n")
+            assert person.recv(100) == b"HELLO\n"
+        with urllib.request.urlopen(f"http://localhost:{port}/") as page:
+            assert page.read() == b"here"
 
 
 @pytest.mark.parametrize("name", ["caller.mjs", "caller.py"])

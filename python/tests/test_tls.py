@@ -1,8 +1,10 @@
 """TLS, bare and under WebSocket: who is believed, what breaks, and Python's own ``ssl`` at the other end."""
 
 import asyncio
+import os
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -255,6 +257,37 @@ def test_what_a_listener_needs(
     written = options.format(server=certificates.server, client=certificates.client, nowhere=tmp_path / "nowhere")
     with pytest.raises(kind, match=says):
         panpipe.listen(f"{scheme}://localhost:0?{written}")
+
+
+def test_the_command_makes_a_pair_that_is_believed(start: Callable[[str], Server], tmp_path: Path) -> None:
+    command = Path(__file__).parents[2] / "target" / "release" / "panpipe"
+    made = subprocess.run([command, "cert", "here.example"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    pair = Pair(tmp_path / "here.example.crt", tmp_path / "here.example.key")
+    assert pair.fingerprint in made.stdout + made.stderr
+    server = start(pair.options)
+    assert call(server, f"ca={pair.cert}") == b"X"
+    assert call(server, f"fingerprint={pair.fingerprint}", "127.0.0.1") == b"X"
+
+
+def test_a_connection_belongs_to_its_process_and_to_panpipe(
+    upper: Callable[[str], str], certificates: Certificates, scheme: str
+) -> None:
+    address = upper(f"{scheme}://localhost:0?{plain_options(scheme)}&{certificates.server.options}")
+    with panpipe.connect(to(address, f"{plain_options(scheme)}&ca={certificates.ca}")) as peer:
+        assert peer.call("before") == b"BEFORE"
+        child = os.fork()
+        if child == 0:
+            try:
+                peer.call("child")
+            except panpipe.Closed as error:
+                peer.close()
+                os._exit(0 if "forked" in str(error) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with pytest.raises(panpipe.Unsupported):
+            peer.detach()
+        assert peer.call("after") == b"AFTER"
 
 
 def test_off_loopback_needs_no_more(certificates: Certificates, scheme: str) -> None:

@@ -1,5 +1,7 @@
 //! What goes wrong on a machine, and what each server does then. `../../README.md` explains it.
 
+#[path = "../suite/certificate.rs"]
+mod certificate;
 mod crowd;
 mod descriptors;
 mod drain;

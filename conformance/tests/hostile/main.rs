@@ -3,6 +3,8 @@
 
 mod assault;
 mod bad;
+#[path = "../suite/certificate.rs"]
+mod certificate;
 mod frames;
 #[path = "../suite/peer.rs"]
 #[expect(dead_code, reason = "the suite uses more of it")]
@@ -13,11 +15,17 @@ mod place;
 #[path = "../faults/process.rs"]
 #[expect(dead_code, reason = "the faults use more of it")]
 mod process;
+#[path = "../suite/skip.rs"]
+mod skip;
 #[path = "../suite/stream.rs"]
 #[expect(dead_code, reason = "the suite uses more of it")]
 mod stream;
 mod values;
 mod victim;
+mod web_victim;
+mod websocket_frames;
+mod websocket_heads;
+mod written_websocket;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,6 +63,19 @@ fn main() -> ExitCode {
     let mut cases = assault::cases(&folder);
     cases.extend(values::cases(&folder));
     cases.extend(bad::cases(&folder));
+    cases.extend(websocket_frames::cases());
+    cases.extend(websocket_heads::cases(&folder));
+    let removed = skip::Skips::of("hostile").and_then(|mut skips| {
+        let cases = skips.remove_from(cases);
+        skips.finish(arguments.list).map(|()| cases)
+    });
+    let cases = match removed {
+        Ok(cases) => cases,
+        Err(reason) => {
+            eprintln!("skip.toml: {reason}");
+            return ExitCode::FAILURE;
+        }
+    };
     let trial = |case: Case| Trial::test(case.name, || Ok((case.run)().map_err(text)?));
     libtest_mimic::run(&arguments, cases.into_iter().map(trial).collect()).exit_code()
 }

@@ -131,7 +131,7 @@ fn serve(server: Peer, served: &[(&'static str, &'static str)], folder: &Folder)
     }
     let serving = server.serve(listened.iter().map(|(_, _, address)| address.clone()).collect())?;
     for ((client, place, _), serving) in listened.into_iter().zip(&serving.places) {
-        addresses.push((client, place, serving.address.clone()));
+        addresses.push((client, place, place::reached(place, &serving.address, OPTIONS, folder)));
     }
     Ok(Met { addresses, _server: serving })
 }

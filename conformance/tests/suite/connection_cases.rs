@@ -185,8 +185,8 @@ pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
         };
         for (accepts, role, peers) in [(false, "client", PANPIPE_CLIENTS), (true, "server", PANPIPE_LISTENERS)] {
             for &peer in peers {
-                let applies =
-                    |case: &&ConnectionCase| !(case.needs_stream && method.moves_packets || case.once && accepts);
+                let has_any_size = !method.moves_packets || place::is_websocket(place);
+                let applies = |case: &&ConnectionCase| !(case.needs_stream && !has_any_size || case.once && accepts);
                 let named = |case: &'static ConnectionCase| {
                     let name = format!("{place}::{role}::{}::{}", peer.name, case.name);
                     (!skips.matches(&name)).then_some((name, case))
@@ -232,7 +232,7 @@ fn length(number: usize) -> usize {
 
 impl Batch {
     /// Does all cases; what goes wrong in one ends its process, and the next begins with a new one.
-    fn run(&self, folder: &Folder) -> Vec<Result<(), String>> {
+    fn run(&self, folder: &Arc<Folder>) -> Vec<Result<(), String>> {
         let mut results = Vec::new();
         while results.len() < self.cases.len() {
             if let Err(reason) = self.run_on(folder, &mut results) {
@@ -242,11 +242,14 @@ impl Batch {
         results
     }
 
-    fn run_on(&self, folder: &Folder, results: &mut Vec<Result<(), String>>) -> Result<(), String> {
+    fn run_on(&self, folder: &Arc<Folder>, results: &mut Vec<Result<(), String>>) -> Result<(), String> {
         let cases = &self.cases[results.len()..];
         let ends: Vec<_> = cases.iter().map(|case| self.other_end(case, folder)).collect::<Result<_, _>>()?;
         let job = |(case, end): (&&ConnectionCase, &OtherEnd)| Job {
-            address: end.address().to_owned(),
+            address: match self.accepts {
+                true => end.address().to_owned(),
+                false => place::reached(self.place, end.address(), OPTIONS, folder),
+            },
             listen: self.accepts,
             connections: case.connections,
             steps: [self.hello(case), case.steps].concat(),
@@ -255,8 +258,10 @@ impl Batch {
         for (&case, end) in cases.iter().zip(ends) {
             let (sender, done) = channel();
             let says_hello = !self.hello(case).is_empty();
+            let (place, folder) = (self.place, Arc::clone(folder));
             thread::spawn(move || {
-                let checked = Meeting::new(process, end, case, says_hello).and_then(|mut meeting| {
+                let reach = |address: &str| place::reached(place, address, OPTIONS, &folder);
+                let checked = Meeting::new(process, end, case, says_hello, reach).and_then(|mut meeting| {
                     (case.check)(&mut meeting)?;
                     Ok(meeting.process)
                 });
@@ -341,7 +346,13 @@ struct Meeting {
 }
 
 impl Meeting {
-    fn new(process: Process, end: OtherEnd, case: &ConnectionCase, says_hello: bool) -> Result<Self, String> {
+    fn new(
+        process: Process,
+        end: OtherEnd,
+        case: &ConnectionCase,
+        says_hello: bool,
+        reach: impl Fn(&str) -> String,
+    ) -> Result<Self, String> {
         let mut meeting = Meeting { process, connections: Vec::new(), victim: None, says_hello };
         match end {
             OtherEnd::Victim(victim, _) => meeting.victim = Some(victim),
@@ -357,6 +368,7 @@ impl Meeting {
             }
             OtherEnd::Connects(_) => {
                 let [Serving { address, .. }] = meeting.process.next_answer()?;
+                let address = reach(&address);
                 if !case.victim.is_empty() {
                     let hello: &[Step] = if says_hello { &[SEND] } else { &[] };
                     let job = Job { address, steps: [hello, case.victim].concat(), ..Job::default() };

@@ -1,10 +1,12 @@
 //! The pairing suite: every language with every other, over every transport and framing. `README.md` explains it.
 
 mod bad_addresses;
+mod certificate;
 mod checks;
 mod client_cases;
 mod connection_cases;
 mod founding;
+mod one_port;
 mod pairing;
 mod peer;
 mod place;
@@ -41,10 +43,11 @@ fn main() -> ExitCode {
     arguments.format.get_or_insert(FormatSetting::Terse);
     arguments.test_threads.get_or_insert(THREADS);
     let folder = Arc::new(Folder::new());
-    let cases = match skip::Skips::read().and_then(|mut skips| {
+    let cases = match skip::Skips::of("suite").and_then(|mut skips| {
         let mut cases = founding::cases();
         cases.extend(pairing::cases(&folder, &mut skips));
         cases.extend(checks::cases(&folder, &mut skips));
+        cases.extend(skips.remove_from(one_port::cases()));
         cases.extend(skips.remove_from(server_cases::cases(&folder)));
         cases.extend(skips.remove_from(client_cases::cases(&folder)));
         cases.extend(connection_cases::cases(&folder, &mut skips));

@@ -45,6 +45,8 @@ struct Message {
 const PACKETS: &str = "packets";
 /// And where those are of one network, whose largest the address must allow.
 const DATAGRAMS: &str = "datagrams";
+/// And where they may have any size.
+const MESSAGES: &str = "messages";
 
 /// The bytes that a framing adds to a short message at most: `Content-Length: 4096\r\n\r\n`.
 const MOST_FRAMING: usize = 24;
@@ -57,6 +59,7 @@ pub(crate) fn cases(folder: &Arc<Folder>, skips: &mut Skips) -> Vec<Case> {
         |&method: &&'static panpipe::Method| places(method.scheme).iter().map(move |place| (*place, method));
     for (place, method) in panpipe::methods().iter().flat_map(of_method) {
         let framings = match (method.moves_packets, method.reaches) {
+            _ if place::is_websocket(place) => vec![MESSAGES.to_owned()],
             (false, _) => framings().collect(),
             (true, "this machine") => vec![PACKETS.to_owned()],
             (true, _) => vec![DATAGRAMS.to_owned()],
@@ -150,7 +153,7 @@ impl Pairing {
     fn serve(&self, server: usize) -> Result<Addresses, String> {
         let rows: Vec<_> = self.rows.iter().filter(|row| row.serves(server)).collect();
         let options = |row: &Row| match row.framing.as_str() {
-            PACKETS | DATAGRAMS => "protocol=plain&timeout=5s".to_owned(),
+            PACKETS | DATAGRAMS | MESSAGES => "protocol=plain&timeout=5s".to_owned(),
             framing => format!("framing={framing}&timeout=5s"),
         };
         let (mut listened, mut of_rows) = (Vec::new(), Vec::new());
@@ -164,8 +167,9 @@ impl Pairing {
             });
         }
         let serving = SERVERS[server].serve(listened.iter().map(|&row| of_rows[row].clone()).collect())?;
-        for (row, place) in listened.into_iter().zip(&serving.places) {
-            of_rows[row].clone_from(&place.address);
+        for (number, serving) in listened.into_iter().zip(&serving.places) {
+            let row = rows[number];
+            of_rows[number] = place::reached(row.place, &serving.address, &options(row), &self.folder);
         }
         Ok(Addresses { of_rows, _server: serving })
     }

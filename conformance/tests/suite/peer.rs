@@ -280,8 +280,13 @@ impl Process {
 
     /// What it tells next.
     pub(crate) fn next_answer<T: DeserializeOwned>(&self) -> Result<T, String> {
+        self.next_answer_within(self.deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// The same, where what it is asked for goes on for long.
+    pub(crate) fn next_answer_within<T: DeserializeOwned>(&self, time: Duration) -> Result<T, String> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = lines.recv_timeout(self.deadline.saturating_duration_since(Instant::now()));
+        let line = lines.recv_timeout(time);
         let answer = line.map_err(|missing| missing.to_string());
         let answer = answer.and_then(|line| serde_json::from_str(&line).map_err(|wrong| format!("{line}: {wrong}")));
         answer.map_err(|reason| {

@@ -1,27 +1,38 @@
 //! Where servers listen: an address of each transport that no other server has.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A folder of this run's own for socket files, removed with it.
-pub(crate) struct Folder(PathBuf);
+use crate::certificate::Certificate;
+
+/// A folder of this run's own for socket files and certificates, removed with it.
+pub(crate) struct Folder {
+    path: PathBuf,
+    certificate: OnceLock<Certificate>,
+}
 
 impl Folder {
     pub(crate) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("panpipe-conformance-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a temporary folder can be made");
-        Folder(path)
+        Folder { path, certificate: OnceLock::new() }
+    }
+
+    /// The certificate of every listener with TLS, by which clients know it.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        self.certificate.get_or_init(|| Certificate::of_localhost(self))
     }
 
     /// The path of a new file.
     pub(crate) fn path(&self) -> String {
-        self.0.join(next().to_string()).to_str().expect("the temporary folder has a UTF-8 name").to_owned()
+        self.path.join(next().to_string()).to_str().expect("the temporary folder has a UTF-8 name").to_owned()
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
@@ -32,7 +43,10 @@ pub(crate) fn places(scheme: &'static str) -> &'static [&'static str] {
         "unix-seqpacket" => &["unix_seqpacket"],
         "unix-dgram" => &["unix_dgram"],
         "udp" => &["udp"],
-        "tcp" => &["tcp"],
+        "tcp" => &["tcp", "one_port", "one_port_ws"],
+        "tls" => &["tls"],
+        "ws" => &["ws"],
+        "wss" => &["wss"],
         "fifo" => &["fifo", "fifo_exclusive"],
         "stdio" => &["stdio"],
         "fd" => &["fd"],
@@ -77,10 +91,39 @@ pub(crate) fn begins_with_a_message(place: &str) -> bool {
     matches!(place, "fifo" | "fifo_exclusive" | "unix_dgram" | "udp")
 }
 
+/// Whether every message at `place` is one of a WebSocket.
+pub(crate) fn is_websocket(place: &str) -> bool {
+    matches!(place, "ws" | "wss" | "one_port_ws")
+}
+
+/// What all may speak who come to one port, where this is what one client's address says.
+fn accepted(options: &str) -> String {
+    match options.split_once('&').map_or((options, ""), |(first, rest)| (first, rest)) {
+        ("protocol=panpipe", rest) => format!("accept=panpipe,ws,lines&{rest}"),
+        ("protocol=plain", rest) => format!("accept=ws,lines&{rest}"),
+        (first, rest) => format!("accept=ws,{}&{rest}", first.trim_start_matches("framing=")),
+    }
+}
+
+/// The address that a client takes for a listener at `place` whose real one this is: it has its own options.
+pub(crate) fn reached(place: &str, real: &str, options: &str, folder: &Folder) -> String {
+    let target = real.split('?').next().unwrap_or_default();
+    match place {
+        "tls" | "wss" => format!("{target}?{options}&ca={}", folder.certificate().cert),
+        "one_port" => format!("{target}?{options}"),
+        "one_port_ws" => format!("ws{}?{options}", target.trim_start_matches("tcp")),
+        _ => real.to_owned(),
+    }
+}
+
 /// An address to listen on at `place`.
 pub(crate) fn address(place: &str, options: &str, folder: &Folder) -> Result<String, String> {
     Ok(match place {
         "tcp" => format!("tcp://localhost:0?{options}"),
+        "one_port" | "one_port_ws" => format!("tcp://localhost:0?{}", accepted(options).trim_end_matches('&')),
+        "tls" => format!("tls://localhost:0?{options}&{}", folder.certificate().shown()),
+        "ws" => format!("ws://localhost:0/a room?{options}"),
+        "wss" => format!("wss://localhost:0?{options}&{}", folder.certificate().shown()),
         "unix" => format!("unix:{}?{options}", folder.path()),
         "unix_seqpacket" => format!("unix-seqpacket:{}?{options}", folder.path()),
         "fifo" => format!("fifo:{}?reply={}&{options}", folder.path(), folder.path()),

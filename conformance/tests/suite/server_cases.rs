@@ -63,7 +63,7 @@ type Shared = Arc<OnceLock<Result<Server, String>>>;
 pub(crate) fn cases(folder: &Arc<Folder>) -> Vec<Case> {
     let mut cases = Vec::new();
     for &peer in PANPIPE_SERVERS {
-        for place in ["tcp", "unix"] {
+        for place in ["tcp", "unix", "one_port"] {
             let shared = Shared::default();
             for (number, case) in CASES.iter().enumerate() {
                 let name = format!("{place}::server::{}::{}", peer.name, case.name);

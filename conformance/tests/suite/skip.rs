@@ -12,6 +12,8 @@ struct File {
 #[derive(Deserialize)]
 struct Entry {
     reason: String,
+    /// The test that has the cases; the suite when it is left out.
+    of: Option<String>,
     /// Of names, where `*` is any text.
     patterns: Vec<String>,
     /// How many cases each pattern has matched.
@@ -23,9 +25,11 @@ struct Entry {
 pub(crate) struct Skips(Vec<Entry>);
 
 impl Skips {
-    pub(crate) fn read() -> Result<Self, String> {
+    /// Those of one test.
+    pub(crate) fn of(test: &str) -> Result<Self, String> {
         let text = include_str!("../../skip.toml");
         let mut file: File = toml::from_str(text).map_err(|reason| reason.to_string())?;
+        file.skip.retain(|entry| entry.of.as_deref().unwrap_or("suite") == test);
         for entry in &mut file.skip {
             entry.matched = vec![0; entry.patterns.len()];
         }

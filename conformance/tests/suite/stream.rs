@@ -18,8 +18,9 @@ impl Stream {
     /// Connects to the address of a server.
     pub(crate) fn connect(address: &str) -> Result<Self> {
         let place = address.split('?').next().unwrap_or_default();
-        match place.strip_prefix("tcp://") {
-            Some(host) => TcpStream::connect(host).and_then(Self::tcp),
+        match place.split_once("://") {
+            // What it has behind its port is not the socket's.
+            Some((_, place)) => TcpStream::connect(place.split('/').next().unwrap_or_default()).and_then(Self::tcp),
             None => UnixStream::connect(place.trim_start_matches("unix:")).and_then(Self::unix),
         }
     }
@@ -150,6 +151,15 @@ impl Listener {
         Ok(match self {
             Listener::Tcp(listener) => format!("tcp://{}?{options}", listener.local_addr()?),
             Listener::Unix(_, path) => format!("unix:{path}?{options}"),
+        })
+    }
+
+    /// The host and the port, or the path.
+    #[allow(dead_code, reason = "the hostile peers use it")]
+    pub(crate) fn place(&self) -> Result<String> {
+        Ok(match self {
+            Listener::Tcp(listener) => listener.local_addr()?.to_string(),
+            Listener::Unix(_, path) => path.clone(),
         })
     }
 

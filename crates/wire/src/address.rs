@@ -274,6 +274,9 @@ impl Address {
             return Ok(());
         }
         let reason = match self.protocol {
+            protocol::PANPIPE if self.accepts.is_some() => {
+                "it accepts peers of the protocol panpipe, whom this cannot answer: leave panpipe out of accept, or serve a service"
+            }
             protocol::PANPIPE => {
                 "it means the protocol panpipe, and this takes plain messages: say where one ends, as framing=length, or protocol=plain"
             }

@@ -78,8 +78,9 @@ pub enum Carries {
     Binary,
     /// Strings: text messages are sent, either type is received and must be UTF-8.
     Text,
-    /// Frames of the panpipe protocol: binary messages both ways, and text breaks the connection.
-    FramesOnly,
+    /// The stream of the panpipe protocol: binary messages both ways, whose contents follow each other, however they are
+    /// cut; text breaks the connection.
+    Stream,
 }
 
 /// The subprotocol of the panpipe protocol.

@@ -1,7 +1,6 @@
 // The chat page: one stream brings all that happens in the room, one method says something in it.
 import { connect } from "./panpipe.js";
 
-const ADDRESS = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`;
 const MOST_SHOWN = 1000; // messages and notes; the oldest go
 const MOST_TEXT = 2000;
 const SAME_BREATH = 5 * 60_000; // milliseconds within which somebody's messages stand together
@@ -27,7 +26,7 @@ async function stay(wanted) {
     let why = "the room was closed";
     try {
       tell("wait", own === null ? "Joining…" : "Connecting again…");
-      peer = await connect(ADDRESS);
+      peer = await connect("/");
       for await (const event of peer.stream("join", wanted, last)) {
         happened(event);
         wait = FIRST_WAIT;

@@ -4,7 +4,6 @@ import { Service, connect } from "./panpipe.js";
 import { COLOURS, Stage, drawStrip } from "./draw.js";
 import { Snapshots, TICK, decode } from "./snapshot.js";
 
-const ADDRESS = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`;
 const SILENCE = 2000; // milliseconds without a snapshot: the game has forgotten us, or begun anew
 const ANSWER = 2000;
 const PINGS = 1000;
@@ -39,7 +38,7 @@ async function stay(wanted) {
     let why = "the game has gone silent";
     try {
       tell("wait", known ? "Connecting again…" : "Joining…");
-      peer = await connect(ADDRESS, { service: eyes });
+      peer = await connect("/", { service: eyes });
       const welcome = await peer.call("join", wanted, { timeout: ANSWER });
       if (!known) entered(wanted);
       known = true;
@@ -81,7 +80,7 @@ async function play(peer, welcome) {
 async function watch() {
   while (door.open) {
     try {
-      watched = await connect(ADDRESS, { service: eyes });
+      watched = await connect("/", { service: eyes });
       await watched.call("watch");
       await watched.closed;
     } catch {
@@ -203,7 +202,7 @@ function showFacts() {
   const { newest } = snapshots;
   if (newest === null) return;
   const seconds = Math.ceil(newest.left / 30);
-  clock.textContent = newest.isPause ? `Next round in ${seconds}` : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  clock.textContent = newest.isPause ? `Next in ${seconds}` : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   clock.dataset.hurry = String(!newest.isPause && seconds <= 10);
   const { ticks, loss } = snapshots.count(performance.now());
   byId("ticks").textContent = String(ticks);

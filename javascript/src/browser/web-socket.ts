@@ -8,6 +8,7 @@ import { Fault } from "../wire/error.js";
 import { packetCost, type Packets } from "../wire/packets.js";
 import { headSize, largestBody } from "../wire/panpipe/frame.js";
 import { asSubprotocol } from "../wire/token.js";
+import { together } from "../wire/websocket/together.js";
 import { NORMAL, faultOfClose } from "../wire/websocket/closing.js";
 
 /** A page may close with no other code but 1000 than those that are left to programs (RFC 6455, section 7.4.2). */
@@ -73,7 +74,7 @@ export function dial(address: Address, token: string | undefined, limits: Limits
 
 /** Moves messages over a browser's WebSocket. */
 class BrowserLink implements Link {
-  readonly packets: Packets;
+  readonly packets: Packets | undefined;
   readonly remote: Remote;
   #events: LinkEvents | null = null;
   #handed = 0;
@@ -91,9 +92,8 @@ class BrowserLink implements Link {
     readonly socket: WebSocket,
     readonly address: Address,
   ) {
-    const largest = address.protocol === "panpipe" ? headSize + largestBody : address.max;
     this.remote = { transport: address.scheme, address: new URL(socket.url).host };
-    this.packets = { largest, empty: true, alone: false, lossy: false, many: false };
+    this.packets = address.protocol === "panpipe" ? undefined : { largest: address.max, empty: true, alone: false, lossy: false, many: false };
     socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => this.#receive(data);
     socket.onclose = ({ code, reason }) => this.#end(() => this.#tell(code, reason));
   }
@@ -115,9 +115,10 @@ class BrowserLink implements Link {
   write(parts: readonly Uint8Array[]): void {
     if (this.socket.readyState !== WebSocket.OPEN) return;
     const { textMode, protocol } = this.address;
-    for (const part of parts) {
-      this.#handed += part.length + (protocol === "panpipe" ? 0 : packetCost);
-      this.socket.send(textMode ? new TextDecoder().decode(part) : (part as Uint8Array<ArrayBuffer>));
+    const messages = protocol === "panpipe" ? together(parts, headSize + largestBody).map(joined) : parts;
+    for (const message of messages) {
+      this.#handed += message.length + (protocol === "panpipe" ? 0 : packetCost);
+      this.socket.send(textMode ? new TextDecoder().decode(message) : (message as Uint8Array<ArrayBuffer>));
     }
     this.#watch();
   }
@@ -224,4 +225,16 @@ class BrowserLink implements Link {
       socket.close(NORMAL);
     });
   }
+}
+
+/** The parts of a message as one, which costs a copy: a message costs a browser more. */
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const whole = new Uint8Array(parts.reduce((size, { length }) => size + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }

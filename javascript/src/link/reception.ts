@@ -113,7 +113,7 @@ export class Reception {
     try {
       const { secure } = this.terms;
       const stream = secure === null ? socket : await secure.greet(socket, patience);
-      await this.#receive(new Arrival(stream, remoteOf(this.terms.address.scheme, socket)), patience);
+      await this.#receive(new Arrival(socket, stream, remoteOf(this.terms.address.scheme, socket)), patience);
     } catch (error) {
       socket.destroy();
       if (!(error instanceof Fault)) throw error;
@@ -182,7 +182,7 @@ export class Reception {
     const { address } = this.terms;
     const first = arrival.first.bytes.subarray(request.size);
     const carries = answer.panpipe ? "frames" : address.textMode ? "text" : "binary";
-    this.#give(new WebSocketLink(arrival.stream, { client: false, max: address.max, carries, remote: arrival.remote, first, speaks: answer.panpipe ? "panpipe" : "plain" }));
+    this.#give(arrival, new WebSocketLink(arrival.stream, { client: false, max: address.max, carries, remote: arrival.remote, first, speaks: answer.panpipe ? "panpipe" : "plain" }));
   }
 
   /** The file is sent in its own time, which is not the reception's. */
@@ -200,10 +200,12 @@ export class Reception {
     const { address } = this.terms;
     // The first bytes of the panpipe protocol tell by themselves, and the other side is told in its words.
     const guard = speaks === "panpipe" ? {} : { guard: new HttpGuard() };
-    this.#give(new StreamLink(stream, stream, { remote, first: bytes, ...(address.accepts === null ? {} : { speaks }), ...guard }));
+    this.#give(arrival, new StreamLink(stream, stream, { remote, first: bytes, ...(address.accepts === null ? {} : { speaks }), ...guard }));
   }
 
-  #give(link: Link): void {
+  /** From here on it is its user's, who may close the listener at once. */
+  #give({ socket }: Arrival, link: Link): void {
+    this.#arriving.delete(socket);
     if (this.#closed) link.destroy();
     else this.onLink(link);
   }
@@ -227,6 +229,7 @@ class Arrival {
   readonly first: FirstBytes;
 
   constructor(
+    readonly socket: net.Socket,
     readonly stream: Duplex,
     readonly remote: Remote,
   ) {

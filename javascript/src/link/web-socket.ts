@@ -10,6 +10,7 @@ import { headSize, largestBody } from "../wire/panpipe/frame.js";
 import { NORMAL, faultOfClose } from "../wire/websocket/closing.js";
 import { BINARY, CLOSE, PONG, TEXT, applyMask, headSizeOf, maskSize, writeHead } from "../wire/websocket/frame.js";
 import { Receiver, type Carries } from "../wire/websocket/receiving.js";
+import { together } from "../wire/websocket/together.js";
 import { classify } from "./classify.js";
 import type { Link, LinkEvents, Remote, Speaks } from "./link.js";
 import { savedFrom } from "./saved.js";
@@ -49,10 +50,12 @@ export interface WebSocketOptions {
 
 /** Moves messages over a socket, which nobody else reads or writes. */
 export class WebSocketLink implements Link {
-  readonly packets: Packets;
+  readonly packets: Packets | undefined;
   readonly batches = true;
   readonly remote: Remote;
   readonly speaks: Speaks | undefined;
+  readonly #client: boolean;
+  readonly #carries: Carries;
   readonly #receiver: Receiver;
   // What was read of the stream already.
   #first: Uint8Array;
@@ -73,9 +76,6 @@ export class WebSocketLink implements Link {
   #closing: Promise<boolean> | null = null;
   #onEmpty: (() => void) | null = null;
 
-  readonly #client: boolean;
-  readonly #carries: Carries;
-
   constructor(
     readonly stream: Duplex,
     { client, max, carries, remote, speaks, first }: WebSocketOptions,
@@ -86,8 +86,8 @@ export class WebSocketLink implements Link {
     const frames = carries === "frames";
     this.remote = remote;
     this.speaks = speaks;
-    this.packets = { largest: frames ? headSize + largestBody : max, empty: true, alone: false, lossy: false, many: false };
-    this.#receiver = new Receiver(client, frames ? Math.max(max, largestFrame) : max, carries, (message) => this.#events?.onData(message));
+    this.packets = frames ? undefined : { largest: max, empty: true, alone: false, lossy: false, many: false };
+    this.#receiver = new Receiver(client, frames ? largestFrame : max, carries, (message) => this.#events?.onData(message));
     stream.on("error", (error) => {
       this.#failing = false;
       this.#lose(classify(error));
@@ -119,7 +119,7 @@ export class WebSocketLink implements Link {
     const cost = carries === "frames" ? 0 : packetCost;
     for (const part of parts) this.#handed += part.length + cost;
     const atOnce = this.stream.writableLength === 0;
-    this.#send(carries === "text" ? TEXT : BINARY, parts);
+    this.#send(carries === "text" ? TEXT : BINARY, carries === "frames" ? together(parts, largestFrame) : parts.map((part) => [part]));
     if (this.stream.errored) {
       this.#failing = true;
       const chunks = savedFrom(this.stream);
@@ -200,12 +200,12 @@ export class WebSocketLink implements Link {
   #pong(): void {
     const { ping } = this.#receiver;
     this.#receiver.ping = null;
-    if (ping !== null && !this.#closeSent) this.#send(PONG, [ping]);
+    if (ping !== null && !this.#closeSent) this.#send(PONG, [[ping]]);
   }
 
   #sendClose(code: number | null): void {
     if (this.#closeSent || this.stream.destroyed) return;
-    this.#send(CLOSE, [code === null ? nothing : Buffer.from([code >>> 8, code & 255])]);
+    this.#send(CLOSE, [[code === null ? nothing : Buffer.from([code >>> 8, code & 255])]]);
     this.#closeSent = true;
   }
 
@@ -214,33 +214,38 @@ export class WebSocketLink implements Link {
     if (!this.stream.writableEnded) this.stream.end();
   }
 
-  /** Writes each part as a frame, all in one go where that is possible. */
-  #send(opcode: number, parts: readonly Uint8Array[]): void {
+  /** Writes each message, of which each is in parts, as a frame; all in one go where that is possible. */
+  #send(opcode: number, messages: readonly (readonly Uint8Array[])[]): void {
     const masked = this.#client;
     let size = 0;
-    for (const { length } of parts) size += headSizeOf(length, masked) + (masked || length < byReference ? length : 0);
+    for (const message of messages) {
+      size += headSizeOf(sizeOf(message), masked);
+      for (const { length } of message) size += masked || length < byReference ? length : 0;
+    }
     const slab = Buffer.allocUnsafe(size);
     const { stream } = this;
     let corked = false;
     let from = 0;
     let at = 0;
-    for (const part of parts) {
-      const { length } = part;
-      at = writeHead(slab, at, opcode, length, masked);
-      if (!masked && length >= byReference) {
-        if (!corked) stream.cork();
-        corked = true;
-        stream.write(slab.subarray(from, at), this.#written);
-        stream.write(part, this.#written);
-        from = at;
-        continue;
+    for (const message of messages) {
+      at = writeHead(slab, at, opcode, sizeOf(message), masked);
+      const maskAt = at - maskSize;
+      if (masked) freshMask(slab, maskAt);
+      let phase = 0;
+      for (const part of message) {
+        const { length } = part;
+        if (!masked && length >= byReference) {
+          if (!corked) stream.cork();
+          corked = true;
+          if (at > from) stream.write(slab.subarray(from, at), this.#written);
+          stream.write(part, this.#written);
+          from = at;
+          continue;
+        }
+        slab.set(part, at);
+        if (masked) phase = applyMask(slab, at, at + length, slab, maskAt, phase);
+        at += length;
       }
-      slab.set(part, at);
-      if (masked) {
-        freshMask(slab, at - maskSize);
-        applyMask(slab, at, at + length, slab, at - maskSize, 0);
-      }
-      at += length;
     }
     if (at > from) stream.write(from === 0 ? slab : slab.subarray(from, at), this.#written);
     if (corked) stream.uncork();
@@ -303,6 +308,13 @@ export class WebSocketLink implements Link {
       this.#onEmpty = () => settle(true);
     });
   }
+}
+
+function sizeOf(parts: readonly Uint8Array[]): number {
+  if (parts.length === 1) return parts[0]!.length;
+  let size = 0;
+  for (const { length } of parts) size += length;
+  return size;
 }
 
 function cut(): Fault {

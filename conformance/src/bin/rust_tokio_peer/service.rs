@@ -57,6 +57,7 @@ pub(crate) fn service(log: Option<Log>) -> std::io::Result<Service> {
     );
     let [hanging, endless, noting, noted, running] = [(); 5].map(|()| counts.clone());
     let service = service
+        .plain(|message: Bytes| async move { message.to_ascii_uppercase() })
         .method("upper", |text: String| async move { Ok(text.to_uppercase()) })
         .parameters(["text"])
         .method("add", |a: i64, b: i64| async move { Ok(a + b) })

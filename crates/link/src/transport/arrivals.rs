@@ -22,7 +22,8 @@ mod arrival;
 mod files;
 pub(super) use files::{Files, Given};
 
-/// Those who may be here at once. Who comes beyond that waits in the backlog, and nobody is sent away for them.
+/// Those who may be here at once. Who comes beyond that waits in the backlog, and nobody is sent away for them who has not
+/// been answered.
 const MOST: usize = 64;
 
 /// What one call looks at before others get their turn.
@@ -104,6 +105,11 @@ impl Arrivals {
     fn welcome(&self, state: &mut State, now: Instant) -> Result<Option<Link>, Errno> {
         let Some(socket) = accept_from(&self.sockets)? else { return Ok(None) };
         let Some(arrival) = Arrival::new(socket, &self.gate, now) else { return Ok(None) };
+        if state.arrivals.len() == MOST
+            && let Some(place) = state.longest_answered()
+        {
+            let _ = shutdown(self.remove(state, place).socket(), Shutdown::Both);
+        }
         let place = state.arrivals.insert(arrival);
         let data = EventData::new_u64(place as u64);
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -111,9 +117,7 @@ impl Arrivals {
             state.arrivals.remove(place);
             return Err(errno);
         }
-        if state.arrivals.len() == MOST {
-            state.listen(&self.watch, &self.sockets, false)?;
-        }
+        self.listen_for_room(state)?;
         // What has come already makes no event of its own.
         Ok(self.look_after(state, place, EventFlags::empty(), now))
     }
@@ -129,6 +133,8 @@ impl Arrivals {
         match outcome {
             Outcome::Stays => {
                 state.alarm.set(state.arrivals[place].deadline());
+                // If this fails it is tried again when one goes.
+                let _ = self.listen_for_room(state);
                 None
             }
             Outcome::Goes => {
@@ -144,8 +150,14 @@ impl Arrivals {
         let arrival = state.arrivals.remove(place);
         let _ = epoll::delete(&self.watch, arrival.socket());
         // If this fails it is tried again when the next one goes.
-        let _ = state.listen(&self.watch, &self.sockets, true);
+        let _ = self.listen_for_room(state);
         arrival
+    }
+
+    /// Listens as long as one more may come.
+    fn listen_for_room(&self, state: &mut State) -> Result<(), Errno> {
+        let has_room = state.arrivals.len() < MOST || state.longest_answered().is_some();
+        state.listen(&self.watch, &self.sockets, has_room)
     }
 
     /// Lets go of those whose time is over; the alarm goes off again at once where one of them may go on.
@@ -177,6 +189,12 @@ impl Arrivals {
 }
 
 impl State {
+    /// Who has had the longest time to read its answer, and gives way to others.
+    fn longest_answered(&self) -> Option<usize> {
+        let answered = self.arrivals.iter().filter(|(_, arrival)| arrival.is_answered());
+        answered.min_by_key(|(_, arrival)| arrival.deadline()).map(|(place, _)| place)
+    }
+
     fn listen(&mut self, watch: &OwnedFd, sockets: &[Arc<OwnedFd>], listens: bool) -> Result<(), Errno> {
         if self.listens == listens {
             return Ok(());

@@ -42,6 +42,8 @@ pub(crate) struct Layers {
 /// The messages of a WebSocket.
 struct Frames {
     websocket: WebSocket,
+    /// Where a message ends means nothing.
+    is_stream: bool,
     role: Role,
     masks: Masks,
     largest: usize,
@@ -63,13 +65,14 @@ impl Layers {
         use panpipe_wire::websocket::Carries;
 
         let carries = match address.protocol {
-            PANPIPE => Carries::FramesOnly,
+            PANPIPE => Carries::Stream,
             _ if address.text_messages => Carries::Text,
             _ => Carries::Binary,
         };
         let largest = if address.protocol == PANPIPE { LARGEST_FRAME } else { address.max };
         let frames = Frames {
             websocket: WebSocket::new(role, largest, carries),
+            is_stream: carries == Carries::Stream,
             role,
             masks: Masks::default(),
             largest,
@@ -95,9 +98,9 @@ impl Layers {
         self.broken().is_none() && self.frames.as_ref().is_none_or(|frames| frames.websocket.closed().is_none())
     }
 
-    /// The largest message, where it moves messages.
+    /// The largest message, where it moves messages and no stream.
     pub(crate) fn largest_packet(&self) -> Option<usize> {
-        self.frames.as_ref().map(|frames| frames.largest)
+        self.frames.as_ref().filter(|frames| !frames.is_stream).map(|frames| frames.largest)
     }
 
     /// Whether the handshake has read what the descriptor will not announce again.
@@ -248,8 +251,11 @@ impl Frames {
 
     /// Makes frames of messages until enough wait, and tells how many bytes of `parts` those are.
     fn take(&mut self, parts: &[IoSlice<'_>], stream: &mut Stream) -> Result<usize, Errno> {
+        if self.is_stream {
+            return self.take_bytes(parts, stream);
+        }
         if let [head, message, tail] = parts {
-            self.take_one(message, stream)?;
+            self.take_one(&[message], stream)?;
             return Ok(head.len() + message.len() + tail.len());
         }
         let mut taken = 0;
@@ -258,7 +264,7 @@ impl Frames {
             && let Some((length, after)) = rest.split_first_chunk()
             && let Some((message, after)) = after.split_at_checked(u32::from_be_bytes(*length) as usize)
         {
-            match self.take_one(message, stream) {
+            match self.take_one(&[message], stream) {
                 // It is met again, as the first.
                 Err(_) if taken > 0 => break,
                 outcome => outcome?,
@@ -269,14 +275,34 @@ impl Frames {
         Ok(taken)
     }
 
-    fn take_one(&mut self, message: &[u8], stream: &mut Stream) -> Result<(), Errno> {
-        if self.role == Role::Client || message.len() < COPIED || stream.is_encrypted() || self.waiting() > 0 {
-            let mask = self.masks.next(self.role);
-            self.websocket.send(message, mask, &mut self.output);
+    /// Makes one message of bytes of a stream, as many as it may have.
+    fn take_bytes(&mut self, parts: &[IoSlice<'_>], stream: &mut Stream) -> Result<usize, Errno> {
+        let mut message: [&[u8]; 3] = [&[]; 3];
+        let mut left = self.largest;
+        for (part, taken) in parts.iter().zip(&mut message) {
+            *taken = &part[..part.len().min(left)];
+            left -= taken.len();
+        }
+        let count = self.largest - left;
+        if count > 0 {
+            self.take_one(&message, stream)?;
+        }
+        Ok(count)
+    }
+
+    fn take_one(&mut self, message: &[&[u8]], stream: &mut Stream) -> Result<(), Errno> {
+        let length = message.iter().map(|part| part.len()).sum();
+        if self.role == Role::Client || length < COPIED || stream.is_encrypted() || self.waiting() > 0 {
+            // Of a stream each part may be a message of its own.
+            for part in message.iter().filter(|part| !self.is_stream || !part.is_empty()) {
+                let mask = self.masks.next(self.role);
+                self.websocket.send(part, mask, &mut self.output);
+            }
             return Ok(());
         }
-        let head = self.websocket.head(message.len());
-        let parts = [head.as_slice(), message];
+        let head = self.websocket.head(length);
+        let mut parts: [&[u8]; 4] = [head.as_slice(), &[], &[], &[]];
+        parts[1..].iter_mut().zip(message).for_each(|(place, part)| *place = part);
         let mut skip = stream.write(&parts.map(IoSlice::new))?;
         for part in parts {
             let skipped = skip.min(part.len());

@@ -155,6 +155,19 @@ async fn calls_go_over_tls_and_over_a_websocket_in_it() {
 }
 
 #[tokio::test]
+async fn what_came_before_a_peer_was_let_in_is_answered() {
+    let folder = Folder::new();
+    let (proof, trust) = pair(&folder);
+    let everybody = service().plain(upper);
+    let server = panpipe::serve(&format!("tls://localhost:0?accept=panpipe,lines&{proof}"), &everybody).await.unwrap();
+    // The hello and the call are read to tell the peer apart, and nothing follows that would announce them.
+    let peer = panpipe::connect(&to(server.address(), &trust)).await.unwrap();
+    assert_eq!(peer.call::<String>("upper", "a").await.unwrap(), "A");
+    let lines = plain::connect(&to(server.address(), &format!("framing=lines&{trust}"))).await.unwrap();
+    assert_eq!(lines.call("b").await.unwrap(), "B");
+}
+
+#[tokio::test]
 async fn what_speaks_tls_and_what_does_not_say_so_to_each_other() {
     let folder = Folder::new();
     let (proof, trust) = pair(&folder);

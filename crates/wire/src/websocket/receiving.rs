@@ -31,7 +31,8 @@ pub(super) struct Message {
 
 impl WebSocket {
     /// Takes in all that one read brought, and appends each whole message to `inbox` behind its length, a u32 in
-    /// big-endian order. The bytes may be changed: they are unmasked where they are. After a Close they are ignored.
+    /// big-endian order; of a stream all that has come, and nothing between. The bytes may be changed: they are unmasked
+    /// where they are. After a Close they are ignored.
     ///
     /// What is there of a message that is not whole yet is kept here, in memory that grows with what has come. When
     /// that message is long and `inbox` empty, that memory takes its place.
@@ -167,7 +168,7 @@ impl WebSocket {
                 Err(Violation::new(POLICY, format!("a message of more than {MOST_FRAGMENTS} fragments")))
             }
             (Opcode::Text | Opcode::Binary, Some(_)) => broken("a message begins inside another one"),
-            (Opcode::Text, None) if self.carries == Carries::FramesOnly => {
+            (Opcode::Text, None) if self.carries == Carries::Stream => {
                 Err(Violation::new(UNSUPPORTED, "a text message, where frames of panpipe are binary ones"))
             }
             (opcode, _) if opcode.is_control() && first & LAST == 0 => broken("a control frame in fragments"),
@@ -196,6 +197,10 @@ impl WebSocket {
             (Some(message), Opcode::Continuation) => message.fragments += 1,
             (None, Opcode::Text | Opcode::Binary) => {
                 let is_text = frame.opcode == Opcode::Text || self.carries == Carries::Text;
+                if self.carries == Carries::Stream {
+                    self.message = Some(Message { is_text, fragments: 1, length: 0, place: None });
+                    return;
+                }
                 // What is not whole in this read is gathered, and need not be moved to there.
                 let place = (frame.left <= there).then_some(inbox.len());
                 match place {
@@ -215,7 +220,8 @@ impl WebSocket {
     #[inline]
     fn append(&mut self, bytes: &mut [u8], mut mask: [u8; 4], inbox: &mut BytesMut) -> Result<[u8; 4], Violation> {
         let Some(message) = &mut self.message else { return Ok(mask) };
-        let whole = if message.place.is_some() { inbox } else { &mut self.gathered };
+        let is_stream = self.carries == Carries::Stream;
+        let whole = if is_stream || message.place.is_some() { inbox } else { &mut self.gathered };
         message.length += bytes.len();
         for part in bytes.chunks_mut(STRIDE) {
             if self.role == Role::Server {
@@ -250,7 +256,7 @@ impl WebSocket {
         if self.message.is_some_and(|message| message.is_text) && !self.text.ends() {
             return Err(invalid_text());
         }
-        let Some(message) = self.message.take() else { return Ok(()) };
+        let Some(message) = self.message.take().filter(|_| self.carries != Carries::Stream) else { return Ok(()) };
         let length = (message.length as u32).to_be_bytes();
         if let Some(place) = message.place {
             inbox[place..place + LENGTH].copy_from_slice(&length);

@@ -55,7 +55,7 @@ impl WebSocket {
     fn opcode(&self) -> Opcode {
         match self.carries {
             Carries::Text => Opcode::Text,
-            Carries::Binary | Carries::FramesOnly => Opcode::Binary,
+            Carries::Binary | Carries::Stream => Opcode::Binary,
         }
     }
 

@@ -14,7 +14,7 @@ const longestControl = 125;
 /** A message that comes in pieces is gathered in steps of at least this many bytes: a claimed length alone must cost little. */
 const step = 256 * 1024;
 
-/** What messages are: any, only text, or binary ones that are frames of the panpipe protocol. */
+/** What messages are: any, only text, or binary ones whose contents follow each other as the stream of the panpipe protocol, however they are cut. */
 export type Carries = "binary" | "text" | "frames";
 
 /** Reads the frames of one end. */
@@ -52,7 +52,7 @@ export class Receiver {
     /** Largest message, in bytes. */
     readonly max: number,
     readonly carries: Carries,
-    /** Called with each message. It is a view of what was read, or memory of its own. */
+    /** Called with each message, of a stream with what has come of it. It is a view of what was read, or memory of its own. */
     readonly onMessage: (message: Uint8Array) => void,
   ) {}
 
@@ -164,6 +164,12 @@ export class Receiver {
       return to;
     }
     if (this.#isText && !this.#text.goesOn(chunk, from, to)) throw new Violation(INVALID_TEXT, "text that is not UTF-8");
+    if (this.carries === "frames") {
+      this.#length += to - from;
+      this.onMessage(chunk.subarray(from, to));
+      if (this.#left === 0) this.#end(null);
+      return to;
+    }
     const alone = this.#length === 0 && this.#left === 0 && this.#last;
     if (!alone) this.#gather(chunk, from, to);
     this.#length += to - from;
@@ -193,6 +199,11 @@ export class Receiver {
     }
     if (!this.#last) return;
     if (this.#isText && !this.#text.ends()) throw new Violation(INVALID_TEXT, "text that is not UTF-8");
+    if (this.carries === "frames") {
+      this.#begun = false;
+      this.#length = 0;
+      return;
+    }
     const message = alone ?? (this.#length === 0 ? allocate(0) : this.#gathered.subarray(0, this.#length));
     this.#begun = false;
     this.#length = 0;

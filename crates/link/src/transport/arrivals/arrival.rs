@@ -85,6 +85,11 @@ impl Arrival {
         self.stream.socket()
     }
 
+    /// Whether it only has to read what it was told.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(self.stage, Stage::Lingers(_))
+    }
+
     /// When it has no more time.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline

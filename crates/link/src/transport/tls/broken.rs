@@ -102,7 +102,9 @@ fn certificate(error: &CertificateError) -> String {
             format!("is not valid yet, but in {}", between(*time, *not_before))
         }
         CertificateError::NotValidYet => "is not valid yet".to_owned(),
-        CertificateError::UnknownIssuer => "was issued by somebody who is not believed".to_owned(),
+        CertificateError::UnknownIssuer | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "was issued by somebody who is not believed".to_owned()
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "is for another purpose".to_owned()
         }

@@ -100,7 +100,7 @@ fn play(case: &Value, role: Role, chunk: usize) -> Outcome {
     let sender = if role == Role::Server { Role::Client } else { Role::Server };
     let carries = match case["carries"].as_str() {
         Some("text") => Carries::Text,
-        Some("frames") => Carries::FramesOnly,
+        Some("frames") => Carries::Stream,
         _ => Carries::Binary,
     };
     let most = case["max"].as_u64().unwrap_or(16 << 20) as usize;
@@ -252,7 +252,7 @@ fn a_server_can_write_the_head_of_a_message_alone() {
         (65_535, &[0x82, 126, 255, 255]),
         (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
     ] {
-        let mut websocket = WebSocket::new(Role::Server, 1 << 20, Carries::FramesOnly);
+        let mut websocket = WebSocket::new(Role::Server, 1 << 20, Carries::Stream);
         assert_eq!(websocket.head(length).as_slice(), head);
         let mut output = Vec::new();
         websocket.send(&vec![0; length], MASK, &mut output);

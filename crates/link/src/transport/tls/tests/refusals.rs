@@ -82,6 +82,16 @@ fn a_listener_that_nobody_vouches_for_is_not() {
     }
 }
 
+#[test]
+fn a_listener_with_the_name_of_who_is_believed_is_not() {
+    let place = Place::new("namesake");
+    let own = place.certificate("own");
+    let namesake = place.changed("namesake", |params| params.distinguished_name.push(rcgen::DnType::CommonName, "own"));
+    let outcome = Ends::new(&client(&namesake.believed()), &server(&own.shown())).shake();
+    let itself = "its certificate is self-signed, and not among those that are believed";
+    assert_eq!(outcome, (refused(itself), not_taken("it does not know it")));
+}
+
 /// Needs the roots of a system, as Debian's ca-certificates has them.
 #[test]
 fn a_self_signed_listener_is_none_that_the_system_vouches_for() {
