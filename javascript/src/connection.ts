@@ -64,7 +64,12 @@ export class Connection implements AsyncIterable<Message>, AsyncDisposable {
     this.#alarm = new Alarm((now) => this.#expire(now));
     link.start({
       onData: (chunk) => {
+        if (link.batches === true) return this.#session.add(chunk);
         this.#session.receive(chunk);
+        this.#afterInput();
+      },
+      onRead: () => {
+        this.#session.proceed();
         this.#afterInput();
       },
       onEnd: (how) => {

@@ -66,15 +66,15 @@ export class Endpoint {
         this.session.now = performance.now();
         this.#receiving = true;
         this.session.receive(chunk);
-        this.#receiving = false;
-        this.settle();
+        if (link.batches !== true) this.#afterRead();
       },
+      onRead: () => this.#afterRead(),
       onEnd: (how) => this.#end(() => this.session.finish(how)),
       onLost: (fault) => this.#end(() => this.session.lose(fault)),
       // What was sent may still be answered, and how the other end has ended is known better when its end comes.
       onOutputLost: (fault) => void later(() => this.#end(() => this.session.lose(fault)), outputGrace),
       onWritten: () => {
-        this.#write();
+        this.#flush();
         this.release();
       },
       onRefused: (fault) => this.#end(() => this.session.refused(fault)),
@@ -161,6 +161,12 @@ export class Endpoint {
     this.link.unref();
   };
 
+  /** What was answered at once goes out at once, with nobody else to wait for. */
+  #afterRead(): void {
+    this.#receiving = false;
+    this.settle(this.session.running === 0);
+  }
+
   #scheduleFlush(): void {
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
@@ -170,7 +176,7 @@ export class Endpoint {
 
   readonly #endTurn = (): void => {
     this.#flushScheduled = false;
-    this.#write();
+    this.#flush();
     this.release();
   };
 
@@ -186,7 +192,12 @@ export class Endpoint {
     else this.#keep();
     session.unwritten(pending);
     if (this.#waiting.length > 0) this.#tellRoom();
-    if (session.nextDeadline !== Infinity) this.#alarm.watch(session.nextDeadline);
+  }
+
+  /** Writes, where nobody looks at the time behind it. */
+  #flush(): void {
+    this.#write();
+    this.#alarm.watch(this.session.nextDeadline);
   }
 
   #tellRoom(): void {

@@ -1,11 +1,14 @@
 /** The module for browsers, in Chromium: one more peer of everything else. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
+
+import { WebSocketServer } from "ws";
 
 import { Service, serve } from "panpipe";
 
@@ -258,5 +261,32 @@ test("a page that lost its server finds it again", async () => {
     await second.close();
   } finally {
     await page.close();
+  }
+});
+
+test("a page tells apart how a server closes", async () => {
+  const bare = new WebSocketServer({ host: "127.0.0.1", port: 0 });
+  await once(bare, "listening");
+  bare.on("connection", (socket) => {
+    socket.on("error", () => {});
+    socket.on("message", (data) => (String(data) === "cut" ? socket.terminate() : socket.close(Number(data), "because")));
+  });
+  try {
+    const ends = await inPage(async ({ connect }, port) => {
+      const ends = [];
+      for (const how of ["1000", "1001", "1011", "4001", "cut"]) {
+        const connection = await connect(`ws://127.0.0.1:${port}?protocol=plain`);
+        await connection.send(how);
+        ends.push(await connection.recv().then((message) => String(message), (error) => `${error.code}: ${error.message}`));
+        await connection.close();
+      }
+      return ends;
+    }, bare.address().port);
+    assert.deepEqual(ends.slice(0, 2), ["null", "null"]);
+    assert.match(ends[2], /^connection-lost: .*1011.*because/);
+    assert.match(ends[3], /^connection-lost: .*4001.*because/);
+    assert.match(ends[4], /^connection-lost: .*without a Close/);
+  } finally {
+    bare.close();
   }
 });

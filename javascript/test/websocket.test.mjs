@@ -124,9 +124,10 @@ test("what one end writes the other reads, whatever its length", () => {
     for (const mask of [null, Buffer.from([1, 2, 3, 4])]) {
       const message = Buffer.alloc(length, "abcdefg");
       const frame = Buffer.alloc(headSizeOf(length, mask !== null) + length);
-      const at = writeHead(frame, 0, 2, length, mask);
+      const at = writeHead(frame, 0, 2, length, mask !== null);
       message.copy(frame, at);
-      if (mask !== null) applyMask(frame, at, frame.length, mask, 0);
+      if (mask !== null) mask.copy(frame, at - 4);
+      if (mask !== null) applyMask(frame, at, frame.length, mask, 0, 0);
       for (const size of [frame.length, 5000]) {
         const { messages, receiver } = receive(frame, size, { client: mask === null });
         assert.equal(receiver.violation, null);
@@ -142,8 +143,8 @@ test("a mask is the same however its bytes lie and are cut", () => {
     for (const length of [0, 3, 63, 64, 65, 70, 131]) {
       const given = Buffer.alloc(offset + length, 0x55);
       const cut = Math.floor(length / 3);
-      const phase = applyMask(given, offset, offset + cut, mask, 0);
-      applyMask(given, offset + cut, offset + length, mask, phase);
+      const phase = applyMask(given, offset, offset + cut, mask, 0, 0);
+      applyMask(given, offset + cut, offset + length, mask, 0, phase);
       for (let at = 0; at < length; at++) assert.equal(given[offset + at], 0x55 ^ mask[at % 4], `${offset} ${length} ${at}`);
     }
   }

@@ -4,6 +4,26 @@ import type { Duplex } from "node:stream";
 
 import { Fault } from "../wire/error.js";
 
+/** Ends whatever waits for somebody who has just come, or is just connected to. Much less than an `AbortSignal`, of which there would be one for each connection. */
+export class Patience {
+  /** Why it is over. */
+  reason: Fault | null = null;
+  /** What is to be told so. */
+  onEnd: ((reason: Fault) => void) | null = null;
+
+  /** Ends it. */
+  end(reason: Fault): void {
+    this.reason ??= reason;
+    this.onEnd?.(this.reason);
+  }
+}
+
+/** What is taken for an answer when none has come for so many milliseconds. */
+export interface Silence<T> {
+  after: number;
+  answer: T;
+}
+
 /** Reads the first bytes of one stream. It is paused whenever nobody waits. */
 export class FirstBytes {
   /** What was read, and nobody has taken. */
@@ -14,17 +34,19 @@ export class FirstBytes {
   constructor(readonly stream: Duplex) {}
 
   /**
-   * What `judge` answers, asked again as more bytes come, until that is not null. `signal` aborts with a `Fault`.
+   * What `judge` answers, asked again as more bytes come, until that is not null.
    *
-   * Rejects with what `judge` throws, with the reason of `signal`, or with a `Fault` when the stream ends or breaks and `judge` still answers null.
+   * Rejects with what `judge` throws, with the reason of `patience`, or with a `Fault` when the stream ends or breaks and `judge` still answers null.
    */
-  until<T>(judge: (bytes: Buffer, ended: boolean) => T | null, signal: AbortSignal): Promise<T> {
+  until<T>(judge: (bytes: Buffer, ended: boolean) => T | null, patience: Patience, silence: Silence<T> | null = null): Promise<T> {
     const { stream } = this;
     return new Promise((resolve, reject) => {
+      let timer: NodeJS.Timeout | undefined;
       const settle = (act: () => void) => {
+        clearTimeout(timer);
+        patience.onEnd = null;
         stream.pause();
         stream.off("data", more).off("end", end).off("close", broken).off("error", broken);
-        signal.removeEventListener("abort", abort);
         act();
       };
       const ask = (): boolean => {
@@ -46,11 +68,11 @@ export class FirstBytes {
         if (!ask()) broken();
       };
       const broken = () => settle(() => reject(new Fault("connection-lost", "the other end left before it had said what it wants")));
-      const abort = () => settle(() => reject(signal.reason));
-      if (signal.aborted) return reject(signal.reason);
+      if (patience.reason !== null) return reject(patience.reason);
       if ((this.bytes.length > 0 || this.ended) && ask()) return;
       if (this.ended || stream.destroyed) return broken();
-      signal.addEventListener("abort", abort);
+      patience.onEnd = (reason) => settle(() => reject(reason));
+      if (silence !== null) timer = setTimeout(() => settle(() => resolve(silence.answer)), silence.after).unref();
       stream.on("data", more).on("end", end).on("close", broken).on("error", broken);
       stream.resume();
     });

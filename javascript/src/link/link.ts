@@ -22,6 +22,8 @@ export interface Remote {
 export interface LinkEvents {
   /** Bytes have arrived; they are the receiver's from now on. */
   onData(chunk: Uint8Array): void;
+  /** Of a link with `batches`: everything that one read brought has been given to `onData`. */
+  onRead(): void;
   /** The peer has finished sending; `how` says more than that, where more is known. */
   onEnd(how?: string): void;
   /** The link broke. */
@@ -48,6 +50,8 @@ export interface OneWay {
 export interface Link {
   /** Set where it moves packets: each part of a write is one, and so is each `onData`. */
   readonly packets?: Packets | undefined;
+  /** Set where one read may bring several packets, and `onRead` follows them. */
+  readonly batches?: boolean | undefined;
   /** Set where it moves bytes one way. */
   readonly oneWay?: OneWay | undefined;
   /** Set where others write too: each part of a write is a whole frame, of at most so many bytes. */

@@ -19,7 +19,7 @@ import { judge, readRequest, type Policy } from "../wire/websocket/policy.js";
 import { refusalText } from "../wire/websocket/refusal.js";
 import { upgradeResponse } from "../wire/websocket/upgrade.js";
 import { remoteOf } from "./dial.js";
-import { FirstBytes } from "./first-bytes.js";
+import { FirstBytes, Patience } from "./first-bytes.js";
 import type { HostPort } from "./host-port.js";
 import type { Link, Remote, Speaks } from "./link.js";
 import type { SecureListener } from "./secure.js";
@@ -28,7 +28,7 @@ import { StreamLink } from "./stream.js";
 import { WebSocketLink, acceptOf } from "./web-socket.js";
 
 /** Everything before a link is handed over takes at most so many milliseconds. */
-const patience = 5000;
+const longest = 5000;
 
 /** So many are received at a time; others wait. */
 const mostArriving = 64;
@@ -107,13 +107,13 @@ export class Reception {
   }
 
   async #arrive(socket: net.Socket): Promise<void> {
-    const controller = new AbortController();
-    const timer = setTimeout(() => controller.abort(new Fault("deadline-exceeded", "it did not say in time what it wants")), patience).unref();
+    const patience = new Patience();
+    const timer = setTimeout(() => patience.end(new Fault("deadline-exceeded", "it did not say in time what it wants")), longest).unref();
     this.#arriving.add(socket);
     try {
       const { secure } = this.terms;
-      const stream = secure === null ? socket : await secure.greet(socket, controller.signal);
-      await this.#receive(new Arrival(socket, stream, remoteOf(this.terms.address.scheme, socket)), controller.signal);
+      const stream = secure === null ? socket : await secure.greet(socket, patience);
+      await this.#receive(new Arrival(socket, stream, remoteOf(this.terms.address.scheme, socket)), patience);
     } catch (error) {
       socket.destroy();
       if (!(error instanceof Fault)) throw error;
@@ -127,44 +127,31 @@ export class Reception {
     }
   }
 
-  async #receive(arrival: Arrival, signal: AbortSignal): Promise<void> {
+  async #receive(arrival: Arrival, patience: Patience): Promise<void> {
     const { address, http, token } = this.terms;
     const { accepts, protocol } = address;
-    if (http === "all") return this.#serveHttp(arrival, signal);
+    if (http === "all") return this.#serveHttp(arrival, patience);
     if (accepts === null && token === null) return this.#handOver(arrival, protocol);
-    const speaker = await this.#speakerOf(arrival, signal);
-    if (speaker === "http" && http === "some") return this.#serveHttp(arrival, signal);
+    const speaker = await this.#speakerOf(arrival, patience);
+    if (speaker === "http" && http === "some") return this.#serveHttp(arrival, patience);
     const panpipe = this.#policy.panpipe && (speaker === "panpipe" || !this.#policy.plain);
-    if (panpipe) return this.#admitPeer(arrival, signal);
+    if (panpipe) return this.#admitPeer(arrival, patience);
     if (speaker === "panpipe") return arrival.turnAway(address, new Fault("unsupported", "plain messages are served here, and not the panpipe protocol"));
     this.#handOver(arrival, "plain");
   }
 
   /** Who speaks; where plain messages are served, who is silent is a peer of theirs. */
-  async #speakerOf(arrival: Arrival, signal: AbortSignal): Promise<Speaker> {
-    if (!this.#policy.plain) return arrival.first.until((bytes, ended) => speakerOf(bytes) ?? (ended ? "other" : null), signal);
-    const quiet = new AbortController();
-    const timer = setTimeout(() => quiet.abort(), silence).unref();
-    const give = (): void => quiet.abort(signal.reason);
-    signal.addEventListener("abort", give);
-    try {
-      return await arrival.first.until((bytes, ended) => speakerOf(bytes) ?? (ended ? "other" : null), quiet.signal);
-    } catch (error) {
-      if (error instanceof Fault || signal.aborted) throw error;
-      return "other";
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", give);
-    }
+  #speakerOf(arrival: Arrival, patience: Patience): Promise<Speaker> {
+    return arrival.first.until((bytes, ended) => speakerOf(bytes) ?? (ended ? "other" : null), patience, this.#policy.plain ? { after: silence, answer: "other" } : null);
   }
 
   /** A peer of the panpipe protocol, or who is taken for one and told that it is none. */
-  async #admitPeer(arrival: Arrival, signal: AbortSignal): Promise<void> {
+  async #admitPeer(arrival: Arrival, patience: Patience): Promise<void> {
     const { address, token } = this.terms;
     if (token !== null) {
       let fault: Fault | null;
       try {
-        const shown = (await arrival.first.until(readHello, signal)).token;
+        const shown = (await arrival.first.until(readHello, patience)).token;
         fault = shown !== null && isSecret(token, shown) ? null : new Fault("unauthenticated", shown === null ? "a token is needed, and none was given" : "the token is not the right one");
       } catch (error) {
         if (!(error instanceof Fault) || error.code === "connection-lost") throw error;
@@ -178,10 +165,10 @@ export class Reception {
     this.#handOver(arrival, "panpipe");
   }
 
-  async #serveHttp(arrival: Arrival, signal: AbortSignal): Promise<void> {
+  async #serveHttp(arrival: Arrival, patience: Patience): Promise<void> {
     let request;
     try {
-      request = await arrival.first.until(readRequest, signal);
+      request = await arrival.first.until(readRequest, patience);
     } catch (error) {
       const late = error instanceof Fault && error.code === "deadline-exceeded";
       if (!late && !(error instanceof BadHead)) throw error;
@@ -253,7 +240,7 @@ class Arrival {
   say(text: string | Uint8Array): void {
     const link = new StreamLink(this.stream, this.stream, { remote: this.remote });
     link.write([typeof text === "string" ? Buffer.from(text) : text]);
-    void link.close(patience);
+    void link.close(longest);
   }
 
   /** Tells in the words of the panpipe protocol why it is not talked to. */

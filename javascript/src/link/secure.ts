@@ -8,6 +8,7 @@ import tls from "node:tls";
 import type { Address } from "../wire/address.js";
 import { Fault } from "../wire/error.js";
 import { classify } from "./classify.js";
+import type { Patience } from "./first-bytes.js";
 import type { Limits } from "./link.js";
 
 /** Each connection proves anew who is at its ends. */
@@ -66,25 +67,24 @@ export class SecureListener {
     this.#server.on("tlsClientError", (error, socket) => this.#settle(socket, classify(error)));
   }
 
-  /** Makes a socket that has come secure. Rejects with a `Fault`, or with the reason of `signal`. */
-  greet(socket: net.Socket, signal: AbortSignal): Promise<tls.TLSSocket> {
+  /** Makes a socket that has come secure. Rejects with a `Fault`. */
+  greet(socket: net.Socket, patience: Patience): Promise<tls.TLSSocket> {
     const key = keyOf(socket);
     return new Promise<tls.TLSSocket>((resolve, reject) => {
       const settle = (outcome: tls.TLSSocket | Fault) => {
         this.#waiting.delete(key);
         socket.off("close", closed);
-        signal.removeEventListener("abort", abort);
+        patience.onEnd = null;
         const fault = outcome instanceof Fault ? outcome : faultOfFingerprint(outcome, this.#fingerprints);
         if (fault === null) return resolve(outcome as tls.TLSSocket);
         socket.destroy();
         reject(fault);
       };
       const closed = () => settle(new Fault("connection-lost", "the other end closed inside the TLS handshake"));
-      const abort = () => settle(signal.reason as Fault);
-      if (signal.aborted) return abort();
+      if (patience.reason !== null) return settle(patience.reason);
       this.#waiting.set(key, settle);
       socket.once("close", closed);
-      signal.addEventListener("abort", abort);
+      patience.onEnd = settle;
       this.#server.emit("connection", socket);
     });
   }

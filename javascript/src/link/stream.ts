@@ -42,6 +42,8 @@ export class StreamLink implements Link {
   #paused = false;
   #events: LinkEvents | null = null;
   #over = false;
+  // Whether something was not taken by the system at once.
+  #waits = false;
   // A write has failed, and Node will say so in the next tick.
   #failing = false;
   // What broke it before anybody had started it.
@@ -120,6 +122,7 @@ export class StreamLink implements Link {
       this.output.write(part, this.#written);
     }
     if (parts.length > 1) this.output.uncork();
+    if (this.output.writableLength > 0) this.#waits = true;
     if (this.output.errored) {
       this.#failing = true;
       this.#save();
@@ -161,6 +164,8 @@ export class StreamLink implements Link {
     if (error !== undefined && error !== null) return;
     // The next write, of all that had gathered, has begun.
     this.#begun = this.#handed;
+    if (!this.#waits) return;
+    if (this.output.writableLength === 0) this.#waits = false;
     this.#events?.onWritten();
   };
 

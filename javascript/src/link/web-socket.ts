@@ -8,7 +8,7 @@ import { Fault } from "../wire/error.js";
 import { packetCost, type Packets } from "../wire/packets.js";
 import { headSize, largestBody } from "../wire/panpipe/frame.js";
 import { NORMAL, faultOfClose } from "../wire/websocket/closing.js";
-import { BINARY, CLOSE, PONG, TEXT, applyMask, headSizeOf, writeHead } from "../wire/websocket/frame.js";
+import { BINARY, CLOSE, PONG, TEXT, applyMask, headSizeOf, maskSize, writeHead } from "../wire/websocket/frame.js";
 import { Receiver, type Carries } from "../wire/websocket/receiving.js";
 import { together } from "../wire/websocket/together.js";
 import { classify } from "./classify.js";
@@ -51,9 +51,14 @@ export interface WebSocketOptions {
 /** Moves messages over a socket, which nobody else reads or writes. */
 export class WebSocketLink implements Link {
   readonly packets: Packets | undefined;
+  readonly batches = true;
   readonly remote: Remote;
   readonly speaks: Speaks | undefined;
+  readonly #client: boolean;
+  readonly #carries: Carries;
   readonly #receiver: Receiver;
+  // What was read of the stream already.
+  #first: Uint8Array;
   #events: LinkEvents | null = null;
   // Whether the stream is read.
   #reading = false;
@@ -62,6 +67,8 @@ export class WebSocketLink implements Link {
   #failing = false;
   // What broke it before anybody had started it.
   #broken: Fault | null = null;
+  // Whether something was not taken by the system at once.
+  #waits = false;
   #told = false;
   #closeSent = false;
   #handed = 0;
@@ -71,9 +78,11 @@ export class WebSocketLink implements Link {
 
   constructor(
     readonly stream: Duplex,
-    readonly options: WebSocketOptions,
+    { client, max, carries, remote, speaks, first }: WebSocketOptions,
   ) {
-    const { client, max, carries, remote, speaks } = options;
+    this.#client = client;
+    this.#carries = carries;
+    this.#first = first;
     const frames = carries === "frames";
     this.remote = remote;
     this.speaks = speaks;
@@ -99,14 +108,14 @@ export class WebSocketLink implements Link {
     // A connection that waited to be accepted may have been reset meanwhile.
     if (this.stream.destroyed) process.nextTick(() => this.#lose(this.#broken ?? cut()));
     // Whoever starts a link is not told of anything before that is done.
-    if (this.options.first.length === 0) this.#read();
+    if (this.#first.length === 0) this.#read();
     else process.nextTick(() => this.#read());
     this.unref();
   }
 
   write(parts: readonly Uint8Array[]): void {
     if (this.#closeSent || this.stream.destroyed) return;
-    const { carries } = this.options;
+    const carries = this.#carries;
     const cost = carries === "frames" ? 0 : packetCost;
     for (const part of parts) this.#handed += part.length + cost;
     const atOnce = this.stream.writableLength === 0;
@@ -151,7 +160,8 @@ export class WebSocketLink implements Link {
     if (this.#reading) return;
     this.#reading = true;
     const { stream } = this;
-    const { first } = this.options;
+    const first = this.#first;
+    this.#first = nothing;
     if (first.length > 0) this.#receive(first);
     stream.on("data", (chunk: Buffer) => this.#receive(chunk));
     stream.on("end", () => {
@@ -169,6 +179,7 @@ export class WebSocketLink implements Link {
     const receiver = this.#receiver;
     if (receiver.over) return;
     receiver.receive(chunk);
+    this.#events?.onRead();
     const { closed, violation } = receiver;
     if (receiver.over) this.#pong();
     if (violation !== null) {
@@ -207,36 +218,40 @@ export class WebSocketLink implements Link {
 
   /** Writes each message, of which each is in parts, as a frame; all in one go where that is possible. */
   #send(opcode: number, messages: readonly (readonly Uint8Array[])[]): void {
-    const masked = this.options.client;
+    const masked = this.#client;
     let size = 0;
     for (const message of messages) {
       size += headSizeOf(sizeOf(message), masked);
       for (const { length } of message) size += masked || length < byReference ? length : 0;
     }
     const slab = Buffer.allocUnsafe(size);
-    const out: Uint8Array[] = [];
+    const { stream } = this;
+    let corked = false;
     let from = 0;
     let at = 0;
     for (const message of messages) {
-      const mask = masked ? freshMask() : null;
-      at = writeHead(slab, at, opcode, sizeOf(message), mask);
+      at = writeHead(slab, at, opcode, sizeOf(message), masked);
+      const maskAt = at - maskSize;
+      if (masked) freshMask(slab, maskAt);
       let phase = 0;
       for (const part of message) {
-        if (!masked && part.length >= byReference) {
-          out.push(slab.subarray(from, at), part);
+        const { length } = part;
+        if (!masked && length >= byReference) {
+          if (!corked) stream.cork();
+          corked = true;
+          if (at > from) stream.write(slab.subarray(from, at), this.#written);
+          stream.write(part, this.#written);
           from = at;
           continue;
         }
         slab.set(part, at);
-        if (mask !== null) phase = applyMask(slab, at, at + part.length, mask, phase);
-        at += part.length;
+        if (masked) phase = applyMask(slab, at, at + length, slab, maskAt, phase);
+        at += length;
       }
     }
-    if (at > from) out.push(from === 0 ? slab : slab.subarray(from, at));
-    const { stream } = this;
-    if (out.length > 1) stream.cork();
-    for (const piece of out) stream.write(piece, this.#written);
-    if (out.length > 1) stream.uncork();
+    if (at > from) stream.write(from === 0 ? slab : slab.subarray(from, at), this.#written);
+    if (corked) stream.uncork();
+    if (stream.writableLength > 0) this.#waits = true;
   }
 
   // One function for every write, which Node then calls once for many.
@@ -244,7 +259,9 @@ export class WebSocketLink implements Link {
     if (error !== undefined && error !== null) return;
     // The next write, of all that had gathered, has begun.
     this.#begun = this.#handed;
+    if (!this.#waits) return;
     if (this.stream.writableLength === 0) {
+      this.#waits = false;
       if (this.#receiver.ping !== null) this.#pong();
       this.#onEmpty?.();
     }
@@ -309,11 +326,11 @@ function cut(): Fault {
 let chance: Buffer | null = null;
 let chanceAt = chanceSize;
 
-/** Four bytes that nobody can foretell (RFC 6455, section 5.3). */
-function freshMask(): Uint8Array {
+/** Writes four bytes that nobody can foretell (RFC 6455, section 5.3) at `out[at]`. */
+function freshMask(out: Uint8Array, at: number): void {
   if (chanceAt === chanceSize) {
     chance = randomFillSync(chance ?? Buffer.allocUnsafeSlow(chanceSize));
     chanceAt = 0;
   }
-  return chance!.subarray(chanceAt, (chanceAt += 4));
+  for (const end = at + maskSize; at < end; at++) out[at] = chance![chanceAt++]!;
 }

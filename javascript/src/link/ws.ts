@@ -7,7 +7,7 @@ import type { Address, TransportInfo } from "../wire/address.js";
 import { Fault } from "../wire/error.js";
 import { readResponse, upgradeRequest } from "../wire/websocket/upgrade.js";
 import { dial, readToDial, remoteOf } from "./dial.js";
-import { FirstBytes } from "./first-bytes.js";
+import { FirstBytes, Patience } from "./first-bytes.js";
 import { checkOf, tokenOf } from "./gate.js";
 import { writeHostPort, type HostPort, type HostScheme } from "./host-port.js";
 import type { Limits, Transport } from "./link.js";
@@ -45,9 +45,9 @@ async function upgraded(stream: Duplex, scheme: HostScheme, { host, port, path }
   const key = randomBytes(16).toString("base64");
   const accept = acceptOf(key);
   const named = writeHostPort(host, port);
-  const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort(new Fault("deadline-exceeded", "the timeout passed before the server had answered")), Math.min(Math.max(timeout, 0), 2 ** 31 - 1));
-  const abort = () => limit.abort(new Fault("cancelled", "the caller gave up"));
+  const patience = new Patience();
+  const timer = setTimeout(() => patience.end(new Fault("deadline-exceeded", "the timeout passed before the server had answered")), Math.min(Math.max(timeout, 0), 2 ** 31 - 1));
+  const abort = () => patience.end(new Fault("cancelled", "the caller gave up"));
   signal?.addEventListener("abort", abort);
   if (signal?.aborted === true) abort();
   const first = new FirstBytes(stream);
@@ -55,7 +55,7 @@ async function upgraded(stream: Duplex, scheme: HostScheme, { host, port, path }
   stream.on("error", () => {});
   try {
     stream.write(upgradeRequest({ host: port === scheme.port ? named.slice(0, named.lastIndexOf(":")) : named, path: path === "" ? "/" : path, key, panpipe, token }));
-    const size = await first.until((bytes) => readResponse(bytes, accept, panpipe), limit.signal);
+    const size = await first.until((bytes) => readResponse(bytes, accept, panpipe), patience);
     return first.bytes.subarray(size);
   } catch (error) {
     stream.destroy();

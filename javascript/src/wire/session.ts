@@ -158,10 +158,20 @@ export class Session {
 
   /** Takes what was read. The chunk must not be written to afterwards. */
   receive(chunk: Uint8Array): void {
+    this.add(chunk);
+    this.proceed();
+  }
+
+  /** Takes one of several packets that were read; `proceed` must follow the last. */
+  add(packet: Uint8Array): void {
     if (this.failure !== null || this.#lost !== null) return;
     this.#refused = null;
-    this.#inbox.push(chunk);
-    this.#pump();
+    this.#inbox.push(packet);
+  }
+
+  /** Hands out what was taken. */
+  proceed(): void {
+    if (this.failure === null && this.#lost === null) this.#pump();
   }
 
   /** The input has ended; `how` says why, for whoever waits in vain. */

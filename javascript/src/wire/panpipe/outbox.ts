@@ -2,10 +2,19 @@
 
 import { nothing } from "../bytes.js";
 import { headSize } from "./frame.js";
-import { Writer } from "./writer.js";
+import { Writer, slabSize } from "./writer.js";
 
-/** What a long message has grown beyond this is given back once it is written. */
-const keptAtMost = 1024 * 1024;
+/** So many pieces of memory wait for whoever writes next. */
+const mostSpare = 16;
+
+// What is written is nearly always taken by the system at once, so that few sessions at a time need memory for it, however many there are.
+const spare: Piece[] = [];
+const noView = new DataView(nothing.buffer);
+
+interface Piece {
+  bytes: Uint8Array;
+  view: DataView;
+}
 
 /** Frames that are whole stand before `start`; the one that is being written, behind it. */
 export class Outbox extends Writer {
@@ -16,6 +25,8 @@ export class Outbox extends Writer {
   // Where what is in no part begins.
   #from = 0;
   #parts: Uint8Array[] = [];
+  // The memory, where it is such as others may have next.
+  #piece: Piece | null = null;
   // Whether the memory is read by somebody after the link has written it.
   #kept = false;
 
@@ -84,7 +95,11 @@ export class Outbox extends Writer {
   /** All that was taken is written, and its memory free again. */
   recycle(): void {
     if (this.queued > 0 || this.at > this.start) return;
-    if (this.#kept || this.bytes.length > keptAtMost) this.bytes = nothing;
+    const piece = this.#piece;
+    if (piece !== null && !this.#kept && spare.length < mostSpare) spare.push(piece);
+    this.#piece = null;
+    this.bytes = nothing;
+    this.view = noView;
     this.#kept = false;
     this.#from = this.start = this.at = 0;
   }
@@ -95,7 +110,15 @@ export class Outbox extends Writer {
   }
 
   protected override renew(size: number): void {
-    super.renew(size);
+    this.#piece = (size <= slabSize && spare.pop()) || null;
+    if (this.#piece === null) {
+      super.renew(size);
+      if (size <= slabSize) this.#piece = { bytes: this.bytes, view: this.view };
+    } else {
+      this.bytes = this.#piece.bytes;
+      this.view = this.#piece.view;
+      this.start = this.at = 0;
+    }
     this.#from = 0;
     this.#kept = false;
   }

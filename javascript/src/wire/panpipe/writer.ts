@@ -2,7 +2,8 @@
 
 import { allocate, copyOf, nothing } from "../bytes.js";
 
-const slabSize = 64 * 1024;
+/** Memory is taken in pieces of so many bytes. */
+export const slabSize = 64 * 1024;
 
 /** Memory with a place where the next byte goes. What stands before `start` is finished; what stands behind it moves along when there is no more room. */
 export class Writer {
@@ -48,7 +49,7 @@ export class Writer {
     const begun = at - start;
     // Doubled, so that a long message is moved a few times and not for each of its parts.
     this.renew(begun === 0 ? size : 2 * (begun + size));
-    this.bytes.set(bytes.subarray(start, at));
+    if (begun > 0) this.bytes.set(bytes.subarray(start, at));
     this.at = begun;
   }
 }

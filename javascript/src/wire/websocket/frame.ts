@@ -18,16 +18,16 @@ export const MASKED = 0x80;
 export const longestHead = 14;
 
 /** Bytes of a mask. */
-const maskSize = 4;
+export const maskSize = 4;
 
 /** Bytes of the head of a frame. */
 export function headSizeOf(length: number, masked: boolean): number {
   return (length < 126 ? 2 : length < 0x1_0000 ? 4 : 10) + (masked ? maskSize : 0);
 }
 
-/** Writes the head of a frame that is a whole message at `out[at]`; answers where it ends. `mask` has four bytes, or is null at a server. */
-export function writeHead(out: Uint8Array, at: number, opcode: number, length: number, mask: Uint8Array | null): number {
-  const bit = mask === null ? 0 : MASKED;
+/** Writes the head of a frame that is a whole message at `out[at]`; answers where it ends. Of a masked one the mask is to be put before that. */
+export function writeHead(out: Uint8Array, at: number, opcode: number, length: number, masked: boolean): number {
+  const bit = masked ? MASKED : 0;
   out[at++] = LAST | opcode;
   if (length < 126) out[at++] = bit | length;
   else if (length < 0x1_0000) {
@@ -40,28 +40,33 @@ export function writeHead(out: Uint8Array, at: number, opcode: number, length: n
     for (let shift = 24; shift >= 0; shift -= 8) out[at++] = high >>> shift;
     for (let shift = 24; shift >= 0; shift -= 8) out[at++] = length >>> shift;
   }
-  if (mask === null) return at;
-  out.set(mask, at);
-  return at + maskSize;
+  return masked ? at + maskSize : at;
 }
 
 /** Fewer bytes than this are not worth looking at as words. */
-const few = 64;
+const few = 256;
 
 const word = new Uint32Array(1);
 const wordBytes = new Uint8Array(word.buffer);
 
-/** Puts a mask on `bytes[from..to]`, or takes it off, where they are. `phase` says which of its bytes is the first; answers which would be the next. */
-export function applyMask(bytes: Uint8Array, from: number, to: number, mask: Uint8Array, phase: number): number {
+/** Puts the mask of four bytes at `mask[start]` on `bytes[from..to]`, or takes it off, where they are. `phase` says which of its bytes is the first; answers which would be the next. */
+export function applyMask(bytes: Uint8Array, from: number, to: number, mask: Uint8Array, start: number, phase: number): number {
   let at = from;
   if (to - from >= few) {
-    for (; (bytes.byteOffset + at) % 4 !== 0; at++, phase++) bytes[at]! ^= mask[phase & 3]!;
-    for (let index = 0; index < 4; index++) wordBytes[index] = mask[(phase + index) & 3]!;
+    for (; (bytes.byteOffset + at) % 4 !== 0; at++, phase++) bytes[at]! ^= mask[start + (phase & 3)]!;
+    for (let index = 0; index < 4; index++) wordBytes[index] = mask[start + ((phase + index) & 3)]!;
     const [key] = word as unknown as [number];
     const words = new Uint32Array(bytes.buffer, bytes.byteOffset + at, (to - at) >>> 2);
     for (let index = 0; index < words.length; index++) words[index]! ^= key;
     at += words.length * 4;
   }
-  for (; at < to; at++, phase++) bytes[at]! ^= mask[phase & 3]!;
+  const [a, b, c, d] = [mask[start + (phase & 3)]!, mask[start + ((phase + 1) & 3)]!, mask[start + ((phase + 2) & 3)]!, mask[start + ((phase + 3) & 3)]!];
+  for (; at + 3 < to; at += 4) {
+    bytes[at]! ^= a;
+    bytes[at + 1]! ^= b;
+    bytes[at + 2]! ^= c;
+    bytes[at + 3]! ^= d;
+  }
+  for (; at < to; at++, phase++) bytes[at]! ^= mask[start + (phase & 3)]!;
   return phase & 3;
 }

@@ -2,7 +2,7 @@
 
 import { allocate, copyOf, nothing } from "../bytes.js";
 import { INVALID_TEXT, POLICY, PROTOCOL_ERROR, TOO_LARGE, UNSUPPORTED, Violation, readClose, type Closed } from "./closing.js";
-import { BINARY, CLOSE, CONTINUATION, LAST, MASKED, PING, PONG, TEXT, applyMask, longestHead } from "./frame.js";
+import { BINARY, CLOSE, CONTINUATION, LAST, MASKED, PING, PONG, TEXT, applyMask, longestHead, maskSize } from "./frame.js";
 import { Utf8 } from "./utf8.js";
 
 /** Fragments of a message: each costs a head, and an attacker nothing. */
@@ -26,16 +26,17 @@ export class Receiver {
   /** The payload of the latest ping, until somebody takes it. */
   ping: Uint8Array | null = null;
 
-  readonly #head = new Uint8Array(longestHead);
+  // The head while it is not whole, and behind it the mask.
+  readonly #head = new Uint8Array(longestHead + maskSize);
   #headSize = 0;
   // The frame whose payload is read, if one is.
   #inside = false;
   #opcode = 0;
   #last = false;
   #left = 0;
-  readonly #mask = new Uint8Array(4);
   #phase = 0;
-  readonly #control = new Uint8Array(longestControl);
+  // Made when it is needed: most connections never see a control frame but the last.
+  #control: Uint8Array = nothing;
   #controlSize = 0;
   // The message whose fragments come, if one has begun.
   #begun = false;
@@ -112,7 +113,7 @@ export class Receiver {
     if (!isControl && length > this.max - this.#length) throw new Violation(TOO_LARGE, `a message of ${this.#length + length} bytes, and max is ${this.max}`);
     const size = 2 + wide + (masked ? 4 : 0);
     if (have < size) return 0;
-    for (let index = 0; masked && index < 4; index++) this.#mask[index] = bytes[at + 2 + wide + index]!;
+    for (let index = 0; masked && index < 4; index++) this.#head[longestHead + index] = bytes[at + 2 + wide + index]!;
     this.#left = length;
     return size;
   }
@@ -137,9 +138,12 @@ export class Receiver {
   /** A head is whole. */
   #begin(): void {
     this.#phase = 0;
-    if (this.#opcode >= CLOSE) this.#controlSize = 0;
-    else if (this.#opcode === CONTINUATION) this.#fragments++;
-    else {
+    if (this.#opcode >= CLOSE) {
+      this.#controlSize = 0;
+      if (this.#left > this.#control.length) this.#control = new Uint8Array(longestControl);
+    }
+    if (this.#opcode === CONTINUATION) this.#fragments++;
+    else if (this.#opcode < CLOSE) {
       this.#begun = true;
       this.#isText = this.#opcode === TEXT || this.carries === "text";
       this.#fragments = 1;
@@ -151,7 +155,7 @@ export class Receiver {
   /** Takes what is there of a payload; answers where that ends. */
   #payload(chunk: Uint8Array, from: number): number {
     const to = Math.min(chunk.length, from + this.#left);
-    if (!this.client) this.#phase = applyMask(chunk, from, to, this.#mask, this.#phase);
+    if (!this.client) this.#phase = applyMask(chunk, from, to, this.#head, longestHead, this.#phase);
     this.#left -= to - from;
     if (this.#opcode >= CLOSE) {
       this.#control.set(chunk.subarray(from, to), this.#controlSize);
