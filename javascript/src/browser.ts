@@ -3,7 +3,7 @@
 import { connectBy, type ConnectOptions as Options } from "./connecting.js";
 import type { Connection } from "./connection.js";
 import type { Peer } from "./peer.js";
-import { dial, infos } from "./browser/web-socket.js";
+import { absolute, dial, infos } from "./browser/web-socket.js";
 import { parseAddress } from "./wire/address.js";
 import { Fault, PanpipeError } from "./wire/error.js";
 import { isToken } from "./wire/token.js";
@@ -38,7 +38,7 @@ const vocabulary = { transports: infos, options: [], framing: null };
  */
 export async function connect<C extends Peer | Connection = Peer>(address = "/", options: ConnectOptions = {}): Promise<C> {
   const { token } = options;
-  const text = address.startsWith("/") || address.startsWith("?") ? `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${address}` : address;
+  const text = absolute(address);
   const parsed = parseAddress(text, vocabulary);
   if (token !== undefined && !isToken(token)) {
     throw new PanpipeError("invalid-address", `connecting to ${text}`, { address: text, text: "a token is 16 to 512 visible ASCII characters without spaces" });

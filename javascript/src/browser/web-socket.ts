@@ -36,6 +36,12 @@ export const infos: readonly TransportInfo[] = ["ws", "wss"].map((scheme) => ({
   check: (target: string) => void urlOf(scheme, target),
 }));
 
+/** An address as it is, or of a path the one that it means: a WebSocket of the host that the page came from, encrypted as that did. */
+export function absolute(address: string): string {
+  const isPath = address.startsWith("/") || address.startsWith("?");
+  return isPath ? `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${address}` : address;
+}
+
 /** Where an address leads; a `Fault` where it leads nowhere. */
 function urlOf(scheme: string, target: string): URL {
   const malformed = new Fault("invalid-address", `a ${scheme} address is written ${scheme}://HOST:PORT/PATH`);
