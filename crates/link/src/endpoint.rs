@@ -386,7 +386,8 @@ impl<S: Session> Endpoint<S> {
         if self.moves_datagrams() && self.link.is_socket() {
             self.session.input_mut().fail(error.clone().ran(Ran::Maybe));
         }
-        match self.link.expects_last_words() {
+        // What was read to its end says no more: a loop may look at the input first.
+        match !self.session.input().has_ended() && self.link.expects_last_words() {
             true => self.broken = Some(error),
             false => self.fail_output_for_good(error),
         }

@@ -218,7 +218,8 @@ impl Input {
         self.needed = 0;
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
+    /// Whether nothing more will come.
+    pub fn has_ended(&self) -> bool {
         self.has_ended
     }
 

@@ -314,7 +314,16 @@ impl Frames {
 
     fn flush(&mut self, stream: &mut Stream) -> Result<(), Errno> {
         while self.waiting() > 0 {
-            self.written += stream.write(&[IoSlice::new(&self.output[self.written..])])?;
+            match stream.write(&[IoSlice::new(&self.output[self.written..])]) {
+                Ok(count) => self.written += count,
+                Err(Errno::AGAIN) => return Err(Errno::AGAIN),
+                Err(errno) => {
+                    // It waits for nothing any more: a loop that went on asking for room would spin.
+                    self.output = Vec::new();
+                    self.written = 0;
+                    return Err(errno);
+                }
+            }
         }
         self.written = 0;
         // An idle connection keeps no room.
