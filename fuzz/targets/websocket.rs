@@ -28,6 +28,10 @@ fn receive(role: Role, carries: Carries, bytes: &[u8], chunk: usize) -> Received
             assert!(!websocket.has_control(), "one answer is all that is due");
         }
     }
+    if carries == Carries::Stream {
+        assert!(inbox.len() <= bytes.len(), "no more than came");
+        return (inbox, None, websocket.closed().cloned());
+    }
     let mut rest = &inbox[..];
     while let Some((length, after)) = rest.split_first_chunk() {
         let length = u32::from_be_bytes(*length) as usize;
