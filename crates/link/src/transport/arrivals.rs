@@ -22,6 +22,9 @@ mod arrival;
 mod files;
 pub(super) use files::{Files, Given};
 
+/// How long everything may take before somebody is let in.
+const TIME: Duration = Duration::from_secs(5);
+
 /// Those who may be here at once. Who comes beyond that waits in the backlog, and nobody is sent away for them who has not
 /// been answered.
 const MOST: usize = 64;
@@ -209,6 +212,3 @@ impl State {
         Ok(())
     }
 }
-
-/// How long everything may take before somebody is let in.
-const TIME: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use panpipe_wire::websocket::{Role, WebSocket};
+use panpipe_wire::websocket::{Carries, Role, WebSocket};
 use panpipe_wire::{Address, ErrorKind, PANPIPE};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -62,8 +62,6 @@ impl Layers {
 
     /// The messages of a WebSocket after its upgrade, behind which `begun` has been read.
     pub(crate) fn messages(stream: Stream, begun: BytesMut, role: Role, address: &Address) -> Self {
-        use panpipe_wire::websocket::Carries;
-
         let carries = match address.protocol {
             PANPIPE => Carries::Stream,
             _ if address.text_messages => Carries::Text,
@@ -81,6 +79,8 @@ impl Layers {
             broken: None,
             has_read_all: true,
         };
+        // An idle connection keeps no room.
+        let begun = if begun.is_empty() { BytesMut::new() } else { begun };
         Layers { stream, begun, frames: Some(frames) }
     }
 
@@ -110,7 +110,7 @@ impl Layers {
 
     /// Whether a read that leaves room has read all there was.
     pub(crate) fn has_read_all(&self) -> bool {
-        self.frames.as_ref().is_some_and(|frames| frames.has_read_all)
+        self.frames.as_ref().map_or_else(|| self.stream.has_emptied(true), |frames| frames.has_read_all)
     }
 
     /// Appends what has arrived to `inbox`, whole messages behind their lengths; zero at the end.

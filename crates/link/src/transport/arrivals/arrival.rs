@@ -76,7 +76,7 @@ impl Arrival {
             deadline: now + TIME,
         };
         if !arrival.stream.is_encrypted() {
-            arrival.begin_first_bytes(gate);
+            arrival.begin_first_bytes(gate, now);
         }
         Some(arrival)
     }
@@ -95,10 +95,10 @@ impl Arrival {
         self.deadline
     }
 
-    fn begin_first_bytes(&mut self, gate: &Gate) {
+    fn begin_first_bytes(&mut self, gate: &Gate, now: Instant) {
         self.stage = Stage::FirstBytes;
         if gate.waits_for_people() {
-            self.deadline = self.deadline.min(Instant::now() + SILENCE);
+            self.deadline = self.deadline.min(now + SILENCE);
         }
     }
 
@@ -108,7 +108,7 @@ impl Arrival {
         loop {
             match &mut self.stage {
                 Stage::Handshake => match self.stream.shake_hands() {
-                    Ok(true) => self.begin_first_bytes(gate),
+                    Ok(true) => self.begin_first_bytes(gate, now),
                     Ok(false) => return Outcome::Stays,
                     // The alert is written. It is to be read before the end.
                     Err(_) => self.linger(now),
