@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use panpipe::plain;
 use panpipe::{Bytes, ErrorKind, Ran, Service};
+use panpipe_wire::websocket::{Answer, Policy, default_hosts, read_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -203,6 +204,15 @@ async fn one_port_tells_its_peers_apart() {
 async fn who_says_nothing_at_first_is_taken_for_a_person() {
     let everybody = service().plain(upper);
     let server = panpipe::serve("tcp://localhost:0?accept=panpipe,lines", &everybody).await.unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..64 {
+        crowd.push(socket(server.address()).await);
+    }
+    // They make way after a second, and not when those are sent away who have to speak.
+    let begun = Instant::now();
+    let peer = panpipe::connect(&to(server.address(), "")).await.unwrap();
+    assert_eq!(peer.call::<String>("upper", "a").await.unwrap(), "A");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     let mut person = socket(server.address()).await;
     // Beyond the time after which anybody else would be sent away.
     tokio::time::sleep(Duration::from_millis(5500)).await;
@@ -325,21 +335,29 @@ async fn those_who_say_nothing_keep_nobody_out_for_long() {
 #[tokio::test]
 async fn a_connection_that_is_cut_is_no_clean_end() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("ws://127.0.0.1:{}?protocol=plain", listener.local_addr().unwrap().port());
+    let port = listener.local_addr().unwrap().port();
+    let address = format!("ws://127.0.0.1:{port}?protocol=plain");
+    let policy = Policy {
+        path: "/".to_owned(),
+        port,
+        is_tls: false,
+        hosts: default_hosts("127.0.0.1"),
+        origins: Vec::new(),
+        allows_own_origin: false,
+        token: None,
+        allows_panpipe: false,
+        allows_plain: true,
+        has_files: false,
+    };
     let server = tokio::spawn(async move {
         for close in [&b""[..], b"\x88\x02\x03\xe8", b"\x88\x02\x03\xf3", b"\x82\x01", b"\x83\x00"] {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 4096];
             let count = socket.read(&mut request).await.unwrap();
-            let request = String::from_utf8(request[..count].to_vec()).unwrap();
-            let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap().to_owned();
-            let response = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Accept: {}\r\n\r\n",
-                accept(&key)
-            );
+            let (request, _) = read_request(&request[..count]).unwrap().unwrap();
+            let Answer::Upgrade { response, .. } = policy.judge(&request) else { panic!("a request to be granted") };
             // The first message comes with the response, in one write.
-            let all = [response.as_bytes(), b"\x82\x02hi", close].concat();
+            let all = [&response[..], b"\x82\x02hi", close].concat();
             socket.write_all(&all).await.unwrap();
             socket.shutdown().await.unwrap();
             let _ = tokio::time::timeout(NET, socket.read_to_end(&mut Vec::new())).await;
@@ -356,12 +374,4 @@ async fn a_connection_that_is_cut_is_no_clean_end() {
         }
     }
     server.await.unwrap();
-}
-
-/// What proves that a request was read (RFC 6455, section 4.2.2), by the program that every machine has.
-fn accept(key: &str) -> String {
-    let words =
-        format!("printf '%s258EAFA5-E914-47DA-95CA-C5AB0DC85B11' '{key}' | openssl dgst -sha1 -binary | base64");
-    let output = std::process::Command::new("sh").args(["-c", &words]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
