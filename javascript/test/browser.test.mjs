@@ -290,3 +290,35 @@ test("a page tells apart how a server closes", async () => {
     bare.close();
   }
 });
+
+test("what a page cannot take ends its connection, and says why", async () => {
+  const bare = new WebSocketServer({ host: "127.0.0.1", port: 0 });
+  await once(bare, "listening");
+  bare.on("connection", (socket, { headers }) => {
+    socket.on("error", () => {});
+    // Text where frames are binary; and to a plain peer more than it takes, though it was never asked for.
+    if (headers["sec-websocket-protocol"] === "panpipe") {
+      socket.send(Buffer.from("000000090100000000000000000000007061" + "6e706970650180", "hex"));
+      socket.send("\0\0\0\0\n" + "\0".repeat(11)); // a PING, if it were binary
+    }
+    else for (let n = 0; n < 40_000; n++) socket.send(Buffer.alloc(1000));
+  });
+  try {
+    const [text, much, received] = await inPage(async ({ connect }, port) => {
+      const peer = await connect(`ws://127.0.0.1:${port}`);
+      const text = (await peer.closed).code;
+      const connection = await connect(`ws://127.0.0.1:${port}?protocol=plain&max=1KiB`);
+      // It has come before anybody wants it.
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      for (let received = 0; ; received++) {
+        const message = await connection.recv().catch((error) => error);
+        if (message === null || message instanceof Error) return [text, message?.code, received];
+      }
+    }, bare.address().port);
+    assert.equal(text, "bad-peer");
+    assert.equal(much, "busy");
+    assert.ok(received < 40_000, `${received} were kept`);
+  } finally {
+    bare.close();
+  }
+});

@@ -10,6 +10,7 @@ import { applyMask, headSizeOf, writeHead } from "../dist/wire/websocket/frame.j
 import { BadHead } from "../dist/wire/websocket/head.js";
 import { judge, readRequest } from "../dist/wire/websocket/policy.js";
 import { Receiver } from "../dist/wire/websocket/receiving.js";
+import { together } from "../dist/wire/websocket/together.js";
 import { readResponse, upgradeRequest, upgradeResponse } from "../dist/wire/websocket/upgrade.js";
 import { asSubprotocol, isSecret, isToken } from "../dist/wire/token.js";
 import { head, message, sent, text, vectors } from "./websocket-vectors.mjs";
@@ -176,4 +177,14 @@ test("tokens are 16 to 512 visible characters, compared whole", () => {
   const secret = "0123456789abcdef";
   assert.ok(isSecret(secret, secret));
   for (const wrong of ["", "0", "0123456789abcdeg", "1123456789abcdef", secret + secret, secret.slice(0, 8)]) assert.ok(!isSecret(secret, wrong), wrong);
+});
+
+test("a stream goes in as few messages as may be, and none is larger than that", () => {
+  const part = (length, from) => Uint8Array.from({ length }, (_, at) => (from + at) % 256);
+  const parts = [part(3, 0), part(0, 3), part(25, 3), part(2, 28), part(10, 30)];
+  for (const [most, sizes] of [[40, [40]], [41, [40]], [39, [39, 1]], [10, [10, 10, 10, 10]], [7, [7, 7, 7, 7, 7, 5]]]) {
+    const messages = together(parts, most).map((message) => Buffer.concat(message));
+    assert.deepEqual(messages.map(({ length }) => length), sizes);
+    assert.deepEqual(Buffer.concat(messages), Buffer.concat(parts));
+  }
 });
