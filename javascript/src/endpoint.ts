@@ -54,7 +54,7 @@ export class Endpoint {
         largestPacket: packets?.largest ?? null,
         datagrams,
         token: link.token ?? null,
-        ...(datagrams ? { firstId: Math.floor(Math.random() * 2 ** 52) } : {}),
+        ...(datagrams ? { firstId: 1000 * Date.now() } : {}),
         left: () => link.left,
       },
       events,

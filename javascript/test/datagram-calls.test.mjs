@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import dgram from "node:dgram";
+import { once } from "node:events";
 import test from "node:test";
 
 import { Service, connect, serve } from "panpipe";
@@ -97,4 +98,21 @@ test("udp: what gets lost ends at its deadline, and more calls than there are pl
   await new Promise((resolve) => deaf.once("close", resolve));
   await assert.rejects(peer.call("upper", "x", { timeout: 5000 }), { code: "refused", ran: "maybe" });
   await peer.close();
+});
+
+test("udp: ids begin with the time, so that who comes anew is not taken for what has been", async () => {
+  const plain = dgram.createSocket("udp4").bind(0, "127.0.0.1");
+  await once(plain, "listening");
+  let last = 1000 * Date.now();
+  for (let round = 0; round < 3; round++) {
+    const peer = await connect(`udp://127.0.0.1:${plain.address().port}?protocol=panpipe`);
+    await peer.send("note", round);
+    const frame = await new Promise((resolve) => plain.on("message", (frame) => frame[4] === 3 && resolve(frame)));
+    const id = Number(frame.readBigUInt64BE(8));
+    assert.ok(id >= last && id <= 1000 * Date.now() + 1, `${id} after ${last}`);
+    last = id;
+    await peer.close();
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  plain.close();
 });

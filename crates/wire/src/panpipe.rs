@@ -340,9 +340,10 @@ impl Panpipe {
         }
     }
 
-    /// Makes the ids of datagrams begin somewhere that no earlier session of the same two ends is likely to have used.
-    pub fn begin_ids_at(&mut self, random: u64) {
-        self.calling.begin_at(random);
+    /// Has the ids of datagrams begin at so many microseconds since 1970: above those of an earlier program on this address,
+    /// which the other end may remember.
+    pub fn begin_ids_at(&mut self, microseconds: u64) {
+        self.calling.begin_at(microseconds);
     }
 
     /// What was dropped.

@@ -1,7 +1,7 @@
 //! What an endpoint of the panpipe protocol is beside its session.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use panpipe_wire::panpipe::Side;
 use panpipe_wire::{Address, Panpipe, PanpipeEvent, Result, Session};
@@ -27,7 +27,7 @@ impl Endpoint<Panpipe> {
         }
         let mut endpoint = Self::over(link, address, session);
         if endpoint.is_datagrams {
-            endpoint.session.begin_ids_at(random());
+            endpoint.session.begin_ids_at(microseconds_since_1970());
         }
         if is_quiet {
             endpoint.session.be_quiet();
@@ -78,6 +78,11 @@ impl Endpoint<Panpipe> {
         }
         self.session.next_event(now)
     }
+}
+
+/// Zero before.
+fn microseconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
 /// A number that another session is not likely to get.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use panpipe::plain::blocking;
 use panpipe::{Bytes, ErrorKind, Ran};
@@ -744,5 +744,25 @@ fn no_reply_answers_another_call_than_its_own() {
             assert_eq!(peer.call("again").await.unwrap_err().kind(), ErrorKind::ConnectionLost);
             assert_eq!(panpipe::plain::connect(&address).await.unwrap().call("anew").await.unwrap(), "ANEW");
         });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn ids_begin_with_the_time_so_that_who_comes_anew_is_not_taken_for_what_has_been() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+    let (socket, address) = plain();
+    let mut last = now();
+    for round in 0..3 {
+        let peer = panpipe::connect(&format!("{address}?protocol=panpipe")).await.unwrap();
+        peer.send("note", (round,)).await.unwrap();
+        let mut frame = [0; 1200];
+        // What the one before has said at its end may come first.
+        while frame[4] != 3 {
+            socket.recv(&mut frame).unwrap();
+        }
+        let id = u64::from_be_bytes(frame[8..16].try_into().unwrap());
+        assert!((last..=now() + 1).contains(&id), "{id} after {last}");
+        last = id + 2;
+        peer.close().await.unwrap();
     }
 }

@@ -130,8 +130,8 @@ impl Calling {
         }
     }
 
-    pub(super) fn begin_at(&mut self, random: u64) {
-        self.next += random % (IDS / 4) * 2;
+    pub(super) fn begin_at(&mut self, id: u64) {
+        self.next += id % (IDS / 2) & !1;
     }
 
     pub(super) fn next_id(&mut self) -> u64 {

@@ -1,27 +1,29 @@
 /** Seen: which ids of datagrams have come already, so that none runs twice. */
 
-/** How many are remembered. */
+/** How many are remembered, up to the highest. */
 const remembered = 1024;
 
-/** The last ids of one peer. */
+/** The last ids of one peer, which ascend by two. */
 export class Seen {
-  readonly #ids = new Set<number>();
-  readonly #order: number[] = [];
-  #next = 0;
-  // Lower than all that are remembered: nobody knows whether those came.
-  #lowest = 0;
+  /** Each id has the place of its half. */
+  readonly #places = new Uint8Array(remembered);
+  #highest = 0;
 
-  /** Remembers an id; answers whether it is new. */
+  /** Remembers an id; answers whether it is new. One below all that are remembered is not. */
   add(id: number): boolean {
-    if (id < this.#lowest || this.#ids.has(id)) return false;
-    const oldest = this.#order[this.#next];
-    if (oldest !== undefined) {
-      this.#ids.delete(oldest);
-      if (oldest >= this.#lowest) this.#lowest = Math.min(...this.#ids, id);
+    const above = (id - this.#highest) / 2;
+    if (above <= -remembered) return false;
+    if (above > 0) {
+      for (let skipped = 0; skipped < Math.min(above, remembered); skipped++) this.#places[this.#place(id - 2 * skipped)] = 0;
+      this.#highest = id;
     }
-    this.#ids.add(id);
-    this.#order[this.#next] = id;
-    this.#next = (this.#next + 1) % remembered;
+    const place = this.#place(id);
+    if (this.#places[place] === 1) return false;
+    this.#places[place] = 1;
     return true;
+  }
+
+  #place(id: number): number {
+    return Math.floor(id / 2) % remembered;
   }
 }

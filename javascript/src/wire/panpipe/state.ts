@@ -66,7 +66,7 @@ export interface SessionOptions {
   largestPacket: number | null;
   /** Where packets may come twice, out of order, or not at all. */
   datagrams: boolean;
-  /** Of datagrams, where ids begin: chance, below 2^52. */
+  /** Of datagrams, where ids begin: the microseconds since 1970. */
   firstId?: number;
   /** Of a client, the secret that it shows; null for none. */
   token?: string | null;
