@@ -103,6 +103,8 @@ class Peer(Closes):
         self._start(core)
 
     def _start(self, core: _panpipe.PeerCore) -> None:
+        # Handlers in threads may ask for these while the loop is at work in the core.
+        self._address, self._remote = core.address, core.remote
         core.start(self, None if self._service is None else self._service._run_on(self._loop))
 
     @property
@@ -112,12 +114,12 @@ class Peer(Closes):
     @property
     def address(self) -> str:
         """The address it was opened with."""
-        return self._core.address
+        return self._address
 
     @property
     def remote(self) -> Remote:
         """What was known of the other end when the connection was made."""
-        return self._core.remote
+        return self._remote
 
     @property
     def late_replies(self) -> int:

@@ -926,6 +926,27 @@ def test_a_thread_may_publish(run: Run) -> None:
     run(example())
 
 
+def test_a_thread_may_ask_who_called_while_the_loop_is_at_work(run: Run) -> None:
+    async def example() -> None:
+        service = panpipe.Service()
+
+        @service.method(thread=True)
+        def who() -> list[str]:
+            peer = panpipe.current().peer
+            return sorted({f"{peer.remote.transport} {peer.address[:4]}" for _ in range(1000)})
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            async with service.aserve(HERE) as server, panpipe.aio.connect(server.address) as peer:
+                for _ in range(10):
+                    assert await asyncio.gather(*(peer.call("who") for _ in range(50))) == [["unix unix"]] * 50
+        finally:
+            sys.setswitchinterval(before)
+
+    run(example())
+
+
 @pytest.mark.parametrize(
     "address", ["udp://localhost:0?protocol=panpipe", "unix-dgram:@panpipe-test-*?protocol=panpipe"]
 )
