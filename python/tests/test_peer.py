@@ -907,6 +907,21 @@ def test_a_handler_can_close_its_own_server(run: Run) -> None:
     run(example())
 
 
+def test_who_has_said_nothing_does_not_hold_up_a_close_for_long(run: Run) -> None:
+    async def example() -> None:
+        async with panpipe.Service().aserve("tcp://127.0.0.1:0") as server:
+            port = int(server.address.rpartition(":")[2])
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            await until(lambda: len(server.peers) == 1)
+            begun = time.monotonic()
+            await server.close()
+            # It is given a second to say what it came for, and not the five that its hello may take.
+            assert time.monotonic() - begun < 3
+            writer.close()
+
+    run(example())
+
+
 def test_a_thread_may_publish(run: Run) -> None:
     async def example() -> None:
         service = panpipe.Service()

@@ -413,9 +413,11 @@ impl Panpipe {
         }
     }
 
-    /// Whether anything of this side waits for the other side to take earlier calls and messages.
+    /// Whether calls or messages of this side wait for the other side to take earlier ones; what only asks whether they were
+    /// read does not count.
     pub fn has_unsent(&self) -> bool {
-        !self.calling.unsent.is_empty()
+        let calling = &self.calling;
+        calling.unsent.iter().any(|unsent| unsent.kind == Kind::Send || calling.calls.contains(unsent.id))
     }
 
     pub(super) fn grant_requests(&mut self, bytes: u32) -> bool {

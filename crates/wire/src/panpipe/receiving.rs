@@ -46,9 +46,7 @@ impl Panpipe {
             self.times.heard(now);
         }
         self.keep_time(now);
-        if self.has_unsent() {
-            self.send_unsent(now);
-        }
+        self.send_unsent(now);
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
