@@ -493,6 +493,33 @@ def test_what_came_with_the_response_is_there_at_once_and_so_is_the_end(
         accepting.result()
 
 
+@pytest.mark.parametrize("face", ["blocking", "asyncio"])
+def test_an_end_behind_a_large_message_is_told(listening: socket.socket, run: Run, face: str) -> None:
+    """The socket stays open: what was read with the rest of the message says that this is all."""
+
+    async def receive() -> list[Any]:
+        async with panpipe.aio.connect(at(listening)) as peer:
+            return [await peer.recv(timeout=5), await peer.recv(timeout=5)]
+
+    def send() -> RawWebSocket:
+        raw = RawWebSocket.accept(listening)
+        raw.socket.sendall(frame(BINARY, b"x" * 65_525, last=False, masked=False) + frame(PING, b"", masked=False))
+        # Once its pong is there, what is sent comes in a read of its own.
+        raw.read()
+        raw.socket.sendall(frame(0, b"y" * 10, masked=False) + close(1000, masked=False))
+        return raw
+
+    with ThreadPoolExecutor() as pool:
+        sending = pool.submit(send)
+        if face == "blocking":
+            with panpipe.connect(at(listening)) as peer:
+                received = [peer.recv(timeout=5), peer.recv(timeout=5)]
+        else:
+            received = run(receive())
+        assert received == [b"x" * 65_525 + b"y" * 10, None]
+        sending.result()
+
+
 @pytest.mark.parametrize("end", ["cut", "reset"])
 def test_an_end_without_a_close_is_a_loss(listening: socket.socket, end: str) -> None:
     with ThreadPoolExecutor() as pool:

@@ -213,7 +213,7 @@ impl<S: Session> Endpoint<S> {
             return Input::Drained;
         }
         let mut budget = READ_BUDGET;
-        while self.session.input().wants_more() {
+        while self.reads_on() {
             let inbox = self.session.input_mut().room();
             let room = inbox.capacity() - inbox.len();
             match self.link.read(inbox) {
@@ -228,7 +228,7 @@ impl<S: Session> Endpoint<S> {
                 Ok(count) => {
                     self.session.input_mut().read_was_full();
                     budget = budget.saturating_sub(count);
-                    if budget == 0 {
+                    if budget == 0 && !self.link.has_end() {
                         return Input::MoreMayWait;
                     }
                 }
@@ -253,6 +253,12 @@ impl<S: Session> Endpoint<S> {
             }
         }
         Input::MoreMayWait
+    }
+
+    /// Whether there is room for what a read brings; an end takes none.
+    fn reads_on(&self) -> bool {
+        let input = self.session.input();
+        input.wants_more() || self.link.has_end() && !input.is_over()
     }
 
     pub(crate) fn is_socket(&self) -> bool {

@@ -81,7 +81,13 @@ impl Input {
             None if self.most > 0 => self.bytes.len() < self.most,
             None => self.bytes.len() < READ_AHEAD || self.bytes.len() < self.needed,
         };
-        !self.has_ended && self.failure.is_none() && has_room
+        !self.is_over() && has_room
+    }
+
+    /// Whether nothing more is read.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.has_ended || self.failure.is_some()
     }
 
     /// Says that the first message ends here at the earliest; zero when it is there.

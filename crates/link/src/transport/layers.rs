@@ -113,6 +113,11 @@ impl Layers {
         self.frames.as_ref().map_or_else(|| self.stream.has_emptied(true), |frames| frames.has_read_all)
     }
 
+    /// Whether the next read tells of an end that has come already, and that no readiness announces.
+    pub(crate) fn has_end(&self) -> bool {
+        self.stream.has_end() || self.frames.as_ref().is_some_and(Frames::has_end)
+    }
+
     /// Appends what has arrived to `inbox`, whole messages behind their lengths; zero at the end.
     ///
     /// All that is read of the socket is taken in, so that its readiness is the whole truth. `INPROGRESS` says that much
@@ -143,14 +148,13 @@ impl Layers {
                 };
                 let before = inbox.len();
                 frames.receive(scratch, inbox, &mut self.stream);
-                // No readiness announces an end that has come already.
-                frames.has_read_all = has_emptied && frames.broken.is_none() && frames.websocket.closed().is_none();
+                frames.has_read_all = has_emptied && !frames.has_end();
                 match inbox.len() - before {
                     0 => {}
                     count => return Ok(count),
                 }
             }
-            Err(Errno::INPROGRESS)
+            frames.ended().unwrap_or(Err(Errno::INPROGRESS))
         })
     }
 
@@ -201,6 +205,10 @@ impl Layers {
 }
 
 impl Frames {
+    fn has_end(&self) -> bool {
+        self.broken.is_some() || self.websocket.closed().is_some()
+    }
+
     /// How the input has ended, once all that came before was told.
     fn ended(&mut self) -> Option<Result<usize, Errno>> {
         if self.broken.is_some() {

@@ -504,6 +504,11 @@ impl Link {
         }
     }
 
+    /// Whether the next read tells of an end that has come already, and that no readiness announces.
+    pub(crate) fn has_end(&self) -> bool {
+        matches!(&self.kind, Kind::Layered(layers) if layers.has_end())
+    }
+
     pub(crate) fn is_socket(&self) -> bool {
         matches!(self.kind, Kind::Stream | Kind::Packets(_) | Kind::Datagrams(_))
     }

@@ -113,6 +113,15 @@ impl Stream {
         was_short
     }
 
+    /// Whether the next read tells of an end that has come already.
+    pub(crate) fn has_end(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.has_end();
+        }
+        false
+    }
+
     /// Takes what there is room for now.
     pub(crate) fn write(&mut self, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
         #[cfg(feature = "tls")]

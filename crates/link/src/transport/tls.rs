@@ -168,7 +168,7 @@ impl Tls {
 
     /// Whether the last read has emptied the socket, so that readiness tells of what comes next.
     pub(crate) fn has_read_all(&self) -> bool {
-        self.has_emptied && !self.has_ended && self.broken.is_none()
+        self.has_emptied && !self.has_end()
     }
 
     /// Takes plaintext as long as less than 64 KiB of ciphertext wait, and writes what the system takes.
@@ -235,6 +235,11 @@ impl Tls {
         self.has_closed = true;
         self.side.close(&mut self.rest, &mut self.output);
         let _ = self.flush(socket);
+    }
+
+    /// Whether the next read tells of an end that has come already.
+    pub(crate) fn has_end(&self) -> bool {
+        self.has_ended || self.broken.is_some()
     }
 
     /// Why TLS broke, if it did.

@@ -59,7 +59,7 @@ impl Panpipe {
             }
         }
         self.seen = self.input.arrived();
-        if !self.has_ended && (self.input.has_ended() || self.input.failure().is_some()) {
+        if !self.has_ended && self.input.is_over() {
             self.finish();
         }
         if let Some(event) = self.events.pop_front() {
