@@ -191,10 +191,19 @@ test("a peer without the token never reaches whoever accepts", async () => {
   assert.equal(await left, null, "nobody else has come");
 });
 
-test("at most 64 are received at a time; others wait, and those that wait are not forgotten", async () => {
+/** So many sockets to a port until the end of a test, each of which has sent these bytes. */
+async function crowd(t, server, count, bytes = "") {
+  const sockets = Array.from({ length: count }, () => net.connect({ port: portOf(server.address), host: "127.0.0.1", allowHalfOpen: true }).on("error", () => {}));
+  t.after(() => sockets.forEach((socket) => socket.destroy()));
+  await Promise.all(sockets.map((socket) => once(socket, "connect")));
+  if (bytes !== "") for (const socket of sockets) socket.write(bytes);
+  return sockets;
+}
+
+test("at most 64 are received at a time; others wait, and those that wait are not forgotten", async (t) => {
   const server = await serve("ws://127.0.0.1:0", service());
-  const silent = Array.from({ length: 64 }, () => net.connect(portOf(server.address), "127.0.0.1").on("error", () => {}));
-  await Promise.all(silent.map((socket) => once(socket, "connect")));
+  t.after(() => server.close());
+  const silent = await crowd(t, server, 64);
   let connected = false;
   const connecting = connect(at(server, "ws")).then((peer) => ((connected = true), peer));
   await pause(200);
@@ -203,8 +212,37 @@ test("at most 64 are received at a time; others wait, and those that wait are no
   const peer = await connecting;
   assert.equal(await peer.call("upper", "hi"), "HI");
   await peer.close();
-  for (const socket of silent) socket.destroy();
-  await server.close();
+});
+
+test("where all places are taken, who came first gives way after a second, and nobody else", async (t) => {
+  const server = await serve("ws://127.0.0.1:0", service());
+  t.after(() => server.close());
+  const began = performance.now();
+  const silent = await crowd(t, server, 64);
+  const first = silent[0].toArray();
+  const others = silent.slice(1).map((socket) => once(socket.resume(), "end"));
+  const peer = await connect(at(server, "ws"));
+  const waited = performance.now() - began;
+  assert.ok(waited > 900 && waited < 3000, `${waited} ms`);
+  assert.match(String(Buffer.concat(await first)), /^HTTP\/1\.1 408 /);
+  assert.equal(await peer.call("upper", "hi"), "HI");
+  assert.equal(await Promise.race([...others, pause(200)]), undefined, "the others stay");
+  await peer.close();
+});
+
+test("who has its answer gives way before who has none", async (t) => {
+  const server = await serve("ws://127.0.0.1:0", service());
+  t.after(() => server.close());
+  const [silent] = await crowd(t, server, 1);
+  const gone = once(silent.resume(), "end");
+  await pause(1100);
+  const answered = await crowd(t, server, 63, "GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  await Promise.all(answered.map((socket) => once(socket, "data")));
+  const began = performance.now();
+  const peer = await connect(at(server, "ws"));
+  assert.ok(performance.now() - began < 900, "it waits for none of them");
+  assert.equal(await Promise.race([gone, pause(200)]), undefined);
+  await peer.close();
 });
 
 test("who does not say in 5 seconds what it wants is told so, and closed", async () => {

@@ -1,40 +1,65 @@
 //! Crowds at the door of a WebSocket: who has not been let in costs little, and keeps nobody out for long.
 
-use std::io::Write;
+use std::fs;
+use std::io::{Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::peer::{PANPIPE_SERVERS, Peer};
+use crate::place::Folder;
 use crate::stream::Stream;
 use crate::web_victim::WebVictim;
-use crate::written_websocket::open;
+use crate::written_websocket::{open, place_and_path, read_head};
 use crate::{Case, Result, process};
 
-/// So many come at once, of whom a listener receives 64 at a time, for 5 seconds each.
+/// So many come at once, of whom a listener receives 64 at a time. Each has a second before it gives way.
 const CROWD: usize = 200;
 
 /// How long somebody who comes last has to wait behind them, and what a busy machine adds.
-const MOST_WAITING: Duration = Duration::from_secs(5 * (CROWD as u64 / 64) + 3);
+const MOST_WAITING: Duration = Duration::from_secs(CROWD as u64 / 64 + 5);
 
 /// What all of them may cost, of whom 64 have 8 KiB each looked at; V8 collects late.
 const MOST_MEMORY: usize = 4 << 20;
 const MOST_MEMORY_OF_NODE: usize = 24 << 20;
+
+/// So many ask for a file and do not read it.
+const READERS: usize = 70;
+
+/// How long somebody who comes behind these has to wait: a second, and what a busy machine adds.
+const MOST_WAITING_FOR_READERS: Duration = Duration::from_secs(4);
+
+/// What they may cost beyond that: 64 have 64 KiB each on the way.
+const MOST_MEMORY_OF_READERS: usize = 64 * (64 << 10);
+
+/// The size of the file, in bytes: more than any two sockets hold.
+const FILE: u64 = 64 << 20;
+
+/// How long somebody lies still who reads it whole: longer than anybody has who asks for something.
+const REST: Duration = Duration::from_millis(5500);
 
 const BEGINNING: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ";
 
 /// What a head may have at most, in bytes.
 const LONGEST_HEAD: usize = 8 << 10;
 
-pub(crate) fn cases() -> Vec<Case> {
+pub(crate) fn cases(folder: &Arc<Folder>) -> Vec<Case> {
     let mut cases = Vec::new();
     for &peer in PANPIPE_SERVERS.iter().filter(|peer| peer.name != "command_program") {
-        let mut case = |name: &str, run: fn(Peer) -> Result<()>| {
-            cases.push(Case::new(format!("ws::server::{}::{name}", peer.name), move || run(peer)));
+        let mut case = |name: &str, run: fn(Peer, &Folder) -> Result<()>| {
+            let folder = Arc::clone(folder);
+            cases.push(Case::new(format!("ws::server::{}::{name}", peer.name), move || run(peer, &folder)));
         };
-        case("200_who_say_nothing_keep_nobody_out", |peer| Crowd::come(peer)?.lets_others_in(b""));
-        case("200_who_say_a_byte_a_second_keep_nobody_out", |peer| Crowd::come(peer)?.lets_others_in(BEGINNING));
-        case("200_heads_without_an_end_cost_little", heads_without_an_end);
+        case("200_who_say_nothing_keep_nobody_out", |peer, _| {
+            Crowd::come(peer, CROWD, "")?.lets_others_in(b"", MOST_WAITING)
+        });
+        case("200_who_say_a_byte_a_second_keep_nobody_out", |peer, _| {
+            Crowd::come(peer, CROWD, "")?.lets_others_in(BEGINNING, MOST_WAITING)
+        });
+        case("200_heads_without_an_end_cost_little", |peer, _| heads_without_an_end(peer));
+        case("70_who_ask_for_a_file_and_do_not_read_keep_nobody_out", readers_who_do_not_read);
+        case("a_file_is_read_to_its_end_by_who_takes_its_time", a_slow_reader);
     }
     cases
 }
@@ -43,20 +68,21 @@ pub(crate) fn cases() -> Vec<Case> {
 struct Crowd {
     streams: Vec<Stream>,
     victim: WebVictim,
-    peer: Peer,
     memory: usize,
+    most_memory: usize,
 }
 
 impl Crowd {
-    fn come(peer: Peer) -> Result<Self> {
-        let victim = WebVictim::start(peer, vec!["ws://localhost:0?protocol=plain".to_owned()])?;
+    fn come(peer: Peer, count: usize, options: &str) -> Result<Self> {
+        let victim = WebVictim::start(peer, vec![format!("ws://localhost:0?protocol=plain{options}")])?;
         let memory = process::memory(victim.pid())?;
-        let streams = (0..CROWD).map(|_| Stream::connect(victim.address(0))).collect::<std::io::Result<_>>()?;
-        Ok(Crowd { streams, victim, peer, memory })
+        let streams = (0..count).map(|_| Stream::connect(victim.address(0))).collect::<std::io::Result<_>>()?;
+        let most_memory = if peer.name == "node" { MOST_MEMORY_OF_NODE } else { MOST_MEMORY };
+        Ok(Crowd { streams, victim, memory, most_memory })
     }
 
-    /// Whether somebody who asks as he should is let in while each of these says a byte of `says` a second.
-    fn lets_others_in(mut self, says: &[u8]) -> Result<()> {
+    /// Whether somebody who asks as he should is soon let in while each of these says a byte of `says` a second.
+    fn lets_others_in(mut self, says: &[u8], most_waiting: Duration) -> Result<()> {
         let mut streams = std::mem::take(&mut self.streams);
         let is_over = AtomicBool::new(false);
         let begun = Instant::now();
@@ -73,7 +99,7 @@ impl Crowd {
             costs
         })?;
         match begun.elapsed() {
-            waited if waited > MOST_WAITING => Err(format!("who came after the crowd waited for {waited:?}").into()),
+            waited if waited > most_waiting => Err(format!("who came after the crowd waited for {waited:?}").into()),
             _ => Ok(()),
         }
     }
@@ -81,9 +107,8 @@ impl Crowd {
     /// Whether the bystander is answered, and the server has hardly grown.
     fn costs_little(&self) -> Result<()> {
         self.victim.still_serves()?;
-        let most = if self.peer.name == "node" { MOST_MEMORY_OF_NODE } else { MOST_MEMORY };
         match process::memory(self.victim.pid())?.saturating_sub(self.memory) {
-            more if more > most => Err(format!("the crowd costs {more} bytes").into()),
+            more if more > self.most_memory => Err(format!("the crowd costs {more} bytes").into()),
             _ => Ok(()),
         }
     }
@@ -108,7 +133,7 @@ fn trickle(streams: &mut [Stream], says: &[u8], is_over: &AtomicBool) {
 
 /// Heads of which one byte is missing, for as long as the first of them are listened to.
 fn heads_without_an_end(peer: Peer) -> Result<()> {
-    let mut crowd = Crowd::come(peer)?;
+    let mut crowd = Crowd::come(peer, CROWD, "")?;
     let head = [BEGINNING, &vec![b'a'; LONGEST_HEAD - 1 - BEGINNING.len()]].concat();
     for stream in &mut crowd.streams {
         stream.write_all(&head)?;
@@ -119,4 +144,46 @@ fn heads_without_an_end(peer: Peer) -> Result<()> {
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// The option for a folder with a file.
+fn file(folder: &Folder) -> Result<String> {
+    let site = folder.path();
+    fs::create_dir(&site)?;
+    fs::File::create(format!("{site}/file"))?.set_len(FILE)?;
+    Ok(format!("&static={site}"))
+}
+
+fn ask_for_file(stream: &mut Stream, address: &str) -> Result<()> {
+    let (place, _) = place_and_path(address);
+    Ok(stream.write_all(format!("GET /file HTTP/1.1\r\nHost: {place}\r\n\r\n").as_bytes())?)
+}
+
+fn is_given(stream: &mut Stream) -> Result<()> {
+    match read_head(stream)? {
+        head if head.starts_with("HTTP/1.1 200 ") => Ok(()),
+        head => Err(format!("the file is answered with {head:?}").into()),
+    }
+}
+
+fn readers_who_do_not_read(peer: Peer, folder: &Folder) -> Result<()> {
+    let mut crowd = Crowd::come(peer, READERS, &file(folder)?)?;
+    crowd.most_memory += MOST_MEMORY_OF_READERS;
+    for stream in &mut crowd.streams {
+        ask_for_file(stream, crowd.victim.address(0))?;
+    }
+    is_given(&mut crowd.streams[0])?;
+    crowd.lets_others_in(b"", MOST_WAITING_FOR_READERS)
+}
+
+fn a_slow_reader(peer: Peer, folder: &Folder) -> Result<()> {
+    let mut crowd = Crowd::come(peer, 1, &file(folder)?)?;
+    let stream = &mut crowd.streams[0];
+    ask_for_file(stream, crowd.victim.address(0))?;
+    is_given(stream)?;
+    thread::sleep(REST);
+    match std::io::copy(&mut stream.take(FILE + 1), &mut std::io::sink())? {
+        FILE => Ok(()),
+        count => Err(format!("{count} bytes of it came").into()),
+    }
 }

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(THREADS);
     let folder = Arc::new(Folder::new());
     // What takes long begins first.
-    let mut cases = arrivals::cases();
+    let mut cases = arrivals::cases(&folder);
     cases.extend(assault::cases(&folder));
     cases.extend(secure::cases(&folder));
     cases.extend(values::cases(&folder));

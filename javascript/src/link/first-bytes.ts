@@ -18,7 +18,7 @@ export class Patience {
   }
 }
 
-/** What is taken for an answer when none has come for so many milliseconds. */
+/** What is taken for an answer when none has come for so many milliseconds, or patience is over. */
 export interface Silence<T> {
   after: number;
   answer: T;
@@ -71,7 +71,7 @@ export class FirstBytes {
       if (patience.reason !== null) return reject(patience.reason);
       if ((this.bytes.length > 0 || this.ended) && ask()) return;
       if (this.ended || stream.destroyed) return broken();
-      patience.onEnd = (reason) => settle(() => reject(reason));
+      patience.onEnd = (reason) => settle(() => (silence === null ? reject(reason) : resolve(silence.answer)));
       if (silence !== null) timer = setTimeout(() => settle(() => resolve(silence.answer)), silence.after).unref();
       stream.on("data", more).on("end", end).on("close", broken).on("error", broken);
       stream.resume();

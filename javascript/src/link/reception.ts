@@ -30,14 +30,14 @@ import { WebSocketLink, acceptOf } from "./web-socket.js";
 /** Everything before a link is handed over takes at most so many milliseconds. */
 const longest = 5000;
 
-/** So many are received at a time; others wait. */
+/** So many are received at a time, readers of files among them; others wait until one of them goes, or gives way. */
 const mostArriving = 64;
+
+/** Somebody is here for so many milliseconds before it gives way to others. */
+const patient = 1000;
 
 /** Who has said nothing that decides for so many milliseconds is a person who types, where a framing is listed. */
 const silence = 1000;
-
-/** Somebody who reads a file must take some of it within so many milliseconds. */
-const idle = 10_000;
 
 /** Why a connection was not handed over is told at most once in so many milliseconds. */
 const warnEvery = 1000;
@@ -56,8 +56,11 @@ export interface Terms {
 export class Reception {
   readonly #policy: Policy;
   readonly #files: StaticFolder | null;
-  readonly #arriving = new Set<net.Socket>();
+  // In the order in which they came.
+  readonly #arriving = new Set<Arrival>();
   readonly #waiting = new Fifo<net.Socket>();
+  // When the next one would give way.
+  #timer: NodeJS.Timeout | undefined;
   #closed = false;
   #warned = -Infinity;
 
@@ -94,64 +97,100 @@ export class Reception {
     socket.unref();
     // It may break while nobody reads it.
     socket.on("error", () => {});
-    if (this.#closed) socket.destroy();
-    else if (this.#arriving.size < mostArriving) void this.#arrive(socket);
-    else this.#waiting.push(socket);
+    if (this.#closed) return void socket.destroy();
+    this.#waiting.push(socket);
+    this.#takeIn();
   }
 
   /** Whoever has not been handed over is not any more. */
   close(): void {
     this.#closed = true;
-    for (const socket of this.#arriving) socket.destroy();
+    clearTimeout(this.#timer);
+    for (const { socket } of this.#arriving) socket.destroy();
     for (const socket of this.#waiting.removeAll(() => true)) socket.destroy();
   }
 
+  /** Takes in who waits, as far as there are places, or those who have one give way. */
+  #takeIn(): void {
+    clearTimeout(this.#timer);
+    while (this.#arriving.size < mostArriving) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      if (!next.destroyed) void this.#arrive(next);
+    }
+    const leaving = [...this.#arriving].filter(({ gaveWay }) => gaveWay).length;
+    for (let wanted = this.#waiting.size - leaving; wanted > 0; wanted--) {
+      const first = this.#firstToGo();
+      if (first === undefined) return;
+      const left = first.givesWayFrom - performance.now();
+      if (left > 0) {
+        this.#timer = setTimeout(() => this.#takeIn(), Math.ceil(left)).unref();
+        return;
+      }
+      this.#sendAway(first);
+    }
+  }
+
+  /** Who gives way first: those who have their answer before the others, and who came first. Age alone decides, for whoever wants to stay can always send another byte. */
+  #firstToGo(): Arrival | undefined {
+    const all = [...this.#arriving].filter(({ gaveWay }) => !gaveWay);
+    return all.find(({ answered }) => answered) ?? all[0];
+  }
+
+  /** Closes it as if its time were over, with what there is to say to it. */
+  #sendAway(arrival: Arrival): void {
+    arrival.gaveWay = true;
+    arrival.patience.end(late());
+    setImmediate(() => {
+      // Who said nothing may have been handed over for a peer of plain messages.
+      if (this.#arriving.has(arrival)) arrival.socket.destroy();
+    });
+  }
+
   async #arrive(socket: net.Socket): Promise<void> {
-    const patience = new Patience();
-    const timer = setTimeout(() => patience.end(new Fault("deadline-exceeded", "it did not say in time what it wants")), longest).unref();
-    this.#arriving.add(socket);
+    const arrival = new Arrival(socket, remoteOf(this.terms.address.scheme, socket));
+    const timer = setTimeout(() => arrival.patience.end(late()), longest).unref();
+    this.#arriving.add(arrival);
     try {
       const { secure } = this.terms;
-      const stream = secure === null ? socket : await secure.greet(socket, patience);
-      await this.#receive(new Arrival(socket, stream, remoteOf(this.terms.address.scheme, socket)), patience);
+      if (secure !== null) arrival.read(await secure.greet(socket, arrival.patience));
+      await this.#receive(arrival);
     } catch (error) {
       socket.destroy();
       if (!(error instanceof Fault)) throw error;
       this.#warn(error);
     } finally {
       clearTimeout(timer);
-      this.#arriving.delete(socket);
-      let next = this.#waiting.shift();
-      while (next !== undefined && next.destroyed) next = this.#waiting.shift();
-      if (next !== undefined) void this.#arrive(next);
+      this.#arriving.delete(arrival);
+      this.#takeIn();
     }
   }
 
-  async #receive(arrival: Arrival, patience: Patience): Promise<void> {
+  async #receive(arrival: Arrival): Promise<void> {
     const { address, http, token } = this.terms;
     const { accepts, protocol } = address;
-    if (http === "all") return this.#serveHttp(arrival, patience);
+    if (http === "all") return this.#serveHttp(arrival);
     if (accepts === null && token === null) return this.#handOver(arrival, protocol);
-    const speaker = await this.#speakerOf(arrival, patience);
-    if (speaker === "http" && http === "some") return this.#serveHttp(arrival, patience);
+    const speaker = await this.#speakerOf(arrival);
+    if (speaker === "http" && http === "some") return this.#serveHttp(arrival);
     const panpipe = this.#policy.panpipe && (speaker === "panpipe" || !this.#policy.plain);
-    if (panpipe) return this.#admitPeer(arrival, patience);
-    if (speaker === "panpipe") return arrival.turnAway(address, new Fault("unsupported", "plain messages are served here, and not the panpipe protocol"));
+    if (panpipe) return this.#admitPeer(arrival);
+    if (speaker === "panpipe") return this.#turnAway(arrival, new Fault("unsupported", "plain messages are served here, and not the panpipe protocol"));
     this.#handOver(arrival, "plain");
   }
 
   /** Who speaks; where plain messages are served, who is silent is a peer of theirs. */
-  #speakerOf(arrival: Arrival, patience: Patience): Promise<Speaker> {
-    return arrival.first.until((bytes, ended) => speakerOf(bytes) ?? (ended ? "other" : null), patience, this.#policy.plain ? { after: silence, answer: "other" } : null);
+  #speakerOf({ first, patience }: Arrival): Promise<Speaker> {
+    return first.until((bytes, ended) => speakerOf(bytes) ?? (ended ? "other" : null), patience, this.#policy.plain ? { after: silence, answer: "other" } : null);
   }
 
   /** A peer of the panpipe protocol, or who is taken for one and told that it is none. */
-  async #admitPeer(arrival: Arrival, patience: Patience): Promise<void> {
-    const { address, token } = this.terms;
+  async #admitPeer(arrival: Arrival): Promise<void> {
+    const { token } = this.terms;
     if (token !== null) {
       let fault: Fault | null;
       try {
-        const shown = (await arrival.first.until(readHello, patience)).token;
+        const shown = (await arrival.first.until(readHello, arrival.patience)).token;
         fault = shown !== null && isSecret(token, shown) ? null : new Fault("unauthenticated", shown === null ? "a token is needed, and none was given" : "the token is not the right one");
       } catch (error) {
         if (!(error instanceof Fault) || error.code === "connection-lost") throw error;
@@ -159,24 +198,24 @@ export class Reception {
       }
       if (fault !== null) {
         this.#warn(fault);
-        return arrival.turnAway(address, fault);
+        return this.#turnAway(arrival, fault);
       }
     }
     this.#handOver(arrival, "panpipe");
   }
 
-  async #serveHttp(arrival: Arrival, patience: Patience): Promise<void> {
+  async #serveHttp(arrival: Arrival): Promise<void> {
     let request;
     try {
-      request = await arrival.first.until(readRequest, patience);
+      request = await arrival.first.until(readRequest, arrival.patience);
     } catch (error) {
       const late = error instanceof Fault && error.code === "deadline-exceeded";
       if (!late && !(error instanceof BadHead)) throw error;
       const { status, why } = late ? { status: 408, why: "the request did not come in time" } : (error as BadHead);
-      return arrival.say(refusalText(status, why, false, this.#allow));
+      return this.#say(arrival, refusalText(status, why, false, this.#allow));
     }
     const answer = judge(this.#policy, request);
-    if (answer.do === "refuse") return arrival.say(refusalText(answer.status, answer.why, answer.headOnly, this.#allow));
+    if (answer.do === "refuse") return this.#say(arrival, refusalText(answer.status, answer.why, answer.headOnly, this.#allow));
     if (answer.do === "file") return this.#serveFile(arrival, answer.path, answer.headOnly);
     arrival.stream.write(upgradeResponse(acceptOf(answer.key), answer.selected));
     const { address } = this.terms;
@@ -185,13 +224,12 @@ export class Reception {
     this.#give(arrival, new WebSocketLink(arrival.stream, { client: false, max: address.max, carries, remote: arrival.remote, first, speaks: answer.panpipe ? "panpipe" : "plain" }));
   }
 
-  /** The file is sent in its own time, which is not the reception's. */
-  #serveFile(arrival: Arrival, path: string, headOnly: boolean): void {
+  /** The file is sent in its own time, which is longer. */
+  async #serveFile(arrival: Arrival, path: string, headOnly: boolean): Promise<void> {
     const served = this.#files!.open(path);
-    if (served === null) return arrival.say(refusalText(404, "no such file", headOnly, this.#allow));
-    const { stream } = arrival;
-    (stream as net.Socket).setTimeout(idle, () => stream.destroy());
-    void sendFile(stream, served, headOnly).then(() => arrival.say(""));
+    if (served === null) return this.#say(arrival, refusalText(404, "no such file", headOnly, this.#allow));
+    await sendFile(arrival.stream, served, headOnly);
+    return this.#say(arrival, "");
   }
 
   #handOver(arrival: Arrival, speaks: Speaks): void {
@@ -204,10 +242,32 @@ export class Reception {
   }
 
   /** From here on it is its user's, who may close the listener at once. */
-  #give({ socket }: Arrival, link: Link): void {
-    this.#arriving.delete(socket);
+  #give(arrival: Arrival, link: Link): void {
+    this.#arriving.delete(arrival);
     if (this.#closed) link.destroy();
     else this.onLink(link);
+  }
+
+  /** Sends this, and closes once the other end can have read it. Done when it is closed. */
+  #say(arrival: Arrival, text: string | Uint8Array): Promise<void> {
+    const { stream, remote } = arrival;
+    arrival.answered = true;
+    const link = new StreamLink(stream, stream, { remote });
+    link.write([typeof text === "string" ? Buffer.from(text) : text]);
+    void link.close(longest);
+    this.#takeIn();
+    return new Promise((resolve) => {
+      if (stream.closed) resolve();
+      else stream.once("close", resolve);
+    });
+  }
+
+  /** Tells in the words of the panpipe protocol why it is not talked to. */
+  #turnAway(arrival: Arrival, fault: Fault): Promise<void> {
+    const { max } = this.terms.address;
+    const session = new Session({ client: false, max, calls: 1024, remote: true, largestPacket: null, datagrams: false, left: () => Infinity }, nobody, performance.now());
+    session.turnAway(fault);
+    return this.#say(arrival, Buffer.concat(session.take()));
   }
 
   get #allow(): string {
@@ -226,29 +286,36 @@ export class Reception {
 
 /** Somebody who has come. */
 class Arrival {
-  readonly first: FirstBytes;
+  readonly patience = new Patience();
+  readonly came = performance.now();
+  stream: Duplex;
+  first: FirstBytes;
+  /** Whether it only has to read what it was told. */
+  answered = false;
+  gaveWay = false;
 
   constructor(
     readonly socket: net.Socket,
-    readonly stream: Duplex,
     readonly remote: Remote,
   ) {
+    this.stream = socket;
+    this.first = new FirstBytes(socket);
+  }
+
+  /** Reads it over this stream from here on. */
+  read(stream: Duplex): void {
+    this.stream = stream;
     this.first = new FirstBytes(stream);
   }
 
-  /** Sends this, and closes once the other end can have read it. */
-  say(text: string | Uint8Array): void {
-    const link = new StreamLink(this.stream, this.stream, { remote: this.remote });
-    link.write([typeof text === "string" ? Buffer.from(text) : text]);
-    void link.close(longest);
+  /** From when on it gives way where others find no place: who has its answer has all that it came for. */
+  get givesWayFrom(): number {
+    return this.answered ? this.came : this.came + patient;
   }
+}
 
-  /** Tells in the words of the panpipe protocol why it is not talked to. */
-  turnAway(address: Address, fault: Fault): void {
-    const session = new Session({ client: false, max: address.max, calls: 1024, remote: true, largestPacket: null, datagrams: false, left: () => Infinity }, nobody, performance.now());
-    session.turnAway(fault);
-    this.say(Buffer.concat(session.take()));
-  }
+function late(): Fault {
+  return new Fault("deadline-exceeded", "it did not say in time what it wants");
 }
 
 /** A session that is only turned away has nobody to tell. */

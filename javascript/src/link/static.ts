@@ -9,7 +9,10 @@ import { fileHead } from "../wire/websocket/file.js";
 import { classify } from "./classify.js";
 
 /** So much of a file is read at a time, in bytes. The reading is not left to threads, of which Node would start some. */
-const step = 256 * 1024;
+const step = 64 * 1024;
+
+/** The other end may take so many milliseconds for each of these pieces. The system announces room only when much of what it holds has been taken, which may be a megabyte. */
+const longest = 30_000;
 
 /** What is got of a folder. */
 const index = "index.html";
@@ -65,31 +68,34 @@ export class StaticFolder {
   }
 }
 
-/** Sends a file, as fast as the other end takes it, and closes it. Done when it is sent, or never will be. */
+/** Sends a file, as fast as the other end takes it, and closes it. Done when the system has all of it, or never will. */
 export async function sendFile(stream: Duplex, { fd, size, head }: Served, headOnly: boolean): Promise<void> {
   try {
-    let room = stream.write(head, "latin1");
-    for (let at = 0; !headOnly && at < size; ) {
-      if (!room) await roomIn(stream);
-      if (stream.destroyed) return;
-      const bytes = Buffer.allocUnsafeSlow(Math.min(step, size - at));
-      const count = fs.readSync(fd, bytes, 0, bytes.length, at);
+    stream.write(head, "latin1");
+    // One for all, since V8 collects late what is only Buffers.
+    const piece = Buffer.allocUnsafeSlow(headOnly ? 0 : Math.min(step, size));
+    for (let at = 0; !headOnly && at < size && !stream.destroyed; ) {
+      const count = fs.readSync(fd, piece, 0, Math.min(step, size - at), at);
       // It has become shorter than its head says, which only the end of the connection can tell.
       if (count === 0) return void stream.destroy();
       at += count;
-      room = stream.write(bytes.subarray(0, count));
+      await taken(stream, piece.subarray(0, count));
     }
   } finally {
     fs.closeSync(fd);
   }
 }
 
-function roomIn(stream: Duplex): Promise<void> {
+/** Done when the system has these bytes, or the stream is closed. */
+function taken(stream: Duplex, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
+    const timer = setTimeout(() => stream.destroy(), longest).unref();
     const go = () => {
-      stream.off("drain", go).off("close", go);
+      clearTimeout(timer);
+      stream.off("close", go);
       resolve();
     };
-    stream.on("drain", go).on("close", go);
+    stream.on("close", go);
+    stream.write(bytes, go);
   });
 }

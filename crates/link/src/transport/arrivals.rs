@@ -25,8 +25,8 @@ pub(super) use files::{Files, Given};
 /// How long everything may take before somebody is let in.
 const TIME: Duration = Duration::from_secs(5);
 
-/// Those who may be here at once. Who comes beyond that waits in the backlog, and nobody is sent away for them who has not
-/// been answered.
+/// Those who may be here at once, readers of files among them. Who comes beyond that waits in the backlog until one of them
+/// goes, or gives way.
 const MOST: usize = 64;
 
 /// What one call looks at before others get their turn.
@@ -106,13 +106,19 @@ impl Arrivals {
 
     /// Takes in one who waits.
     fn welcome(&self, state: &mut State, now: Instant) -> Result<Option<Link>, Errno> {
+        if state.arrivals.len() == MOST {
+            let Some(place) = state.first_to_go().filter(|(_, from)| *from <= now).map(|(place, _)| place) else {
+                return Ok(None);
+            };
+            let outcome = state.arrivals[place].give_way(&self.gate, now);
+            let arrival = self.remove(state, place, now);
+            if let Outcome::MayEnter = outcome {
+                return Ok(arrival.into_link(&self.gate));
+            }
+            let _ = shutdown(arrival.socket(), Shutdown::Both);
+        }
         let Some(socket) = accept_from(&self.sockets)? else { return Ok(None) };
         let Some(arrival) = Arrival::new(socket, &self.gate, now) else { return Ok(None) };
-        if state.arrivals.len() == MOST
-            && let Some(place) = state.longest_answered()
-        {
-            let _ = shutdown(self.remove(state, place).socket(), Shutdown::Both);
-        }
         let place = state.arrivals.insert(arrival);
         let data = EventData::new_u64(place as u64);
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -120,7 +126,7 @@ impl Arrivals {
             state.arrivals.remove(place);
             return Err(errno);
         }
-        self.listen_for_room(state)?;
+        self.listen_for_room(state, now)?;
         // What has come already makes no event of its own.
         Ok(self.look_after(state, place, EventFlags::empty(), now))
     }
@@ -129,41 +135,45 @@ impl Arrivals {
         let arrival = state.arrivals.get_mut(place)?;
         let has_ended = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         let outcome = arrival.go_on(&self.gate, has_ended, now);
-        self.settle(state, place, outcome)
+        self.settle(state, place, outcome, now)
     }
 
-    fn settle(&self, state: &mut State, place: usize, outcome: Outcome) -> Option<Link> {
+    fn settle(&self, state: &mut State, place: usize, outcome: Outcome, now: Instant) -> Option<Link> {
         match outcome {
             Outcome::Stays => {
                 state.alarm.set(state.arrivals[place].deadline());
                 // If this fails it is tried again when one goes.
-                let _ = self.listen_for_room(state);
+                let _ = self.listen_for_room(state, now);
                 None
             }
             Outcome::Goes => {
                 // Whoever was forked meanwhile has the socket, too.
-                let _ = shutdown(self.remove(state, place).socket(), Shutdown::Both);
+                let _ = shutdown(self.remove(state, place, now).socket(), Shutdown::Both);
                 None
             }
-            Outcome::MayEnter => self.remove(state, place).into_link(&self.gate),
+            Outcome::MayEnter => self.remove(state, place, now).into_link(&self.gate),
         }
     }
 
-    fn remove(&self, state: &mut State, place: usize) -> Arrival {
+    fn remove(&self, state: &mut State, place: usize, now: Instant) -> Arrival {
         let arrival = state.arrivals.remove(place);
         let _ = epoll::delete(&self.watch, arrival.socket());
         // If this fails it is tried again when the next one goes.
-        let _ = self.listen_for_room(state);
+        let _ = self.listen_for_room(state, now);
         arrival
     }
 
-    /// Listens as long as one more may come.
-    fn listen_for_room(&self, state: &mut State) -> Result<(), Errno> {
-        let has_room = state.arrivals.len() < MOST || state.longest_answered().is_some();
-        state.listen(&self.watch, &self.sockets, has_room)
+    /// Listens as long as one more may come, and sees to it that it is asked again when one gives way.
+    fn listen_for_room(&self, state: &mut State, now: Instant) -> Result<(), Errno> {
+        let full_until = state.first_to_go().filter(|_| state.arrivals.len() == MOST).map(|(_, from)| from);
+        let full_until = full_until.filter(|from| *from > now);
+        if let Some(from) = full_until {
+            state.alarm.set(from);
+        }
+        state.listen(&self.watch, &self.sockets, full_until.is_none())
     }
 
-    /// Lets go of those whose time is over; the alarm goes off again at once where one of them may go on.
+    /// Lets go of those whose time is over, and listens again once somebody would give way; the alarm goes off again at once where one of them may go on.
     fn keep_time(&self, state: &mut State, now: Instant) -> Option<Link> {
         state.alarm.acknowledge();
         let due: Vec<_> =
@@ -171,7 +181,7 @@ impl Arrivals {
         let mut link = None;
         for place in due {
             let outcome = state.arrivals[place].run_out_of_time(&self.gate, now);
-            link = self.settle(state, place, outcome);
+            link = self.settle(state, place, outcome, now);
             if link.is_some() {
                 break;
             }
@@ -179,6 +189,8 @@ impl Arrivals {
         if let Some(next) = state.arrivals.iter().map(|(_, arrival)| arrival.deadline()).min() {
             state.alarm.set(next);
         }
+        // If this fails it is tried again when one goes.
+        let _ = self.listen_for_room(state, now);
         link
     }
 
@@ -192,10 +204,12 @@ impl Arrivals {
 }
 
 impl State {
-    /// Who has had the longest time to read its answer, and gives way to others.
-    fn longest_answered(&self) -> Option<usize> {
-        let answered = self.arrivals.iter().filter(|(_, arrival)| arrival.is_answered());
-        answered.min_by_key(|(_, arrival)| arrival.deadline()).map(|(place, _)| place)
+    /// Who gives way first, and from when on: those who have their answer before the others, and who came first. Age alone
+    /// decides, for whoever wants to stay can always send another byte.
+    fn first_to_go(&self) -> Option<(usize, Instant)> {
+        let all = self.arrivals.iter();
+        let first = all.min_by_key(|(_, arrival)| (!arrival.is_answered(), arrival.gives_way_from()))?;
+        Some((first.0, first.1.gives_way_from()))
     }
 
     fn listen(&mut self, watch: &OwnedFd, sockets: &[Arc<OwnedFd>], listens: bool) -> Result<(), Errno> {

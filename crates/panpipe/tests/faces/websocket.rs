@@ -325,11 +325,35 @@ async fn those_who_say_nothing_keep_nobody_out_for_long() {
         silent.push(socket(server.address()).await);
     }
     let begun = Instant::now();
-    let peer = panpipe::connect(&to(server.address(), "timeout=19s")).await.unwrap();
+    let peer = panpipe::connect(&to(server.address(), "")).await.unwrap();
     assert_eq!(peer.call::<String>("upper", "a").await.unwrap(), "A");
-    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    // Not more of them have gone than there were others.
+    let last = silent.pop().unwrap();
+    assert_eq!(last.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     let answer = rest(silent.remove(0)).await;
     assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", answer.escape_ascii());
+}
+
+#[tokio::test]
+async fn who_has_its_answer_gives_way_before_who_has_none() {
+    let server = panpipe::serve("ws://localhost:0", &service()).await.unwrap();
+    let silent = socket(server.address()).await;
+    // From now on it would give way, too.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let mut answered = Vec::new();
+    for _ in 0..63 {
+        let mut socket = socket(server.address()).await;
+        let request = format!("GET /none HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", port(server.address()));
+        socket.write_all(request.as_bytes()).await.unwrap();
+        socket.read_exact(&mut [0; 12]).await.unwrap();
+        answered.push(socket);
+    }
+    let begun = Instant::now();
+    let peer = panpipe::connect(&to(server.address(), "")).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert_eq!(silent.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    peer.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -21,8 +21,12 @@ use super::files::Given;
 /// A peer of plain messages may be a person, who types when it likes: the others speak at once.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How long a file may take to be read.
-const FILE_TIME: Duration = Duration::from_secs(30);
+/// How long somebody is here before it gives way to others.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the other side may take for a piece of a file. The system announces room only when much of what it holds has
+/// been taken, which may be a megabyte.
+const PIECE_TIME: Duration = Duration::from_secs(30);
 
 /// How long what was said last may take to arrive.
 const LINGER: Duration = Duration::from_secs(2);
@@ -90,6 +94,11 @@ impl Arrival {
         matches!(self.stage, Stage::Lingers(_))
     }
 
+    /// From when on it gives way where others find no place: who has its answer has all that it came for.
+    pub(super) fn gives_way_from(&self) -> Instant {
+        if self.is_answered() { self.came } else { self.came + PATIENCE }
+    }
+
     /// When it has no more time.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
@@ -136,21 +145,25 @@ impl Arrival {
 
     /// What becomes of it when its time is over.
     pub(super) fn run_out_of_time(&mut self, gate: &Gate, now: Instant) -> Outcome {
+        // It has begun to ask for something, and gets the time that everybody has.
+        if matches!(self.stage, Stage::FirstBytes) && now < self.came + TIME && !self.is_person(gate) {
+            self.deadline = self.came + TIME;
+            return Outcome::Stays;
+        }
+        self.give_way(gate, now)
+    }
+
+    /// What becomes of it when it gets no more time.
+    pub(super) fn give_way(&mut self, gate: &Gate, now: Instant) -> Outcome {
         match self.stage {
-            Stage::FirstBytes if gate.waits_for_people() && !self.is_asking(gate) => {
+            Stage::FirstBytes if self.is_person(gate) => {
                 self.stage = Stage::Bytes(gate.plain());
                 Outcome::MayEnter
             }
-            // It has begun to ask for something, and gets the time that everybody has.
-            Stage::FirstBytes if now < self.came + TIME => {
-                self.deadline = self.came + TIME;
-                Outcome::Stays
-            }
             Stage::FirstBytes => {
                 let answer = match gate.tell(&self.input) {
-                    Some(Speaks::Http) => Refusal::new(408, "the request was not whole within 5 seconds").response(),
-                    None if gate.is_website() => Refusal::new(408, "no request came within 5 seconds").response(),
-                    _ => self.refusal(gate, ErrorKind::DeadlineExceeded, "no hello came within 5 seconds", now),
+                    Some(Speaks::Http) => Refusal::new(408, "the request did not come in time").response(),
+                    _ => self.refusal(gate, ErrorKind::DeadlineExceeded, "no hello came in time", now),
                 };
                 self.begin_answer(answer, None, None, now);
                 self.go_on(gate, false, now)
@@ -178,9 +191,9 @@ impl Arrival {
         }
     }
 
-    /// Whether what has come is the beginning of a request, rather than what a person types.
-    fn is_asking(&self, gate: &Gate) -> bool {
-        matches!(gate.tell(&self.input), Some(Speaks::Http | Speaks::Panpipe))
+    /// Whether what has come may be what a person types, and is not the beginning of a request.
+    fn is_person(&self, gate: &Gate) -> bool {
+        gate.waits_for_people() && !matches!(gate.tell(&self.input), Some(Speaks::Http | Speaks::Panpipe))
     }
 
     /// Looks at what comes first; `true` where that tells how it goes on.
@@ -296,7 +309,7 @@ impl Arrival {
 
     fn begin_answer(&mut self, answer: Vec<u8>, given: Option<Given>, address: Option<Box<Address>>, now: Instant) {
         self.deadline = match given {
-            Some(_) => now + FILE_TIME,
+            Some(_) => now + PIECE_TIME,
             None => self.deadline.max(now + LINGER),
         };
         self.stage = Stage::Answer(answer, 0, given, address);
@@ -322,6 +335,7 @@ impl Arrival {
                     if !given.read(bytes) {
                         return Err(Errno::IO);
                     }
+                    self.deadline = now + PIECE_TIME;
                 }
                 _ => break,
             }
@@ -342,5 +356,56 @@ impl Arrival {
         self.stream.end_output();
         self.deadline = now + LINGER;
         self.stage = Stage::Lingers(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::super::super::gate::Secrets;
+    use super::*;
+
+    /// Larger than what two sockets hold, in bytes.
+    const FILE: u64 = 4 << 20;
+
+    #[test]
+    fn who_reads_a_file_has_time_for_each_piece_and_not_for_all_of_it() {
+        let folder = std::env::temp_dir().join(format!("panpipe-arrival-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::File::create(folder.join("file")).unwrap().set_len(FILE).unwrap();
+        let address = crate::parse(&format!("ws://localhost:0?static={}", folder.display())).unwrap();
+        let gate = Gate::new(&address, "localhost", 80, "", Secrets::of(&address).unwrap().unwrap());
+        let ask = |now| {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            theirs.write_all(b"GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            let mut arrival = Arrival::new(ours.into(), &gate, now).unwrap();
+            assert!(matches!(arrival.go_on(&gate, false, now), Outcome::Stays));
+            (arrival, theirs)
+        };
+        let begun = Instant::now();
+        let (mut reader, mut theirs) = ask(begun);
+        let (mut now, mut count) = (begun, 0);
+        while !reader.is_answered() {
+            assert!(now < reader.deadline());
+            while let Ok(more) = theirs.read(&mut [0; 64 << 10]) {
+                count += more as u64;
+            }
+            now += PIECE_TIME - Duration::from_millis(1);
+            assert!(matches!(reader.go_on(&gate, false, now), Outcome::Stays));
+        }
+        while let Ok(more @ 1..) = theirs.read(&mut [0; 64 << 10]) {
+            count += more as u64;
+        }
+        assert!(count > FILE && now > begun + 3 * PIECE_TIME, "{count} bytes in {:?}", now - begun);
+        let (mut idler, _theirs) = ask(now);
+        assert_eq!(idler.deadline(), now + PIECE_TIME);
+        assert!(matches!(idler.go_on(&gate, false, now + PIECE_TIME), Outcome::Stays));
+        assert_eq!(idler.deadline(), now + PIECE_TIME);
+        assert!(matches!(idler.run_out_of_time(&gate, now + PIECE_TIME), Outcome::Goes));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
