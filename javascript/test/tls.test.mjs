@@ -118,6 +118,19 @@ test("what is no TLS: bad-peer at either end, and what is cut in the handshake: 
   await running.close();
 });
 
+test("an end inside the hello, and inside the answer, is noticed at once", async (t) => {
+  const running = await serve(`tls://127.0.0.1:0?${server.pair}`, service());
+  t.after(() => running.close());
+  const ending = net.createServer({ allowHalfOpen: true }, (socket) => socket.on("error", () => {}).once("data", (hello) => (socket.end(), ending.emit("hello", hello)))).listen(0);
+  t.after(() => ending.close());
+  await once(ending, "listening");
+  const began = performance.now();
+  const [[hello]] = await Promise.all([once(ending, "hello"), assert.rejects(connect(`tls://127.0.0.1:${ending.address().port}?ca=${ca.cert}`), { code: "connection-lost" })]);
+  const sockets = [0, 1, 5, hello.length >> 1, hello.length - 1].map((length) => net.connect({ port: portOf(running.address), host: "127.0.0.1", allowHalfOpen: true }).end(hello.subarray(0, length)));
+  await Promise.all(sockets.map((socket) => socket.toArray()));
+  assert.ok(performance.now() - began < 3000, `${performance.now() - began} ms`);
+});
+
 test("plain messages over TLS: bare TLS programs are peers, and a half that is closed leaves the other", async () => {
   const running = await serve(`tls://localhost:0?framing=lines&${server.pair}`, upper);
   const socket = tls.connect({ port: portOf(running.address), host: "127.0.0.1", servername: "localhost", ca: readFileSync(ca.cert), allowHalfOpen: true });

@@ -25,6 +25,9 @@ use crate::{Case, Result, process};
 /// The handshake limit of listeners, and what a busy machine adds.
 const MOST_OF_A_HANDSHAKE: Duration = Duration::from_secs(8);
 
+/// How long a listener may take to notice that nothing more comes: less than it gives to who is silent.
+const MOST_OF_AN_END: Duration = Duration::from_secs(3);
+
 /// How long a peer may take for one case: a net, not a measure.
 const LONGEST: Duration = Duration::from_secs(15);
 
@@ -157,7 +160,7 @@ const ASSAULTS: &[(&str, Assault)] = &[
     ("a_hello_cut_in_the_middle", |secured, folder| {
         let hello = client_hello(folder)?;
         let mut streams = Vec::new();
-        for length in [1, 5, hello.len() / 2, hello.len() - 1, hello.len()] {
+        for length in [1, 5, hello.len() / 2, hello.len() - 1] {
             for place in [TLS, WSS] {
                 let mut stream = secured.connect(place)?;
                 stream.write_all(&hello[..length])?;
@@ -165,7 +168,14 @@ const ASSAULTS: &[(&str, Assault)] = &[
                 streams.push(stream);
             }
         }
-        streams.iter_mut().try_for_each(ends_soon)
+        streams.iter_mut().try_for_each(|stream| ends_within(MOST_OF_AN_END, stream))
+    }),
+    ("a_hello_and_then_the_end", |secured, folder| {
+        let hello = client_hello(folder)?;
+        let mut stream = secured.connect(TLS)?;
+        stream.write_all(&hello)?;
+        stream.end_output()?;
+        ends_soon(&mut stream)
     }),
     ("a_hello_that_does_not_go_on_ends_in_time", |secured, folder| {
         let hello = client_hello(folder)?;
@@ -319,10 +329,14 @@ fn is_refused(mut client: ClientStream) -> Result<()> {
 
 /// Reads to the end, which is to come within the handshake limit.
 fn ends_soon(stream: &mut Stream) -> Result<()> {
+    ends_within(MOST_OF_A_HANDSHAKE, stream)
+}
+
+fn ends_within(longest: Duration, stream: &mut Stream) -> Result<()> {
     let begun = Instant::now();
     stream.read_rest()?;
     match begun.elapsed() {
-        took if took > MOST_OF_A_HANDSHAKE => Err(format!("it took {took:?}").into()),
+        took if took > longest => Err(format!("it took {took:?}").into()),
         _ => Ok(()),
     }
 }

@@ -8,11 +8,14 @@ import tls from "node:tls";
 import type { Address } from "../wire/address.js";
 import { Fault } from "../wire/error.js";
 import { classify } from "./classify.js";
-import type { Patience } from "./first-bytes.js";
+import { FirstBytes, type Patience } from "./first-bytes.js";
 import type { Limits } from "./link.js";
 
 /** Each connection proves anew who is at its ends. */
 const common: tls.SecureContextOptions = { minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_TICKET };
+
+/** Largest body of a record, in bytes (RFC 8446, section 5.1). */
+const largestRecord = 1 << 14;
 
 /** What a connecting end wants of TLS. */
 export class SecureClient {
@@ -68,7 +71,15 @@ export class SecureListener {
   }
 
   /** Makes a socket that has come secure. Rejects with a `Fault`. */
-  greet(socket: net.Socket, patience: Patience): Promise<tls.TLSSocket> {
+  async greet(socket: net.Socket, patience: Patience): Promise<tls.TLSSocket> {
+    // Node's listener tells of no end of the input inside a handshake.
+    const hello = new FirstBytes(socket);
+    await hello.until(hasFirstRecord, patience);
+    socket.unshift(hello.bytes);
+    return this.#shakeHands(socket, patience);
+  }
+
+  #shakeHands(socket: net.Socket, patience: Patience): Promise<tls.TLSSocket> {
     const key = keyOf(socket);
     return new Promise<tls.TLSSocket>((resolve, reject) => {
       const settle = (outcome: tls.TLSSocket | Fault) => {
@@ -125,6 +136,15 @@ function handshake(secure: tls.TLSSocket, socket: net.Socket, fingerprints: read
       else fail(fault);
     });
   });
+}
+
+/** Whether the first record of a client is whole, or none that OpenSSL takes; null while more of it must come. */
+function hasFirstRecord(bytes: Buffer): true | null {
+  const [kind, major] = bytes;
+  if ((kind !== undefined && kind !== 22) || (major !== undefined && major !== 3)) return true;
+  if (bytes.length < 5) return null;
+  const size = bytes.readUInt16BE(3);
+  return size > largestRecord || bytes.length >= 5 + size ? true : null;
 }
 
 /** What OpenSSL says of files that it cannot use. */
