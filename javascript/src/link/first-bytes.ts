@@ -3,6 +3,7 @@
 import type { Duplex } from "node:stream";
 
 import { Fault } from "../wire/error.js";
+import { classify } from "./classify.js";
 
 /** Ends whatever waits for somebody who has just come, or is just connected to. Much less than an `AbortSignal`, of which there would be one for each connection. */
 export class Patience {
@@ -46,7 +47,7 @@ export class FirstBytes {
         clearTimeout(timer);
         patience.onEnd = null;
         stream.pause();
-        stream.off("data", more).off("end", end).off("close", broken).off("error", broken);
+        stream.off("data", more).off("end", end).off("close", broken).off("error", failed);
         act();
       };
       const ask = (): boolean => {
@@ -68,12 +69,13 @@ export class FirstBytes {
         if (!ask()) broken();
       };
       const broken = () => settle(() => reject(new Fault("connection-lost", "the other end left before it had said what it wants")));
+      const failed = (error: Error) => settle(() => reject(classify(error)));
       if (patience.reason !== null) return reject(patience.reason);
       if ((this.bytes.length > 0 || this.ended) && ask()) return;
       if (this.ended || stream.destroyed) return broken();
       patience.onEnd = (reason) => settle(() => (silence === null ? reject(reason) : resolve(silence.answer)));
       if (silence !== null) timer = setTimeout(() => settle(() => resolve(silence.answer)), silence.after).unref();
-      stream.on("data", more).on("end", end).on("close", broken).on("error", broken);
+      stream.on("data", more).on("end", end).on("close", broken).on("error", failed);
       stream.resume();
     });
   }

@@ -153,8 +153,10 @@ export class Reception {
     this.#arriving.add(arrival);
     try {
       const { secure } = this.terms;
-      if (secure !== null) arrival.read(await secure.greet(socket, arrival.patience));
-      await this.#receive(arrival);
+      if (secure === null) return await this.#receive(arrival);
+      const { stream, stranger } = await secure.greet(socket, arrival.patience);
+      arrival.read(stream);
+      await (stranger === null ? this.#receive(arrival) : this.#refuse(arrival, stranger));
     } catch (error) {
       socket.destroy();
       if (!(error instanceof Fault)) throw error;
@@ -177,6 +179,17 @@ export class Reception {
     if (panpipe) return this.#admitPeer(arrival);
     if (speaker === "panpipe") return this.#turnAway(arrival, new Fault("unsupported", "plain messages are served here, and not the panpipe protocol"));
     this.#handOver(arrival, "plain");
+  }
+
+  /** Tells somebody who has not proved who it is, in its own words where it has some. */
+  async #refuse(arrival: Arrival, fault: Fault): Promise<void> {
+    const { address, http } = this.terms;
+    this.#warn(fault);
+    const { accepts, protocol } = address;
+    const speaker = http === "all" ? "http" : accepts === null ? protocol : await this.#speakerOf(arrival);
+    if (speaker === "http" && http !== "none") return this.#say(arrival, refusalText(401, fault.text, false, this.#allow));
+    if (speaker === "panpipe") return this.#turnAway(arrival, fault);
+    arrival.socket.destroy();
   }
 
   /** Who speaks; where plain messages are served, who is silent is a peer of theirs. */

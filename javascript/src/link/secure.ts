@@ -43,11 +43,19 @@ export class SecureClient {
   }
 }
 
+/** Somebody who has shaken hands. */
+export interface Greeted {
+  stream: tls.TLSSocket;
+  /** Why it is not who was meant: TLS itself has not told it. Null where it may come in. */
+  stranger: Fault | null;
+}
+
 /** What a listener wants of TLS, and the handshakes of those who come. */
 export class SecureListener {
   readonly #server: tls.Server;
   readonly #fingerprints: readonly string[];
   // By who is at their ends, which is all that Node tells when a handshake has ended.
+  readonly #asks: boolean;
   readonly #waiting = new Map<string, (outcome: tls.TLSSocket | Fault) => void>();
 
   /** Reads the files of the address. Throws `invalid-address`, `not-found`, `permission`, `io`. */
@@ -55,15 +63,17 @@ export class SecureListener {
     if (address.cert === "") throw new Fault("invalid-address", "a listener needs cert= and key=; `panpipe cert NAME` makes a pair for the name that it is reached by");
     const { clientCa, fingerprints } = address;
     this.#fingerprints = fingerprints;
-    const asks = clientCa !== "" || fingerprints.length > 0;
+    this.#asks = clientCa !== "" || fingerprints.length > 0;
+    // Node closes a stranger without a word. Only plain messages have none of their own; there OpenSSL tells at least those who show no certificate.
+    const speechless = address.protocol === "plain" && alpn === null;
     this.#server = fitting(() =>
       tls.createServer({
         ...common,
         ...identityOf(address),
         ...(clientCa === "" ? {} : { ca: readFile("client_ca", clientCa) }),
         ...(alpn === null ? {} : { ALPNProtocols: [alpn] }),
-        requestCert: asks,
-        rejectUnauthorized: asks && fingerprints.length === 0,
+        requestCert: this.#asks,
+        rejectUnauthorized: this.#asks && fingerprints.length === 0 && speechless,
       }),
     );
     this.#server.on("secureConnection", (socket) => this.#settle(socket, socket));
@@ -71,12 +81,13 @@ export class SecureListener {
   }
 
   /** Makes a socket that has come secure. Rejects with a `Fault`. */
-  async greet(socket: net.Socket, patience: Patience): Promise<tls.TLSSocket> {
+  async greet(socket: net.Socket, patience: Patience): Promise<Greeted> {
     // Node's listener tells of no end of the input inside a handshake.
     const hello = new FirstBytes(socket);
     await hello.until(hasFirstRecord, patience);
     socket.unshift(hello.bytes);
-    return this.#shakeHands(socket, patience);
+    const stream = await this.#shakeHands(socket, patience);
+    return { stream, stranger: this.#asks ? faultOfPeer(stream, this.#fingerprints) : null };
   }
 
   #shakeHands(socket: net.Socket, patience: Patience): Promise<tls.TLSSocket> {
@@ -86,10 +97,9 @@ export class SecureListener {
         this.#waiting.delete(key);
         socket.off("close", closed);
         patience.onEnd = null;
-        const fault = outcome instanceof Fault ? outcome : faultOfFingerprint(outcome, this.#fingerprints);
-        if (fault === null) return resolve(outcome as tls.TLSSocket);
+        if (!(outcome instanceof Fault)) return resolve(outcome);
         socket.destroy();
-        reject(fault);
+        reject(outcome);
       };
       const closed = () => settle(new Fault("connection-lost", "the other end closed inside the TLS handshake"));
       if (patience.reason !== null) return settle(patience.reason);
@@ -131,7 +141,7 @@ function handshake(secure: tls.TLSSocket, socket: net.Socket, fingerprints: read
     signal?.addEventListener("abort", abort);
     secure.on("error", failed).on("close", closed);
     secure.once("secureConnect", () => {
-      const fault = faultOfFingerprint(secure, fingerprints);
+      const fault = faultOfPeer(secure, fingerprints);
       if (fault === null) settle(() => resolve(secure));
       else fail(fault);
     });
@@ -175,10 +185,11 @@ function checkIdentity(host: string, certificate: tls.PeerCertificate): Error | 
   return certificate.subjectaltname === undefined ? new Error(`its certificate is for no name, and not for ${host}`) : tls.checkServerIdentity(host, certificate);
 }
 
-function faultOfFingerprint(socket: tls.TLSSocket, fingerprints: readonly string[]): Fault | null {
-  if (fingerprints.length === 0) return null;
+/** Why the other end is not who was meant, by its fingerprint where these are wanted; null where it is. */
+function faultOfPeer(socket: tls.TLSSocket, fingerprints: readonly string[]): Fault | null {
   const found = socket.getPeerX509Certificate()?.fingerprint256.replaceAll(":", "").toLowerCase();
   if (found === undefined) return new Fault("unauthenticated", "the other end shows no certificate, and must");
+  if (fingerprints.length === 0) return socket.authorized ? null : new Fault("unauthenticated", `the other end cannot prove who it is: ${socket.authorizationError}`);
   return fingerprints.includes(found) ? null : new Fault("unauthenticated", `the other end's certificate has the fingerprint sha256:${found}, which is not the one that is wanted`);
 }
 
