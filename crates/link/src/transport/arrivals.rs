@@ -173,7 +173,8 @@ impl Arrivals {
         state.listen(&self.watch, &self.sockets, full_until.is_none())
     }
 
-    /// Lets go of those whose time is over, and listens again once somebody would give way; the alarm goes off again at once where one of them may go on.
+    /// Lets go of those whose time is over, and listens again once somebody would give way; the alarm goes off again at once
+    /// where one of them may go on.
     fn keep_time(&self, state: &mut State, now: Instant) -> Option<Link> {
         state.alarm.acknowledge();
         let due: Vec<_> =

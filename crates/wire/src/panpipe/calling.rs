@@ -131,7 +131,7 @@ impl Calling {
     }
 
     pub(super) fn begin_at(&mut self, id: u64) {
-        self.next += id % (IDS / 2) & !1;
+        self.next += (id % (IDS / 2)) & !1;
     }
 
     pub(super) fn next_id(&mut self) -> u64 {
