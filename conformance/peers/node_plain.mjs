@@ -2,7 +2,8 @@
 
 import net from "node:net";
 
-import { answerOf, readRequest, tell } from "./conversation.mjs";
+import { readRequest, tell } from "./conversation.mjs";
+import { answerOf, decoded } from "./texts.mjs";
 
 /** Sends `message` and answers what comes back, which upper case makes neither longer nor shorter. */
 async function exchange(socket, message) {
@@ -22,7 +23,8 @@ function place(address) {
   return path === undefined ? { host, port } : { path: path.replace(/^@/, "\0") };
 }
 
-const { texts, jobs } = await readRequest();
+const { texts: written, jobs } = await readRequest();
+const texts = decoded(written);
 for (const job of jobs) {
   const tail = job.address.includes("framing=lines") ? "\n" : "";
   const socket = net.connect(place(job.address));
