@@ -291,6 +291,25 @@ test("a page tells apart how a server closes", async () => {
   }
 });
 
+test("closing waits for no server that does not read", async () => {
+  const bare = new WebSocketServer({ host: "127.0.0.1", port: 0 });
+  await once(bare, "listening");
+  bare.on("connection", (socket) => socket.pause());
+  try {
+    const took = await inPage(async ({ connect }, port) => {
+      const connection = await connect(`ws://127.0.0.1:${port}?protocol=plain&timeout=30s`);
+      await connection.send("unread");
+      const begun = performance.now();
+      await connection.close();
+      return performance.now() - begun;
+    }, bare.address().port);
+    assert.ok(took < 10_000, `${took} ms`);
+  } finally {
+    bare.clients.forEach((socket) => socket.terminate());
+    bare.close();
+  }
+});
+
 test("what a page cannot take ends its connection, and says why", async () => {
   const bare = new WebSocketServer({ host: "127.0.0.1", port: 0 });
   await once(bare, "listening");

@@ -17,6 +17,9 @@ const BROKEN = 4000;
 /** How often to look whether a browser has sent what it was given: it does not say so. In milliseconds. */
 const look = 4;
 
+/** A server that does not read answers no Close. So long, in milliseconds, it may take to once the browser has taken all there is, and the browser to send that. */
+const closingGrace = 250;
+
 /** A browser cannot be told to stop reading. So many bytes may wait beyond the largest message, in a page that does not take them. */
 const mostWaiting = 16 * 1024 * 1024;
 
@@ -221,11 +224,17 @@ class BrowserLink implements Link {
     const { socket } = this;
     if (socket.readyState === WebSocket.CLOSED) return Promise.resolve(socket.bufferedAmount === 0);
     return new Promise((resolve) => {
+      let grace: ReturnType<typeof setTimeout> | undefined;
       const settle = () => {
         clearTimeout(timer);
+        clearInterval(looking);
+        clearTimeout(grace);
         resolve(socket.bufferedAmount === 0);
       };
       const timer = setTimeout(settle, Math.min(timeout, 2 ** 31 - 1));
+      const looking = setInterval(() => {
+        if (socket.bufferedAmount === 0) grace ??= setTimeout(settle, closingGrace);
+      }, look);
       socket.onclose = settle;
       // What it was given is sent before.
       socket.close(NORMAL);
