@@ -125,7 +125,7 @@ export class Sender {
     if (first) this.#scheduleFlush();
     if (message.length < byReference) return true;
     this.flush();
-    return this.link.pending === 0;
+    return this.link.copies === true || this.link.pending === 0;
   }
 
   /** Settles `waiter` when the system has taken all that was sent. */

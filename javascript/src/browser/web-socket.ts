@@ -85,6 +85,7 @@ export function dial(address: Address, token: string | undefined, limits: Limits
 class BrowserLink implements Link {
   readonly packets: Packets | undefined;
   readonly remote: Remote;
+  readonly copies = true;
   #events: LinkEvents | null = null;
   #handed = 0;
   #told = false;

@@ -62,7 +62,9 @@ export interface Link {
   readonly token?: string | null | undefined;
   /** What is known of the other end. */
   readonly remote: Remote;
-  /** Bytes handed over and not yet taken by the system; while it is not 0 they must not be changed. */
+  /** Set where what is handed over is copied, and so may be changed at once. */
+  readonly copies?: boolean | undefined;
+  /** Bytes handed over and not yet taken by the system; while it is not 0 they must not be changed, unless they were copied. */
   readonly pending: number;
   /** Of all bytes ever handed over, how many may have left; what stands behind them certainly has not and will not. `Infinity` while the link can write. */
   readonly left: number;
