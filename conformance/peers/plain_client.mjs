@@ -12,6 +12,7 @@ export async function call({ texts, jobs }, by) {
 
 async function run(job, texts, { tell, nextLine, accept }) {
   const connections = job.connections || 1;
+  const closing = [];
   let answers = [];
   for (const peer of await (job.listen ? accept({ ...job, connections }) : connected(job.address, connections))) {
     const progress = { sent: 0, received: 0 };
@@ -26,8 +27,9 @@ async function run(job, texts, { tell, nextLine, accept }) {
       answers.push(answer);
       if (answer?.code === "deadline-exceeded") break;
     }
-    await peer.close();
+    closing.push(peer.close());
   }
+  await Promise.all(closing);
   return answers;
 }
 

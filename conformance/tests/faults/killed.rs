@@ -8,8 +8,9 @@ use panpipe_conformance::{KilledRequest, Log, Outcomes};
 
 use crate::Result;
 use crate::peer::{Peer, RUST_TOKIO};
-use crate::place::{Folder, address};
+use crate::place::{Folder, address, reached};
 
+const OPTIONS: &str = "protocol=panpipe";
 const CALLS: usize = 1000;
 const ROUNDS: u64 = 100;
 /// A net: a round takes a tenth of a second.
@@ -19,14 +20,15 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// compares how they end with what had begun.
 pub(crate) fn in_the_middle(client: Peer, folder: &Folder) -> Result<()> {
     let mut process = client.ask("killed", &KilledRequest { calls: CALLS })?;
+    let place = if client.name == "browser" { "ws" } else { "unix" };
     let (mut answered, mut maybe, mut no) = (0, 0, 0);
     for round in 0..ROUNDS {
         // Spread over all of them, and never in order.
         let most = 1 + round * 677 % CALLS as u64;
         let log = Log { path: folder.path(), most: Some(most) };
-        let server = RUST_TOKIO.serve_noting(vec![address("unix", "protocol=panpipe", folder)?], Some(log.clone()))?;
+        let server = RUST_TOKIO.serve_noting(vec![address(place, OPTIONS, folder)?], Some(log.clone()))?;
         let begun_at = Instant::now();
-        process.say(&server.places[0].address)?;
+        process.say(&reached(place, &server.places[0].address, OPTIONS, folder))?;
         let ended: Outcomes = process.next_answer()?;
         if begun_at.elapsed() > LONGEST {
             return Err(format!("round {round} took {:?}", begun_at.elapsed()).into());

@@ -7,6 +7,7 @@ use panpipe_conformance::{Answer, Job, Outcome, Step};
 
 use crate::Case;
 use crate::peer::{CLIENTS, PROTOCOL_SERVERS, Peer, Server};
+use crate::place::LETS_BROWSER_IN;
 
 const LISTENS: &str = "tcp://localhost:0?accept=panpipe,ws,lines";
 
@@ -21,7 +22,8 @@ pub(crate) fn cases() -> Vec<Case> {
                 let shared = Arc::clone(&shared);
                 let name = format!("one_port::{scheme}::service::{}_to_{}", server.name, client.name);
                 cases.push(Case::new(name, move || {
-                    let serving = shared.get_or_init(|| server.serve(vec![LISTENS.to_owned()])).as_ref()?;
+                    let serving =
+                        shared.get_or_init(|| server.serve(vec![format!("{LISTENS}&{LETS_BROWSER_IN}")])).as_ref()?;
                     let place = serving.places[0].address.trim_start_matches("tcp").split('?').next();
                     call(client, format!("{scheme}{}?timeout=5s&{options}", place.unwrap_or_default()))
                 }));

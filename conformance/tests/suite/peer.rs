@@ -28,6 +28,8 @@ enum Program {
     Python(&'static str),
     /// A script in `peers/`.
     Node(&'static str),
+    /// A script in `peers/` for Node, which needs a browser.
+    Chromium(&'static str),
     /// The path of one of this package.
     Rust(&'static str),
     /// What `command_peer` is to do with the `panpipe` command.
@@ -52,21 +54,23 @@ const NODE_PROTOCOL: Peer = Peer { name: "node", program: Program::Node("panpipe
 const COMMAND_UPPER: Peer = Peer { name: "command_upper", program: Program::Command("upper") };
 const COMMAND_PROGRAM: Peer = Peer { name: "command_program", program: Program::Command("program") };
 const COMMAND: Peer = Peer { name: "command", program: Program::Command("panpipe") };
+/// Of both protocols; it only connects, and only to WebSockets.
+const BROWSER: Peer = Peer { name: "browser", program: Program::Chromium("browser.mjs") };
 const NC: Peer = Peer { name: "nc", program: Program::Nc };
 
 /// The servers, and the clients; the first of each has no panpipe.
 pub(crate) const SERVERS: &[Peer] =
     &[PYTHON_PLAIN, PYTHON_BLOCKING, PYTHON_ASYNCIO, NODE, RUST, RUST_BLOCKING, COMMAND_UPPER, COMMAND_PROGRAM];
 pub(crate) const CLIENTS: &[Peer] =
-    &[NODE_PLAIN, NC, NODE, PYTHON_BLOCKING, PYTHON_ASYNCIO, RUST, RUST_BLOCKING, COMMAND];
+    &[NODE_PLAIN, NC, NODE, PYTHON_BLOCKING, PYTHON_ASYNCIO, RUST, RUST_BLOCKING, COMMAND, BROWSER];
 pub(crate) const PANPIPE_SERVERS: &[Peer] = SERVERS.split_at(1).1;
 pub(crate) const PANPIPE_CLIENTS: &[Peer] = CLIENTS.split_at(2).1;
-/// Those who listen and then do steps as a client does.
-pub(crate) const PANPIPE_LISTENERS: &[Peer] = PANPIPE_CLIENTS.split_last().expect("the command is last").1;
+/// Those who listen and then do steps as a client does: neither the command nor the browser.
+pub(crate) const PANPIPE_LISTENERS: &[Peer] = PANPIPE_CLIENTS.split_at(PANPIPE_CLIENTS.len() - 2).0;
 
 /// The servers and the clients of the panpipe protocol.
 pub(crate) const PROTOCOL_SERVERS: &[Peer] = &[RUST_TOKIO, ASYNCIO_PROTOCOL, NODE_PROTOCOL];
-pub(crate) const PROTOCOL_CLIENTS: &[Peer] = &[RUST_TOKIO, ASYNCIO_PROTOCOL, BLOCKING_PROTOCOL, NODE_PROTOCOL];
+pub(crate) const PROTOCOL_CLIENTS: &[Peer] = &[RUST_TOKIO, ASYNCIO_PROTOCOL, BLOCKING_PROTOCOL, NODE_PROTOCOL, BROWSER];
 
 /// How each job went.
 pub(crate) type Outcomes = Vec<Result<Outcome, String>>;
@@ -155,9 +159,12 @@ impl Peer {
                 existing(root.join("python/panpipe/_panpipe.abi3.so"), "make build")?;
                 (python, vec![script(name), role.into()])
             }
-            Program::Node(name) => {
+            Program::Node(name) | Program::Chromium(name) => {
                 let node = on_path("node", "install Node 20.19 or newer: https://nodejs.org")?;
                 existing(root.join("node_modules/panpipe/dist/index.js"), "make build")?;
+                if matches!(self.program, Program::Chromium(_)) {
+                    existing("/usr/bin/chromium".into(), "apt-get install chromium")?;
+                }
                 (node, vec![script(name), role.into()])
             }
             Program::Rust(path) => (path.into(), vec![role.into()]),

@@ -36,6 +36,9 @@ impl Drop for Folder {
     }
 }
 
+/// Where the page of the browser comes from: whoever listens on a WebSocket must let it in.
+pub(crate) const LETS_BROWSER_IN: &str = "origin=http://page.localhost";
+
 /// The places that cases of a transport run at: mostly its own name.
 pub(crate) fn places(scheme: &'static str) -> &'static [&'static str] {
     match scheme {
@@ -110,7 +113,7 @@ pub(crate) fn reached(place: &str, real: &str, options: &str, folder: &Folder) -
     let target = real.split('?').next().unwrap_or_default();
     match place {
         "tls" | "wss" => format!("{target}?{options}&ca={}", folder.certificate().cert),
-        "one_port" => format!("{target}?{options}"),
+        "one_port" | "ws" => format!("{target}?{options}"),
         "one_port_ws" => format!("ws{}?{options}", target.trim_start_matches("tcp")),
         _ => real.to_owned(),
     }
@@ -120,9 +123,11 @@ pub(crate) fn reached(place: &str, real: &str, options: &str, folder: &Folder) -
 pub(crate) fn address(place: &str, options: &str, folder: &Folder) -> Result<String, String> {
     Ok(match place {
         "tcp" => format!("tcp://localhost:0?{options}"),
-        "one_port" | "one_port_ws" => format!("tcp://localhost:0?{}", accepted(options).trim_end_matches('&')),
+        "one_port" | "one_port_ws" => {
+            format!("tcp://localhost:0?{}&{LETS_BROWSER_IN}", accepted(options).trim_end_matches('&'))
+        }
         "tls" => format!("tls://localhost:0?{options}&{}", folder.certificate().shown()),
-        "ws" => format!("ws://localhost:0/a room?{options}"),
+        "ws" => format!("ws://localhost:0/a room?{options}&{LETS_BROWSER_IN}"),
         "wss" => format!("wss://localhost:0?{options}&{}", folder.certificate().shown()),
         "unix" => format!("unix:{}?{options}", folder.path()),
         "unix_seqpacket" => format!("unix-seqpacket:{}?{options}", folder.path()),
