@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// compares how they end with what had begun.
 pub(crate) fn in_the_middle(client: Peer, folder: &Folder) -> Result<()> {
     let mut process = client.ask("killed", &KilledRequest { calls: CALLS })?;
-    let place = if client.name == "browser" { "ws" } else { "unix" };
+    let place = if client.only_knows_websockets() { "ws" } else { "unix" };
     let (mut answered, mut maybe, mut no) = (0, 0, 0);
     for round in 0..ROUNDS {
         // Spread over all of them, and never in order.

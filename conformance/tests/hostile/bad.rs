@@ -15,6 +15,7 @@ use crate::peer::{PROTOCOL_CLIENTS, PROTOCOL_SERVERS, Peer};
 use crate::place::Folder;
 use crate::stream::{Listener, Stream};
 use crate::victim::{Shared, Victim};
+use crate::websocket_bridge::reached_by;
 use crate::{Case, PLACES, Result, text};
 
 #[derive(Clone, Deserialize)]
@@ -57,7 +58,7 @@ pub(crate) fn cases(folder: &Arc<Folder>) -> Vec<Case> {
         }
     }
     for &peer in PROTOCOL_CLIENTS {
-        for place in PLACES {
+        for place in if peer.only_knows_websockets() { &["ws"][..] } else { &PLACES } {
             let met = Arc::new(OnceLock::new());
             for (number, bad) in vectors("client").into_iter().enumerate() {
                 let name = format!("{place}::client::{}::{}", peer.name, bad.name.replace(' ', "_"));
@@ -160,9 +161,10 @@ struct Met {
 fn meet_all(peer: Peer, place: &str, folder: &Folder) -> Result<Vec<std::result::Result<Met, String>>> {
     let (mut meetings, mut said) = (Vec::new(), Vec::new());
     for bad in vectors("client") {
-        let listener = if place == "tcp" { Listener::tcp()? } else { Listener::unix(folder.path())? };
+        let listener = if place == "unix" { Listener::unix(folder.path())? } else { Listener::tcp()? };
         let began = began(&bad);
-        meetings.push(Meeting { address: listener.address("protocol=panpipe")?, began: began.clone() });
+        let address = reached_by(peer, listener.address("protocol=panpipe")?)?;
+        meetings.push(Meeting { address, began: began.clone() });
         let (sender, receiver) = mpsc::channel();
         said.push(receiver);
         thread::spawn(move || {

@@ -25,6 +25,7 @@ mod stream;
 mod values;
 mod victim;
 mod web_victim;
+mod websocket_bridge;
 mod websocket_frames;
 mod websocket_heads;
 mod written_websocket;

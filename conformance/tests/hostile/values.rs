@@ -14,6 +14,7 @@ use crate::peer::{PROTOCOL_CLIENTS, PROTOCOL_SERVERS, Peer};
 use crate::place::Folder;
 use crate::stream::{Listener, Stream};
 use crate::victim::{Shared, Victim};
+use crate::websocket_bridge::reached_by;
 use crate::{Case, Result, text};
 
 #[derive(Clone, Deserialize)]
@@ -94,7 +95,8 @@ fn refuses_replies(client: Peer, folder: &Folder) -> Result<()> {
     for (_, reply) in &replies {
         let listener = Listener::unix(folder.path())?;
         let began = vec![Began::Call, Began::Call];
-        meetings.push(Meeting { address: listener.address("protocol=panpipe")?, began });
+        let address = reached_by(client, listener.address("protocol=panpipe")?)?;
+        meetings.push(Meeting { address, began });
         let reply = reply.clone();
         thread::spawn(move || listener.accept().map(|stream| answer_badly(stream, &reply).map_err(text)));
     }
@@ -133,11 +135,12 @@ fn come_back(victim: &Victim, client: Peer, languages: [&str; 2], folder: &Folde
     let all = vectors();
     let sent: Vec<_> = all.iter().filter(|vector| vector.path.is_empty()).cloned().collect();
     let listener = Listener::unix(folder.path())?;
-    let source = listener.address("protocol=panpipe")?;
+    let source = reached_by(client, listener.address("protocol=panpipe")?)?;
     let came = Arc::new(Mutex::new(Vec::new()));
     let (values, into) = (sent.iter().map(|vector| from_hex(&vector.hex)).collect::<Vec<_>>(), Arc::clone(&came));
     thread::spawn(move || listener.accept().map(|stream| be_source(stream, &values, &into).map_err(text)));
-    let request = ValuesRequest { source, address: victim.address().to_owned(), count: sent.len() };
+    let request =
+        ValuesRequest { source, address: reached_by(client, victim.address().to_owned())?, count: sent.len() };
     let process = client.ask("values", &request)?;
     let mut wrong = Vec::new();
     for (number, vector) in sent.iter().enumerate() {
@@ -186,6 +189,9 @@ const LIMITS: &[(&str, &str, Option<&str>)] = &[
     ("node", "float 1", Some("01")),
     ("node", "float -3", Some("fd")),
     ("node", "time: a time with nanoseconds", Some("d7ff1d5353006553f100")),
+    ("browser", "float 1", Some("01")),
+    ("browser", "float -3", Some("fd")),
+    ("browser", "time: a time with nanoseconds", Some("d7ff1d5353006553f100")),
     ("python", "time: a time with nanoseconds", Some("d7ff1d6f28006553f100")),
     ("python", "map with the keys 1, true and \"1\"", None),
 ];

@@ -149,6 +149,12 @@ impl Peer {
         vec![env!("CARGO_BIN_EXE_rust_blocking_peer").to_owned(), "relay".to_owned(), path]
     }
 
+    /// Whether it is in a browser.
+    #[allow(dead_code, reason = "the hostile peers and the faults use it")]
+    pub(crate) fn only_knows_websockets(&self) -> bool {
+        matches!(self.program, Program::Chromium(_))
+    }
+
     /// The command that takes this peer's part; the error says how to get what is missing.
     fn command(&self, role: &str) -> Result<Command, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -162,7 +168,7 @@ impl Peer {
             Program::Node(name) | Program::Chromium(name) => {
                 let node = on_path("node", "install Node 20.19 or newer: https://nodejs.org")?;
                 existing(root.join("node_modules/panpipe/dist/index.js"), "make build")?;
-                if matches!(self.program, Program::Chromium(_)) {
+                if self.only_knows_websockets() {
                     existing("/usr/bin/chromium".into(), "apt-get install chromium")?;
                 }
                 (node, vec![script(name), role.into()])
