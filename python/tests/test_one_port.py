@@ -491,7 +491,8 @@ def test_those_who_say_nothing_keep_nobody_out_for_long(run: Run) -> None:
             begun = time.monotonic()
             async with panpipe.aio.connect(to(server.address, "timeout=20s")) as peer:
                 assert await peer.call("upper", "x") == "X"
-            assert 2 < time.monotonic() - begun < 6.5
+            # The first of them gives way after a second; the others have their five.
+            assert 0.9 < time.monotonic() - begun < 3
             for each in silent[:3]:
                 answer = await asyncio.to_thread(lambda each=each: each.recv(1000))
                 assert b"deadline-exceeded" in answer
