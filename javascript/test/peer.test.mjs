@@ -149,7 +149,8 @@ for (const [name, place] of Object.entries(places)) {
     await until(() => seen.stopped === 2, "the signal stops the handler");
     await assert.rejects(peer.call("upper", "x", { signal: controller.signal }), { code: "cancelled", ran: "no" });
     assert.ok((await peer.call("left", { timeout: 500 })) <= 500);
-    await until(() => peer.lateReplies === 2, "late answers are counted");
+    // That of the call that ran out of time may have come just before: both ends have the same deadline.
+    await until(() => peer.lateReplies >= 1, "late answers are counted");
     await close();
   });
 
