@@ -165,8 +165,9 @@ impl Arrivals {
 
     /// Listens as long as one more may come, and sees to it that it is asked again when one gives way.
     fn listen_for_room(&self, state: &mut State, now: Instant) -> Result<(), Errno> {
-        let full_until = state.first_to_go().filter(|_| state.arrivals.len() == MOST).map(|(_, from)| from);
-        let full_until = full_until.filter(|from| *from > now);
+        let is_full = state.arrivals.len() == MOST;
+        let full_until =
+            is_full.then(|| state.first_to_go()).flatten().map(|(_, from)| from).filter(|from| *from > now);
         if let Some(from) = full_until {
             state.alarm.set(from);
         }
