@@ -1,5 +1,6 @@
 //! Where servers listen: an address of each transport that no other server has.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +15,15 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("panpipe-conformance-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a temporary folder can be made");
+        // That of a run that was killed stays, and another process gets its number.
+        let path = (0..)
+            .map(|attempt| format!("panpipe-conformance-{}.{attempt}", std::process::id()))
+            .map(|name| std::env::temp_dir().join(name))
+            .find(|path| match std::fs::create_dir(path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+                made => made.map(|()| true).expect("a temporary folder can be made"),
+            })
+            .expect("some name is free");
         Folder { path, certificate: OnceLock::new() }
     }
 

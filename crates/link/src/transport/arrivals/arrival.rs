@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn who_reads_a_file_has_time_for_each_piece_and_not_for_all_of_it() {
         let folder = std::env::temp_dir().join(format!("panpipe-arrival-{}", std::process::id()));
-        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         std::fs::File::create(folder.join("file")).unwrap().set_len(FILE).unwrap();
         let address = crate::parse(&format!("ws://localhost:0?static={}", folder.display())).unwrap();
         let gate = Gate::new(&address, "localhost", 80, "", Secrets::of(&address).unwrap().unwrap());
